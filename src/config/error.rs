@@ -1,0 +1,89 @@
+//! What is wrong in a config file: where, which key, and what to write.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// One thing that is wrong, found after the TOML itself was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// Bytes of the file that are at fault, where known.
+    pub span: Option<Range<usize>>,
+    /// Dotted key, such as `alert.rule[0].expr`.
+    pub key: String,
+    /// What is wrong and what to do, a lower-case fragment.
+    pub message: String,
+}
+
+impl Problem {
+    pub fn new(
+        span: impl Into<Option<Range<usize>>>,
+        key: impl Into<String>,
+        message: impl fmt::Display,
+    ) -> Self {
+        Problem { span: span.into(), key: key.into(), message: message.to_string() }
+    }
+}
+
+/// A config that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// All problems of one file, already with line, key and excerpt.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Error {
+    /// Renders `problems` of the file called `path` whose text is `text`.
+    pub fn invalid(path: &str, text: &str, problems: &[Problem]) -> Self {
+        let rendered: Vec<String> = problems.iter().map(|p| render(path, text, p)).collect();
+        Error::Invalid(rendered.join("\n"))
+    }
+}
+
+fn render(path: &str, text: &str, problem: &Problem) -> String {
+    let Some(span) = problem.span.clone().filter(|span| span.start <= text.len()) else {
+        return format!("{path}: {}: {}", problem.key, problem.message);
+    };
+    let before = &text.as_bytes()[..span.start];
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let excerpt = String::from_utf8_lossy(&text.as_bytes()[line_start..]);
+    let excerpt = excerpt.lines().next().unwrap_or_default();
+    let column = span.start - line_start;
+    let width = span.len().min(excerpt.len().saturating_sub(column)).max(1);
+    format!(
+        "{path}:{line}: {key}: {message}\n   |\n{line:>3}| {excerpt}\n   | {blank}{carets}",
+        key = problem.key,
+        message = problem.message,
+        blank = " ".repeat(column),
+        carets = "^".repeat(width),
+    )
+}
+
+/// The name in `known` that `wrong` was probably meant to be.
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (edit_distance(wrong, name), name))
+        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1))
+        .min()
+        .map(|(_, name)| name)
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().take(64).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let replace = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

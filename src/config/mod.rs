@@ -1,0 +1,5 @@
+//! The config: as written in TOML (`file.rs`) and what it means (`config.rs`).
+
+pub mod error;
+
+pub use error::{Error, Problem, nearest};

@@ -1,0 +1,23 @@
+//! The vocabulary that every floor above speaks: labels, series, samples,
+//! observations, histograms and the batch that one flush hands on.
+//!
+//! Plain data and pure functions; no clock, no I/O, no locks, no serde.
+
+pub mod batch;
+pub mod duration;
+pub mod histogram;
+pub mod label;
+pub mod matcher;
+pub mod observation;
+pub mod sample;
+pub mod series;
+pub mod sketch;
+
+pub use batch::FlushBatch;
+pub use histogram::Histogram;
+pub use label::Labels;
+pub use matcher::{MatchOp, Matcher};
+pub use observation::{MetricType, Observation, Value};
+pub use sample::Sample;
+pub use series::{Points, Select, Series, SeriesId, SeriesKey, TimeRange};
+pub use sketch::Sketch;

@@ -1,0 +1,86 @@
+//! A series: what names it, and what a query reads of it.
+
+use super::{Histogram, Labels, Matcher, MetricType, Sample, Sketch};
+
+/// Number of a series within one data directory; never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesId(pub u32);
+
+/// What a series is: its labels (with `__name__`) and its type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesKey {
+    pub labels: Labels,
+    pub metric_type: MetricType,
+}
+
+/// A span of time, both ends included, in ms since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    pub start_ms: i64,
+    pub end_ms: i64,
+}
+
+impl TimeRange {
+    pub fn contains(&self, timestamp_ms: i64) -> bool {
+        self.start_ms <= timestamp_ms && timestamp_ms <= self.end_ms
+    }
+
+    pub fn overlaps(&self, other: &TimeRange) -> bool {
+        self.start_ms <= other.end_ms && other.start_ms <= self.end_ms
+    }
+}
+
+/// A series as read: points in ascending time, at most one per time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    pub labels: Labels,
+    /// Where the points come from; `None` for what was not received as StatsD
+    /// (then counters may reset, and histograms are cumulative, as in
+    /// Prometheus).
+    pub metric_type: Option<MetricType>,
+    pub points: Points,
+}
+
+/// The points of a series.
+///
+/// Of the types received as StatsD, a counter's `Floats` are its running total,
+/// which never restarts (it may fall, when a client sent a negative count); a
+/// set's `Sketches` and a timer's `Histograms` each hold one window alone, so
+/// that any span is their merge.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Points {
+    /// Plain values; a stale marker ends a stretch.
+    Floats(Vec<Sample>),
+    /// Time in ms and distribution.
+    Histograms(Vec<(i64, Histogram)>),
+    /// Time in ms and distinct members.
+    Sketches(Vec<(i64, Sketch)>),
+}
+
+impl Points {
+    pub fn len(&self) -> usize {
+        match self {
+            Points::Floats(points) => points.len(),
+            Points::Histograms(points) => points.len(),
+            Points::Sketches(points) => points.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What to read: the series that fulfil all `matchers`, their points within
+/// `range`, and no more than the limits allow.
+#[derive(Clone, Copy, Debug)]
+pub struct Select<'a> {
+    pub matchers: &'a [Matcher],
+    pub range: TimeRange,
+    /// Step of the query in ms, a hint for choosing the resolution; 0 for an
+    /// instant query.
+    pub step_ms: i64,
+    /// More series, or more points in all of them together, is an error.
+    pub max_series: usize,
+    pub max_points: usize,
+}

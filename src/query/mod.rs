@@ -1,0 +1,5 @@
+//! PromQL: parse, evaluate, answer.
+
+pub mod source;
+
+pub use source::{Source, SourceError};

@@ -1,0 +1,28 @@
+//! Where the engine reads from: the store, or memory in tests.
+
+use crate::model::{Matcher, Select, Series, SeriesKey, TimeRange};
+
+/// Something that series can be read from.
+pub trait Source: Send + Sync {
+    /// The series that `request` asks for, in ascending order of labels. A
+    /// series without points in the range may be left out.
+    fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, SourceError>;
+
+    /// Names of the series that fulfil all matchers and have points within
+    /// `range`, at most `max_series` of them, in ascending order.
+    fn series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        max_series: usize,
+    ) -> Result<Vec<SeriesKey>, SourceError>;
+}
+
+/// Why nothing could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("the query selects more than {limit} {what}; narrow the selector or the time range")]
+    Limit { what: &'static str, limit: usize },
+    #[error("{0}")]
+    Storage(String),
+}
