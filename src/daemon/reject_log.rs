@@ -44,7 +44,8 @@ impl RejectLog {
         };
         let mut inner = self.lock();
         let due = inner.logged_ms.get(reason).is_none_or(|at_ms| now_ms - at_ms >= LOG_INTERVAL_MS);
-        let newest_is_fresh = inner.kept.back().is_some_and(|last| last.at_ms == now_ms && last.reason == reason);
+        let newest_is_fresh =
+            inner.kept.back().is_some_and(|last| last.at_ms == now_ms && last.reason == reason);
         // In a flood the excerpt of every line would cost more than the line.
         if !due && newest_is_fresh {
             return;

@@ -22,8 +22,8 @@ pub fn read_or_create(path: &Path) -> io::Result<Vec<u8>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let key: ring::rand::Random<[u8; KEY_BYTES]> =
-        ring::rand::generate(&ring::rand::SystemRandom::new()).map_err(|_| io::Error::other("no randomness"))?;
+    let key: ring::rand::Random<[u8; KEY_BYTES]> = ring::rand::generate(&ring::rand::SystemRandom::new())
+        .map_err(|_| io::Error::other("no randomness"))?;
     let key = key.expose();
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(&key)?;

@@ -1,8 +1,8 @@
 //! Our own figures as series: each flush carries them, so that rules and
 //! charts can use them like any other.
 
-use crate::aggregate::table::{Gauge, Partial};
 use crate::aggregate::Registry;
+use crate::aggregate::table::{Gauge, Partial};
 use crate::model::label::NAME;
 use crate::model::{Labels, MetricType, SeriesId, SeriesKey};
 use crate::telemetry::{FamilyKind, Telemetry};
