@@ -146,13 +146,15 @@ fn tidy(buckets: &mut Vec<Bucket>) -> bool {
         }
         same
     });
-    let mut before = f64::NEG_INFINITY;
+    let mut before: Option<f64> = None;
     for bucket in buckets.iter_mut() {
-        let close = (bucket.count - before).abs() <= ROUNDING * (bucket.count.abs() + before.abs());
-        if bucket.count < before || close {
-            bucket.count = before;
+        if let Some(before) = before {
+            let close = (bucket.count - before).abs() <= ROUNDING * (bucket.count.abs() + before.abs());
+            if bucket.count < before || close {
+                bucket.count = before;
+            }
         }
-        before = bucket.count;
+        before = Some(bucket.count);
     }
     buckets.len() >= 2 && buckets.last().is_some_and(|last| last.bound == f64::INFINITY)
 }
