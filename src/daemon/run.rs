@@ -235,7 +235,8 @@ impl Daemon {
         self.stop_receiving.store(true, Ordering::Release);
         let receivers = self.receivers;
         let joined = tokio::task::spawn_blocking(move || {
-            receivers.into_iter().map(|receiver| receiver.thread.join().is_ok()).all(|fine| fine)
+            // All are waited for, whatever becomes of one.
+            receivers.into_iter().filter_map(|receiver| receiver.thread.join().err()).count() == 0
         });
         if !joined.await.unwrap_or(false) {
             tracing::error!("a receiving thread ended by a panic");

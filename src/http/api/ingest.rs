@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::http::auth::{self, Auth, AuthError, Scope};
 use crate::model::{MetricType, Observation, Value};
 use crate::protocol::tag::Tags;
-use crate::protocol::{Dialect, Line, Reject, number};
+use crate::protocol::{Line, Reject, number};
 use crate::telemetry::{Telemetry, Transport};
 use arc_swap::ArcSwap;
 use axum::extract::{DefaultBodyLimit, State};
