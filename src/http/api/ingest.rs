@@ -201,7 +201,7 @@ fn value(written: Option<&JsonValue>, metric_type: MetricType) -> Result<ItemVal
         _ => None,
     };
     let number = number.ok_or_else(|| bad("must be a finite number", Reject::BadValue))?;
-    Ok(ItemValue::Number(if metric_type == MetricType::Timer { number / 1000.0 } else { number }))
+    Ok(ItemValue::Number(number))
 }
 
 /// Tags as one section of a line: from `{"key": "value"}` or `["key:value"]`.
