@@ -2,6 +2,7 @@
 //! Prometheus can read us.
 
 mod answer;
+mod params;
 mod query;
 mod series;
 mod state;
