@@ -4,6 +4,7 @@
 mod answer;
 pub mod health;
 pub mod ingest;
+mod params;
 mod query;
 mod series;
 mod state;
