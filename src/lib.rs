@@ -7,6 +7,8 @@
 pub mod config;
 // floor 3
 pub mod query;
+// floor 2
+pub mod store;
 // floor 0
 pub mod clock;
 pub mod model;

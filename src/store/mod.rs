@@ -1,0 +1,3 @@
+//! Durable data.
+
+pub mod state;
