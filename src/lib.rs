@@ -5,6 +5,8 @@
 
 // floor 7
 pub mod config;
+// floor 4
+pub mod alert;
 // floor 3
 pub mod query;
 // floor 2

@@ -95,6 +95,8 @@ pub struct HistoryRecord {
 #[derive(Clone, Debug, Default)]
 pub struct AlertChanges {
     pub evaluated_at_ms: i64,
+    /// All stored alerts go; only those in `put` are there afterwards.
+    pub replace_all: bool,
     /// ((rule, alert), record)
     pub put: Vec<((u64, u64), AlertRecord)>,
     pub remove: Vec<(u64, u64)>,
@@ -196,6 +198,9 @@ impl StateStore {
             let mut meta = write.open_table(META).map_err(database_error)?;
             meta.insert("evaluated_at_ms", changes.evaluated_at_ms).map_err(database_error)?;
             let mut alerts = write.open_table(ALERTS).map_err(database_error)?;
+            if changes.replace_all {
+                alerts.retain(|_, _| false).map_err(database_error)?;
+            }
             for key in &changes.remove {
                 alerts.remove(key).map_err(database_error)?;
             }
@@ -433,7 +438,7 @@ mod tests {
             assert_eq!(store.alerts().unwrap().evaluated_at_ms, None);
             let put = vec![((1, 2), alert("a", f64::NAN)), ((1, 3), alert("b", f64::NEG_INFINITY))];
             let history = vec![history(10), history(10)];
-            store.save_alerts(&AlertChanges { evaluated_at_ms: 10, put, remove: vec![], history }).unwrap();
+            store.save_alerts(&AlertChanges { evaluated_at_ms: 10, put, history, ..Default::default() }).unwrap();
             let changes = AlertChanges { evaluated_at_ms: 20, remove: vec![(1, 3)], ..Default::default() };
             store.save_alerts(&changes).unwrap();
             store.save_sent("on-call", &[(7, sent("a")), (8, sent("b"))], &[]).unwrap();
