@@ -53,7 +53,9 @@ pub enum RuleError {
     NoName,
     #[error("{reason}")]
     Expr { reason: String },
-    #[error("the expression gives a {found}; a rule needs an instant vector or a scalar, such as `{example}`")]
+    #[error(
+        "the expression gives a {found}; a rule needs an instant vector or a scalar, such as `{example}`"
+    )]
     Type { found: &'static str, example: String },
     #[error("label {name:?} can not be set by a rule: {reason}")]
     LabelName { name: String, reason: &'static str },
@@ -114,10 +116,10 @@ impl Rule {
             .chain(own.iter().map(|(name, text)| (*name, text.as_str())))
             .chain([(ALERT_NAME, &*self.name)]);
         let merged = Labels::from_pairs(pairs);
-        match merged.iter().any(|(_, value)| value.is_empty()) {
-            true => Labels::from_pairs(merged.iter().filter(|(_, value)| !value.is_empty())),
-            false => merged,
+        if merged.iter().all(|(_, value)| !value.is_empty()) {
+            return merged;
         }
+        Labels::from_pairs(merged.iter().filter(|(_, value)| !value.is_empty()))
     }
 
     /// Annotations of the alert that `sample` makes.
@@ -205,11 +207,20 @@ mod tests {
             (|d| d.name = " ".into(), "a rule needs a name"),
             (|d| d.expr = "rate(".into(), ""),
             (|d| d.expr = String::new(), ""),
-            (|d| d.expr = "x[5m]".into(), "gives a range vector; a rule needs an instant vector or a scalar, such as `increase(x[5m]) > 0`"),
+            (
+                |d| d.expr = "x[5m]".into(),
+                "gives a range vector; a rule needs an instant vector or a scalar, such as `increase(x[5m]) > 0`",
+            ),
             (|d| d.expr = "\"x\"".into(), "gives a string"),
-            (|d| d.labels.push((ALERT_NAME.into(), "x".into())), "\"alertname\" can not be set by a rule: it is the rule's name"),
+            (
+                |d| d.labels.push((ALERT_NAME.into(), "x".into())),
+                "\"alertname\" can not be set by a rule: it is the rule's name",
+            ),
             (|d| d.labels.push(("a".into(), "{{".into())), "label \"a\": \"{{\" at byte 0 is never closed"),
-            (|d| d.annotations.push(("b".into(), "{{ x }}".into())), "annotation \"b\": {{ x }}: \"x\" is not known"),
+            (
+                |d| d.annotations.push(("b".into(), "{{ x }}".into())),
+                "annotation \"b\": {{ x }}: \"x\" is not known",
+            ),
         ];
         for (change, expected) in cases {
             let mut definition = definition();

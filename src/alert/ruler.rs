@@ -78,9 +78,7 @@ impl Ruler {
             orphans: saved
                 .alerts
                 .into_iter()
-                .map(|((rule, alert), record)| {
-                    (RuleId(rule), record::to_alert(Fingerprint(alert), record))
-                })
+                .map(|((rule, alert), record)| (RuleId(rule), record::to_alert(Fingerprint(alert), record)))
                 // Absent from now on; its row goes when all alerts are written.
                 .filter(|(_, alert)| alert.state != State::Pending || down_ms <= OUTAGE_TOLERANCE_MS)
                 .collect(),
@@ -123,7 +121,8 @@ impl Ruler {
             self.watched.push(watched);
         }
         let gone = before.into_iter().map(|(id, watched)| (id, watched.alerts)).chain(alerts);
-        self.orphans = gone.flat_map(|(id, alerts)| alerts.into_values().map(move |alert| (id, alert))).collect();
+        self.orphans =
+            gone.flat_map(|(id, alerts)| alerts.into_values().map(move |alert| (id, alert))).collect();
         let evaluated_at_ms = self.board.snapshot().evaluated_at_ms;
         self.publish(evaluated_at_ms, 0.0);
     }
@@ -305,7 +304,7 @@ fn ask(engine: &Engine, rule: &Rule, now_ms: i64, check_selectors: bool) -> Resu
                 let value = match point.value {
                     Number::Float(value) => value,
                     // A rule over a bare timer: the text says how many values there were.
-                    Number::Histogram(histogram) => histogram.count() as f64,
+                    Number::Histogram(histogram) => histogram.count,
                 };
                 (point.labels, value)
             });
@@ -337,4 +336,154 @@ fn selects_anything(engine: &Engine, rule: &Rule, now_ms: i64) -> Result<bool, S
 /// Also true when the clock was set back.
 fn now_is_past(now_ms: i64, since_ms: i64, span_ms: i64) -> bool {
     now_ms < since_ms || now_ms.saturating_sub(since_ms) >= span_ms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rule::Definition;
+    use super::*;
+
+    fn rule(name: &str, for_s: u64) -> Rule {
+        let definition = Definition {
+            name: name.into(),
+            expr: "x > 0".into(),
+            for_ms: for_s * 1_000,
+            annotations: vec![("summary".into(), "{{ $value }} on {{ $labels.host }}".into())],
+            ..Default::default()
+        };
+        Rule::new(&definition).unwrap()
+    }
+
+    fn store() -> Arc<StateStore> {
+        Arc::new(StateStore::in_memory().unwrap())
+    }
+
+    /// Evaluates at `at_s`; the expression holds for `hosts`.
+    fn evaluate(ruler: &mut Ruler, at_s: i64, hosts: &[&str]) -> Vec<(String, State)> {
+        let vector: Vec<_> = hosts.iter().map(|host| (Labels::from_pairs([("host", *host)]), 1.0)).collect();
+        let transitions = ruler
+            .evaluate_with(at_s * 1_000, |_, _| Ok(Answer { vector: vector.clone(), selects_nothing: None }));
+        transitions.into_iter().map(|t| (t.labels.get("host").unwrap_or("").to_owned(), t.to)).collect()
+    }
+
+    fn states(ruler: &Ruler) -> Vec<(String, State, i64)> {
+        let snapshot = ruler.board().snapshot();
+        let alerts = snapshot.rules.iter().flat_map(|view| &view.alerts);
+        let mut states: Vec<_> = alerts
+            .map(|alert| {
+                (alert.labels.get("host").unwrap().to_owned(), alert.state, alert.active_at_ms / 1_000)
+            })
+            .collect();
+        states.sort();
+        states
+    }
+
+    #[test]
+    fn after_a_restart_alerts_go_on_where_they_were() {
+        let store = store();
+        let mut ruler = Ruler::open(vec![rule("R", 20)], store.clone(), 0).unwrap();
+        evaluate(&mut ruler, 0, &["a", "b"]);
+        evaluate(&mut ruler, 20, &["a", "b"]);
+        evaluate(&mut ruler, 30, &["a", "b", "c"]);
+
+        let mut ruler = Ruler::open(vec![rule("R", 20)], store, 35_000).unwrap();
+        assert_eq!(ruler.board().snapshot().evaluated_at_ms, None);
+        let expected = [("a", State::Firing, 0), ("b", State::Firing, 0), ("c", State::Pending, 30)];
+        assert_eq!(states(&ruler), expected.map(|(host, state, at)| (host.to_owned(), state, at)));
+        assert_eq!(ruler.board().history(0, 100).len(), 5);
+
+        // a goes on and is no news; b ended meanwhile; c waits since 30 s.
+        assert_eq!(evaluate(&mut ruler, 40, &["a", "c"]), [("b".into(), State::Resolved)]);
+        assert_eq!(evaluate(&mut ruler, 50, &["a", "c"]), [("c".into(), State::Firing)]);
+    }
+
+    #[test]
+    fn after_a_long_outage_for_begins_anew_but_firing_alerts_go_on() {
+        let store = store();
+        let mut ruler = Ruler::open(vec![rule("R", 20)], store.clone(), 0).unwrap();
+        evaluate(&mut ruler, 0, &["a"]);
+        evaluate(&mut ruler, 20, &["a", "b"]);
+        let late_s = 30 + OUTAGE_TOLERANCE_MS / 1_000;
+        let mut ruler = Ruler::open(vec![rule("R", 20)], store.clone(), late_s * 1_000).unwrap();
+        assert_eq!(evaluate(&mut ruler, late_s, &["a", "b"]), [("b".into(), State::Pending)]);
+        let ruler = Ruler::open(vec![rule("R", 20)], store, late_s * 1_000).unwrap();
+        let expected = [("a", State::Firing, 0), ("b", State::Pending, late_s)];
+        assert_eq!(states(&ruler), expected.map(|(host, state, at)| (host.to_owned(), state, at)));
+    }
+
+    #[test]
+    fn a_long_wait_survives_a_short_outage() {
+        let store = store();
+        let mut ruler = Ruler::open(vec![rule("R", 7_200)], store.clone(), 0).unwrap();
+        for at_s in (0..7_000).step_by(10) {
+            evaluate(&mut ruler, at_s, &["a"]);
+        }
+        let mut ruler = Ruler::open(vec![rule("R", 7_200)], store, 7_100_000).unwrap();
+        assert_eq!(evaluate(&mut ruler, 7_200, &["a"]), [("a".into(), State::Firing)]);
+    }
+
+    #[test]
+    fn a_failed_evaluation_changes_nothing_and_is_shown() {
+        let mut ruler = Ruler::open(vec![rule("R", 0)], store(), 0).unwrap();
+        evaluate(&mut ruler, 0, &["a"]);
+        assert_eq!(ruler.evaluate_with(10_000, |_, _| Err("too many series".into())), []);
+        let snapshot = ruler.board().snapshot();
+        let view = &snapshot.rules[0];
+        assert_eq!(view.last_error.as_deref(), Some("too many series"));
+        assert_eq!((view.state(), view.evaluated_at_ms), (State::Firing, Some(10_000)));
+        evaluate(&mut ruler, 20, &["a"]);
+        assert_eq!(ruler.board().snapshot().rules[0].last_error, None);
+        let totals = ruler.counters().read();
+        assert_eq!((totals.evaluations, totals.evaluation_failures), (3, 1));
+    }
+
+    #[test]
+    fn a_reload_keeps_what_stays_and_ends_what_goes() {
+        let store = store();
+        let mut ruler = Ruler::open(vec![rule("R", 0), rule("S", 0)], store.clone(), 0).unwrap();
+        evaluate(&mut ruler, 0, &["a"]);
+        ruler.replace_rules(vec![rule("R", 60)]);
+        assert_eq!(states(&ruler), [("a".into(), State::Firing, 0)]);
+        let ended = ruler.evaluate_with(10_000, |_, _| {
+            Ok(Answer { vector: vec![(Labels::from_pairs([("host", "a")]), 1.0)], selects_nothing: None })
+        });
+        assert_eq!(ended.len(), 1);
+        assert_eq!((&*ended[0].rule, ended[0].from, ended[0].to), ("S", State::Firing, State::Resolved));
+        assert_eq!(store.alerts().unwrap().alerts.len(), 1);
+
+        // The same at a restart with fewer rules.
+        let mut ruler = Ruler::open(vec![], store.clone(), 20_000).unwrap();
+        assert_eq!(evaluate(&mut ruler, 20, &[]), [("a".into(), State::Resolved)]);
+        assert_eq!(store.alerts().unwrap().alerts, []);
+    }
+
+    #[test]
+    fn a_rule_that_selects_nothing_is_known() {
+        let mut ruler = Ruler::open(vec![rule("R", 0)], store(), 0).unwrap();
+        let mut asked = Vec::new();
+        for (at_s, selects_nothing) in [(0, true), (10, true), (60, false), (70, true), (130, true)] {
+            ruler.evaluate_with(at_s * 1_000, |_, check| {
+                asked.push(check);
+                Ok(Answer { vector: vec![], selects_nothing: check.then_some(selects_nothing) })
+            });
+            let shown = ruler.board().snapshot().rules[0].selects_nothing;
+            assert_eq!(shown, matches!(at_s, 0 | 10 | 130), "{at_s}");
+        }
+        assert_eq!(asked, [true, false, true, false, true]);
+    }
+
+    #[test]
+    fn alerts_are_series_too() {
+        let mut ruler = Ruler::open(vec![rule("R", 0)], store(), 0).unwrap();
+        evaluate(&mut ruler, 5, &["a"]);
+        let series = ruler.board().snapshot().series();
+        let texts: Vec<_> = series.iter().map(|(labels, value)| format!("{labels} {value}")).collect();
+        assert_eq!(
+            texts,
+            [
+                r#"ALERTS{alertname="R", alertstate="firing", host="a"} 1"#,
+                r#"ALERTS_FOR_STATE{alertname="R", host="a"} 5"#
+            ]
+        );
+    }
 }

@@ -381,10 +381,7 @@ mod tests {
         }
         let alert = alerts.iter().next().unwrap();
         assert_eq!((alert.value, alert.annotations.get("summary")), (7.0, Some("is 7")));
-        assert_eq!(
-            (alert.active_at_ms, alert.fired_at_ms, alert.resolved_at_ms),
-            (0, Some(0), Some(20))
-        );
+        assert_eq!((alert.active_at_ms, alert.fired_at_ms, alert.resolved_at_ms), (0, Some(0), Some(20)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::model::Labels;
 pub const RENDERED_BYTES_MAX: usize = 8 * 1024;
 
 /// A parsed text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Template {
     source: Box<str>,
     parts: Vec<Part>,
@@ -29,19 +29,19 @@ pub enum Error {
     Unknown { inside: String, word: String },
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 enum Part {
     Text(Box<str>),
     Expression { source: Source, functions: Vec<Function> },
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 enum Source {
     Value,
     Label(Box<str>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum Function {
     Number(fn(f64) -> String),
     Text(fn(&str) -> String),
@@ -179,8 +179,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn render(source: &str) -> Result<String, String> {
-        let labels =
-            Labels::from_pairs([("__name__", "etl.errors"), ("job", "daily load"), ("a.b", "x"), ("n", "2000")]);
+        let labels = Labels::from_pairs([
+            ("__name__", "etl.errors"),
+            ("job", "daily load"),
+            ("a.b", "x"),
+            ("n", "2000"),
+        ]);
         Template::parse(source).map(|template| template.render(&labels, 1536.0)).map_err(|e| e.to_string())
     }
 

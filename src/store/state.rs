@@ -438,7 +438,9 @@ mod tests {
             assert_eq!(store.alerts().unwrap().evaluated_at_ms, None);
             let put = vec![((1, 2), alert("a", f64::NAN)), ((1, 3), alert("b", f64::NEG_INFINITY))];
             let history = vec![history(10), history(10)];
-            store.save_alerts(&AlertChanges { evaluated_at_ms: 10, put, history, ..Default::default() }).unwrap();
+            store
+                .save_alerts(&AlertChanges { evaluated_at_ms: 10, put, history, ..Default::default() })
+                .unwrap();
             let changes = AlertChanges { evaluated_at_ms: 20, remove: vec![(1, 3)], ..Default::default() };
             store.save_alerts(&changes).unwrap();
             store.save_sent("on-call", &[(7, sent("a")), (8, sent("b"))], &[]).unwrap();
