@@ -7,6 +7,8 @@
 pub mod config;
 // floor 6
 pub mod http;
+// floor 5
+pub mod notify;
 // floor 4
 pub mod alert;
 // floor 3
