@@ -81,7 +81,9 @@ fn parse(text: &str) -> Result<Uri, EndpointError> {
     if authority.as_str().contains('@') {
         return Err(EndpointError::UserInfo);
     }
-    if authority.host().is_empty() {
+    // What stands behind the host must be a port and nothing else: it is shown.
+    let behind = authority.as_str().strip_prefix(authority.host()).unwrap_or("?");
+    if authority.host().is_empty() || !(behind.is_empty() || authority.port_u16().is_some()) {
         return Err(EndpointError::NotUrl);
     }
     Ok(uri)
@@ -119,6 +121,7 @@ mod tests {
             ("https://", Err(EndpointError::NotUrl)),
             ("https://a b/secret", Err(EndpointError::NotUrl)),
             ("ftp://host/secret", Err(EndpointError::Scheme)),
+            ("https://user:secret/path", Err(EndpointError::NotUrl)),
             ("https://user:secret@host/", Err(EndpointError::UserInfo)),
         ];
         for (url, expected) in cases {
