@@ -332,3 +332,265 @@ fn record(rule: &str, notice: &Notice, sent_at_ms: i64) -> SentRecord {
         sent_at_ms,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::{Answer, Definition, Rule, Ruler};
+    use crate::store::state::StateStore;
+    use std::collections::HashMap;
+
+    const RETRY: Verdict = Verdict::Retry { after_ms: None, reason: String::new() };
+    const BROKEN: Verdict = Verdict::GiveUp { reason: String::new(), broken: true };
+
+    /// A ruler whose results are set by hand, an outbox that sees what it
+    /// publishes, and the sent log as it would be on disk.
+    struct World {
+        ruler: Ruler,
+        outbox: Outbox,
+        log: HashMap<u64, SentRecord>,
+        now_ms: i64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let store = Arc::new(StateStore::in_memory().unwrap());
+            let rules = ["A", "B"].map(|name| {
+                let definition =
+                    Definition { name: name.into(), expr: format!("x{name} > 0"), ..Default::default() };
+                Rule::new(&definition).unwrap()
+            });
+            let ruler = Ruler::open(rules.into(), store, 0).unwrap();
+            World { ruler, outbox: Outbox::new(Pacing::default(), vec![]), log: HashMap::new(), now_ms: 0 }
+        }
+
+        /// An evaluation 10 s later at which `firing` ("A1 B2": rule and host) hold.
+        fn evaluate(&mut self, firing: &str) {
+            self.now_ms += 10_000;
+            self.ruler.evaluate_with(self.now_ms, |rule, _| {
+                let hosts = firing.split(' ').filter_map(|alert| alert.strip_prefix(&*rule.name));
+                let vector = hosts.map(|host| (Labels::from_pairs([("host", host)]), 1.0)).collect();
+                Ok(Answer { vector, selects_nothing: None })
+            });
+            self.outbox.update(&self.ruler.board().snapshot());
+        }
+
+        /// Sends one message, answered with `verdict`: `A +1 -2` when host 1
+        /// fires and 2 is over; empty when nothing is to be sent now.
+        fn send(&mut self, verdict: &Verdict) -> String {
+            let Step::Send(message) = self.outbox.next(self.now_ms) else { return String::new() };
+            let hosts = |notices: &[Notice], sign: &str| -> Vec<String> {
+                notices.iter().map(|n| format!("{sign}{}", n.labels.get("host").unwrap())).collect()
+            };
+            let mut told = hosts(&message.firing, "+");
+            told.extend(hosts(&message.resolved, "-"));
+            told.sort();
+            told.insert(0, message.rule.to_string());
+            let settled = self.outbox.settle(self.now_ms, self.now_ms, message, verdict, 1.0);
+            self.log.extend(settled.put);
+            self.log.retain(|fingerprint, _| !settled.remove.contains(fingerprint));
+            told.join(" ")
+        }
+
+        fn deliver(&mut self) -> String {
+            self.send(&Verdict::Delivered)
+        }
+
+        fn restart(&mut self) {
+            let sent = self.log.iter().map(|(fingerprint, record)| (*fingerprint, record.clone()));
+            self.outbox = Outbox::new(Pacing::default(), sent.collect());
+        }
+    }
+
+    #[test]
+    fn each_notice_is_told_once() {
+        let mut world = World::new();
+        world.evaluate("");
+        assert_eq!(world.deliver(), "");
+        world.evaluate("A1");
+        assert_eq!(world.deliver(), "A +1");
+        assert_eq!(world.deliver(), "");
+        world.evaluate("A1");
+        assert_eq!(world.deliver(), "");
+        world.evaluate("");
+        assert_eq!(world.deliver(), "A -1");
+        world.evaluate("");
+        assert_eq!(world.deliver(), "");
+        assert!(world.log.is_empty());
+        world.evaluate("A1");
+        assert_eq!(world.deliver(), "A +1");
+    }
+
+    #[test]
+    fn the_alerts_of_a_rule_go_in_one_message() {
+        let mut world = World::new();
+        world.evaluate("A1 A2 B1");
+        assert_eq!(world.deliver(), "A +1 +2");
+        assert_eq!(world.deliver(), "B +1");
+        world.evaluate("A1 A3 B1");
+        assert_eq!(world.deliver(), "A +3 -2");
+        assert_eq!(world.deliver(), "");
+    }
+
+    #[test]
+    fn what_is_over_before_it_was_told_is_never_told() {
+        let mut world = World::new();
+        world.evaluate("A1 A2");
+        assert_eq!(world.send(&RETRY), "A +1 +2");
+        world.evaluate("A2");
+        assert_eq!(world.deliver(), "A +2");
+        world.evaluate("A2 B1");
+        assert_eq!(world.send(&RETRY), "B +1");
+        world.evaluate("A2");
+        assert_eq!(world.deliver(), "");
+        assert_eq!(world.outbox.folded(), 2);
+    }
+
+    #[test]
+    fn an_end_that_was_not_told_before_it_fires_again_is_no_news() {
+        let mut world = World::new();
+        world.evaluate("A1");
+        assert_eq!(world.deliver(), "A +1");
+        world.evaluate("");
+        assert_eq!(world.send(&RETRY), "A -1");
+        world.evaluate("A1");
+        assert_eq!(world.deliver(), "");
+        world.evaluate("");
+        assert_eq!(world.deliver(), "A -1");
+    }
+
+    #[test]
+    fn a_restart_neither_repeats_nor_forgets() {
+        let mut world = World::new();
+        world.evaluate("A1 A2 B1");
+        assert_eq!(world.deliver(), "A +1 +2");
+        // Before the first evaluation nothing is known, so nothing is told.
+        world.restart();
+        assert_eq!(world.deliver(), "");
+        world.evaluate("A1 B1");
+        assert_eq!(world.deliver(), "A -2");
+        assert_eq!(world.deliver(), "B +1");
+        world.restart();
+        world.evaluate("A1 B1");
+        assert_eq!(world.deliver(), "");
+        // The rules are gone as well: what was told still gets its end.
+        world.restart();
+        world.ruler.replace_rules(vec![]);
+        world.evaluate("");
+        assert_eq!(world.deliver(), "A -1");
+        assert_eq!(world.deliver(), "B -1");
+        assert!(world.log.is_empty());
+    }
+
+    #[test]
+    fn failures_wait_ever_longer_up_to_a_bound() {
+        let mut world = World::new();
+        world.evaluate("A1");
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let before = world.now_ms;
+            assert_eq!(world.send(&RETRY), "A +1");
+            let Step::WaitUntil(at) = world.outbox.next(world.now_ms) else { panic!("does not wait") };
+            assert_eq!(world.outbox.next(at - 1), Step::WaitUntil(at));
+            waits.push((at - before) / 1_000);
+            world.now_ms = at;
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        assert_eq!(world.deliver(), "A +1");
+        world.evaluate("");
+        world.send(&RETRY);
+        assert_eq!(world.outbox.next(world.now_ms), Step::WaitUntil(world.now_ms + 1_000), "starts anew");
+    }
+
+    #[test]
+    fn jitter_takes_off_up_to_half() {
+        for (chance, wait_ms) in [(0.0, 500), (0.5, 750), (1.0, 1_000)] {
+            let mut world = World::new();
+            world.evaluate("A1");
+            let Step::Send(message) = world.outbox.next(0) else { panic!("nothing to send") };
+            assert_eq!(world.outbox.settle(0, 0, message, &RETRY, chance).retry_in_ms, Some(wait_ms));
+        }
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_within_reason() {
+        for (after_ms, wait_ms) in [(30_000, 30_000), (0, 0), (-5, 0), (i64::MAX, 3_600_000)] {
+            let mut world = World::new();
+            world.evaluate("A1");
+            let Step::Send(message) = world.outbox.next(0) else { panic!("nothing to send") };
+            let verdict = Verdict::Retry { after_ms: Some(after_ms), reason: String::new() };
+            assert_eq!(world.outbox.settle(0, 0, message, &verdict, 1.0).retry_in_ms, Some(wait_ms));
+        }
+    }
+
+    #[test]
+    fn a_message_that_alone_fails_does_not_hold_up_the_others() {
+        let mut world = World::new();
+        world.evaluate("A1 B1");
+        assert_eq!(world.send(&RETRY), "A +1");
+        world.now_ms += 1_000;
+        assert_eq!(world.deliver(), "B +1");
+        assert_eq!(world.deliver(), "A +1");
+    }
+
+    #[test]
+    fn what_is_given_up_is_not_tried_again_until_a_restart() {
+        let mut world = World::new();
+        world.evaluate("A1");
+        assert_eq!(world.send(&BROKEN), "A +1");
+        world.evaluate("A1");
+        assert_eq!(world.deliver(), "");
+        // Its end is no news either, its next beginning is.
+        world.evaluate("");
+        assert_eq!(world.deliver(), "");
+        world.evaluate("A1");
+        assert_eq!(world.send(&BROKEN), "A +1");
+        world.restart();
+        world.evaluate("A1");
+        assert_eq!(world.deliver(), "A +1");
+        // The end can not be told: the next beginning is, and then its end.
+        world.evaluate("");
+        assert_eq!(world.send(&BROKEN), "A -1");
+        world.evaluate("");
+        assert_eq!(world.deliver(), "");
+        world.evaluate("A1");
+        assert_eq!(world.deliver(), "A +1");
+        world.evaluate("");
+        assert_eq!(world.deliver(), "A -1");
+        assert!(world.log.is_empty());
+    }
+
+    #[test]
+    fn between_two_messages_is_a_gap() {
+        let mut world = World::new();
+        world.outbox = Outbox::new(Pacing { gap_ms: 1_000, ..Pacing::default() }, vec![]);
+        world.evaluate("A1 B1");
+        assert_eq!(world.deliver(), "A +1");
+        assert_eq!(world.deliver(), "");
+        world.now_ms += 1_000;
+        assert_eq!(world.deliver(), "B +1");
+    }
+
+    #[test]
+    fn over_the_bound_alerts_are_held_back_not_lost() {
+        let record = |n: u64| SentRecord {
+            rule: "old".into(),
+            labels: [("host".to_owned(), n.to_string())].into(),
+            annotations: Default::default(),
+            value: 0.0,
+            fired_at_ms: 0,
+            sent_at_ms: 0,
+        };
+        let mut world = World::new();
+        world.outbox =
+            Outbox::new(Pacing::default(), (0..NOTICES_MAX as u64 - 1).map(|n| (n, record(n))).collect());
+        world.evaluate("A1 A2");
+        assert_eq!(world.outbox.held_back(), 1);
+        let first = world.deliver();
+        assert!(first == "A +1" || first == "A +2", "{first}");
+        assert!(world.deliver().starts_with("old -0 -1"));
+        world.evaluate("A1 A2");
+        assert_eq!(world.outbox.held_back(), 0);
+        assert!(world.deliver().starts_with("A +"));
+    }
+}
