@@ -18,6 +18,8 @@ pub struct Snapshot {
     /// `None` before the first evaluation since the start: then the alerts are
     /// those that were stored, and say nothing about now.
     pub evaluated_at_ms: Option<i64>,
+    /// Time between the last two evaluations, in ms; 0 before the second.
+    pub interval_ms: i64,
     /// How long all rules together took, in ms.
     pub took_ms: f64,
     /// In the order of the config.

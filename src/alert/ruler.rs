@@ -219,7 +219,12 @@ impl Ruler {
 
     fn publish(&self, evaluated_at_ms: Option<i64>, took_ms: f64) {
         let rules = self.watched.iter().map(Watched::view).collect();
-        self.board.publish(Snapshot { evaluated_at_ms, took_ms, rules });
+        let before = self.board.snapshot();
+        let interval_ms = match (before.evaluated_at_ms, evaluated_at_ms) {
+            (Some(before), Some(now)) if before < now => now - before,
+            _ => before.interval_ms,
+        };
+        self.board.publish(Snapshot { evaluated_at_ms, interval_ms, took_ms, rules });
     }
 }
 
