@@ -61,13 +61,15 @@ fn flush(c: &mut Criterion) {
             set_expire_ms: expire_ms,
         };
         let mut windows = Windows::new(options, telemetry, vec![], 0);
+        let mut end_ms = 0;
         group.bench_function(name, |b| {
             b.iter_batched(
                 || {
                     for packet in &packets {
                         table.packet(0, packet.as_bytes(), Dialect::Statsd, |_, _| {});
                     }
-                    (table.take(), registry.take_new(), windows.next_end_ms(0))
+                    end_ms += options.interval_ms;
+                    (table.take(), registry.take_new(), end_ms)
                 },
                 |(partial, new_series, end_ms)| windows.flush(end_ms, new_series, vec![partial]),
                 BatchSize::PerIteration,

@@ -1,6 +1,7 @@
 //! All routes, and who may use them.
 
 use super::api;
+use super::api::alerts::{self, AlertsState};
 use super::api::health::{self, HealthState};
 use super::api::ingest::{self, IngestState};
 use super::guard::{self, Guard};
@@ -14,6 +15,7 @@ pub struct Parts {
     pub ingest: Arc<IngestState>,
     pub scrape: Arc<ScrapeState>,
     pub api: Arc<api::ApiState>,
+    pub alerts: Arc<AlertsState>,
     pub health: Arc<HealthState>,
 }
 
