@@ -22,8 +22,10 @@ pub struct Parts {
 /// The router of the whole surface.
 pub fn router(parts: Parts) -> Router {
     let guard = parts.guard;
-    let readable =
-        Router::new().merge(scrape::router(parts.scrape)).merge(api::router().with_state(parts.api));
+    let readable = Router::new()
+        .merge(scrape::router(parts.scrape))
+        .merge(api::router().with_state(parts.api))
+        .merge(alerts::router().with_state(parts.alerts));
     let readable = readable.layer(middleware::from_fn_with_state(guard.clone(), guard::read));
     let settings = health::reload_router(parts.health.clone())
         .layer(middleware::from_fn_with_state(guard.clone(), guard::admin));
