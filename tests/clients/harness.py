@@ -231,6 +231,12 @@ def close(got, wanted, tolerance=1e-9):
     return abs(got - wanted) <= tolerance * max(1.0, abs(wanted))
 
 
+def kernel_drops(port):
+    """Packets that the kernel could not hand to the UDP sockets on `port`."""
+    rows = [row.split() for row in pathlib.Path("/proc/net/udp").read_text().splitlines()[1:]]
+    return sum(int(row[-1]) for row in rows if int(row[1].split(":")[1], 16) == port)
+
+
 def early_in_window(interval=1.0):
     """Waits for the first tenth of a window, so that what is sent at once
     falls into one window."""
