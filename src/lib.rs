@@ -7,6 +7,13 @@
 pub mod config;
 // floor 3
 pub mod query;
+// floor 2
+pub mod aggregate;
+pub mod ingest;
+// floor 1
+pub mod exposition;
+pub mod protocol;
+pub mod telemetry;
 // floor 0
 pub mod clock;
 pub mod model;
