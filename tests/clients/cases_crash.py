@@ -42,7 +42,7 @@ def totals(daemon, at):
 
 
 def last_flush(daemon):
-    return daemon.own("statsdeck_store_last_flush_timestamp_seconds") or 0.0
+    return daemon.own("statsdeck_flush_last_end_timestamp_seconds") or 0.0
 
 
 @case
