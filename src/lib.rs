@@ -5,6 +5,8 @@
 
 // floor 7
 pub mod config;
+// floor 6
+pub mod http;
 // floor 3
 pub mod query;
 // floor 2

@@ -30,10 +30,14 @@ pub enum Reject {
     TooManyLabels,
     /// An event or a service check, which this version does not take.
     Unsupported,
+    /// By HTTP: no JSON, or an item that is not formed as one.
+    BadJson,
+    /// By HTTP: good in itself, but another item of its request was bad.
+    Batch,
 }
 
 impl Reject {
-    pub const ALL: [Reject; 12] = [
+    pub const ALL: [Reject; 14] = [
         Reject::EmptyName,
         Reject::NoValue,
         Reject::NoType,
@@ -46,6 +50,8 @@ impl Reject {
         Reject::LineTooLong,
         Reject::TooManyLabels,
         Reject::Unsupported,
+        Reject::BadJson,
+        Reject::Batch,
     ];
 
     /// The value of the `reason` label.
@@ -63,6 +69,8 @@ impl Reject {
             Reject::LineTooLong => "line_too_long",
             Reject::TooManyLabels => "too_many_labels",
             Reject::Unsupported => "unsupported",
+            Reject::BadJson => "bad_json",
+            Reject::Batch => "batch",
         }
     }
 
@@ -81,6 +89,8 @@ impl Reject {
             Reject::LineTooLong => "the line is longer than limits.line_bytes",
             Reject::TooManyLabels => "the line has more tags than limits.labels",
             Reject::Unsupported => "events and service checks are not taken yet",
+            Reject::BadJson => "not JSON of the form {\"metric\": …, \"value\": …, \"type\": …}",
+            Reject::Batch => "another item of the same request was bad",
         }
     }
 }

@@ -26,9 +26,8 @@ use nom::sequence::preceded;
 use nom::{IResult, Parser};
 use smallvec::SmallVec;
 
-/// Smallest sample rate that is used as sent; smaller ones count as this, so
-/// that one packet cannot claim more than 10⁹ events.
-pub const RATE_MIN: f64 = 1e-9;
+/// Most events that one value may stand for, however small its sample rate.
+pub const WEIGHT_MAX: f64 = 1e9;
 
 /// What a sign before a gauge's value means: the one real clash between the
 /// dialects, so that each listener has its own setting.
@@ -179,7 +178,7 @@ impl<'a> SampleText<'a> {
 /// Events that one value sampled at this rate stands for.
 fn weight(rate: &[u8]) -> Result<f64, Reject> {
     match number::finite(rate) {
-        Ok(rate) if rate > 0.0 && rate <= 1.0 => Ok(1.0 / rate.max(RATE_MIN)),
+        Ok(rate) if rate > 0.0 && rate <= 1.0 => Ok((1.0 / rate).min(WEIGHT_MAX)),
         _ => Err(Reject::BadSampleRate),
     }
 }
