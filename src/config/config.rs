@@ -81,17 +81,14 @@ fn build(file: File, env: &[(String, String)], problems: &mut Vec<Problem>) -> C
     let interval_ms = interval(&file.window, problems);
     let windows = windows(&file.window, interval_ms, problems);
     let limits = &file.limits;
-    let longest_expiry = [
-        windows.counter_expire_ms,
-        windows.gauge_expire_ms,
-        windows.timer_expire_ms,
-        windows.set_expire_ms,
-    ]
-    .into_iter()
-    .max()
-    .unwrap_or_default();
+    let longest_expiry =
+        [windows.counter_expire_ms, windows.gauge_expire_ms, windows.timer_expire_ms, windows.set_expire_ms]
+            .into_iter()
+            .max()
+            .unwrap_or_default();
     let table = aggregate::table::Options {
-        line_bytes_max: number(&limits.line_bytes, "limits.line_bytes", 8192, 1..=LINE_BYTES_MAX, problems) as usize,
+        line_bytes_max: number(&limits.line_bytes, "limits.line_bytes", 8192, 1..=LINE_BYTES_MAX, problems)
+            as usize,
         labels_max: number(&limits.labels, "limits.labels", 32, 0..=LABELS_MAX, problems) as usize,
         idle_windows_max: (longest_expiry / interval_ms).clamp(1, 100_000) as u32,
     };
@@ -101,13 +98,15 @@ fn build(file: File, env: &[(String, String)], problems: &mut Vec<Problem>) -> C
         http: http(&file.http, problems),
         windows,
         table,
-        series_max: number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems) as usize,
+        series_max: number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems)
+            as usize,
         retention_ms: retention(file.tier.as_deref(), interval_ms, problems),
     }
 }
 
 fn data_dir(file: &File, env: &[(String, String)]) -> PathBuf {
-    let state_directory = || env.iter().find(|(name, _)| name == "STATE_DIRECTORY").map(|(_, dir)| dir.into());
+    let state_directory =
+        || env.iter().find(|(name, _)| name == "STATE_DIRECTORY").map(|(_, dir)| dir.into());
     file.data_dir.clone().or_else(state_directory).unwrap_or_else(|| "statsdeck-data".into())
 }
 
@@ -127,7 +126,11 @@ fn windows(window: &file::Window, interval_ms: i64, problems: &mut Vec<Problem>)
         let ms = ms(value, key, default_ms.max(interval_ms), problems);
         if ms > 0 && ms < interval_ms {
             let span = value.as_ref().map(Spanned::span);
-            problems.push(Problem::new(span, key, "must not be shorter than window.interval (0 means never)"));
+            problems.push(Problem::new(
+                span,
+                key,
+                "must not be shorter than window.interval (0 means never)",
+            ));
         }
         ms
     };
@@ -200,7 +203,11 @@ fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {
         None => false,
         Some(word) if word.as_ref() == "none" => true,
         Some(word) => {
-            problems.push(Problem::new(word.span(), "http.auth", "the only value is \"none\": everyone may read and write"));
+            problems.push(Problem::new(
+                word.span(),
+                "http.auth",
+                "the only value is \"none\": everyone may read and write",
+            ));
             true
         }
     };
@@ -227,7 +234,8 @@ fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {
             zone.as_ref().clone()
         }
     };
-    let connections_max = number(&written.connections, "http.connections", 512, 1..=65_536, problems) as usize;
+    let connections_max =
+        number(&written.connections, "http.connections", 512, 1..=65_536, problems) as usize;
     Http { address, public_url, tokens, connections_max, timezone }
 }
 
@@ -237,14 +245,19 @@ fn tokens(written: &[file::Token], problems: &mut Vec<Problem>) -> Vec<auth::Tok
         let key = |name: &str| format!("http.token[{at}].{name}");
         let name = token.name.as_ref();
         if name.is_empty() || name.contains('|') || tokens.iter().any(|known| known.name == *name) {
-            problems.push(Problem::new(token.name.span(), key("name"), "must be unique, not empty, without '|'"));
+            problems.push(Problem::new(
+                token.name.span(),
+                key("name"),
+                "must be unique, not empty, without '|'",
+            ));
         }
         let mut scopes = Vec::new();
         for scope in token.scopes.as_ref() {
             match auth::Scope::parse(scope) {
                 Some(scope) => scopes.push(scope),
                 None => {
-                    let message = format!("no such scope: {scope:?}; known are \"read\", \"write\", \"admin\"");
+                    let message =
+                        format!("no such scope: {scope:?}; known are \"read\", \"write\", \"admin\"");
                     problems.push(Problem::new(token.scopes.span(), key("scopes"), message));
                 }
             }
@@ -252,7 +265,8 @@ fn tokens(written: &[file::Token], problems: &mut Vec<Problem>) -> Vec<auth::Tok
         match auth::parse_hash(token.hash.as_ref()) {
             Some(hash) => tokens.push(auth::Token { name: name.clone(), hash, scopes }),
             None => {
-                let message = "must be \"sha256:\" and 64 hexadecimal digits, as `statsdeck token new` prints it";
+                let message =
+                    "must be \"sha256:\" and 64 hexadecimal digits, as `statsdeck token new` prints it";
                 problems.push(Problem::new(token.hash.span(), key("hash"), message));
             }
         }

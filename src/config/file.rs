@@ -100,8 +100,7 @@ pub fn overridden(text: &str, env: &[(String, String)]) -> Result<Option<String>
     if overrides.is_empty() {
         return Ok(None);
     }
-    let mut table: toml::Table =
-        toml::from_str(text).map_err(|error| invalid("config", text, &error))?;
+    let mut table: toml::Table = toml::from_str(text).map_err(|error| invalid("config", text, &error))?;
     for (keys, value) in overrides {
         set(&mut table, &keys, value)?;
     }
@@ -114,7 +113,10 @@ fn set(table: &mut toml::Table, keys: &[String], text: &str) -> Result<(), Error
     for key in path {
         let entry = at.entry(key.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         at = entry.as_table_mut().ok_or_else(|| {
-            Error::Invalid(format!("environment: {ENV_PREFIX}{}: {key} is no table", keys.join("__").to_uppercase()))
+            Error::Invalid(format!(
+                "environment: {ENV_PREFIX}{}: {key} is no table",
+                keys.join("__").to_uppercase()
+            ))
         })?;
     }
     // A number, a list or a boolean as TOML writes it; anything else is text.

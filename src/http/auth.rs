@@ -233,7 +233,11 @@ mod tests {
             hash: parse_hash(&format_hash(key)).unwrap(),
             scopes: scopes.to_vec(),
         };
-        Auth::new(vec![token("etl", "key", &[Scope::Write]), token("ops", "root", &[Scope::Admin])], closed, b"secret")
+        Auth::new(
+            vec![token("etl", "key", &[Scope::Write]), token("ops", "root", &[Scope::Admin])],
+            closed,
+            b"secret",
+        )
     }
 
     #[test]

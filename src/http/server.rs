@@ -21,7 +21,12 @@ const STREAMS_MAX: u32 = 64;
 
 /// Serves `router` on `listener` until `stop` turns true, with at most
 /// `connections_max` connections at a time; further ones wait to be accepted.
-pub async fn serve(listener: TcpListener, router: Router, connections_max: usize, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()

@@ -105,8 +105,12 @@ async fn ingest(State(state): State<Arc<IngestState>>, headers: HeaderMap, body:
     }
     let limited = insert(&state, now_ms, &checked);
     if limited > 0 {
-        let error = format!("the limit of series is reached: {limited} of {} items were left out", checked.len());
-        return (StatusCode::TOO_MANY_REQUESTS, Json(json!({"error": error, "accepted": checked.len() - limited})))
+        let error =
+            format!("the limit of series is reached: {limited} of {} items were left out", checked.len());
+        return (
+            StatusCode::TOO_MANY_REQUESTS,
+            Json(json!({"error": error, "accepted": checked.len() - limited})),
+        )
             .into_response();
     }
     (StatusCode::ACCEPTED, Json(json!({"accepted": checked.len()}))).into_response()
@@ -158,7 +162,8 @@ fn check(item: &JsonValue) -> Result<Item, BadField> {
         Some("histogram" | "distribution" | "h" | "d") => MetricType::Histogram,
         Some("set" | "s") => MetricType::Set,
         _ => {
-            let message = "must be \"count\", \"gauge\", \"timing\", \"histogram\", \"distribution\" or \"set\"";
+            let message =
+                "must be \"count\", \"gauge\", \"timing\", \"histogram\", \"distribution\" or \"set\"";
             return Err(bad("type", message, Reject::UnknownType));
         }
     };
@@ -167,7 +172,13 @@ fn check(item: &JsonValue) -> Result<Item, BadField> {
         None | Some(JsonValue::Null) => 1.0,
         Some(rate) => match rate.as_f64() {
             Some(rate) if rate > 0.0 && rate <= 1.0 => (1.0 / rate).min(crate::protocol::line::WEIGHT_MAX),
-            _ => return Err(bad("sample_rate", "must be a number above 0 and at most 1", Reject::BadSampleRate)),
+            _ => {
+                return Err(bad(
+                    "sample_rate",
+                    "must be a number above 0 and at most 1",
+                    Reject::BadSampleRate,
+                ));
+            }
         },
     };
     Ok(Item { name: name.to_owned(), tags: tags(object.get("tags"))?, metric_type, value, weight })
@@ -240,7 +251,9 @@ fn tags(written: Option<&JsonValue>) -> Result<String, BadField> {
 /// `Authorization`, for a bearer token.
 async fn token(State(state): State<Arc<IngestState>>, headers: HeaderMap, body: Bytes) -> Response {
     let Some(key) = key_of(&headers, &body) else {
-        return bad_request(json!({"error": "no API key: send {\"api_key\": \"…\"} or the header X-API-Key"}));
+        return bad_request(
+            json!({"error": "no API key: send {\"api_key\": \"…\"} or the header X-API-Key"}),
+        );
     };
     match state.auth.load().bearer(&key, state.clock.now_ms()) {
         Ok(bearer) => {
@@ -267,7 +280,9 @@ fn key_of(headers: &HeaderMap, body: &[u8]) -> Option<String> {
         if let Some(key) = field {
             return Some(key.to_owned());
         }
-    } else if let Some((_, key)) = form_urlencoded::parse(body).find(|(name, _)| FIELDS.contains(&name.as_ref())) {
+    } else if let Some((_, key)) =
+        form_urlencoded::parse(body).find(|(name, _)| FIELDS.contains(&name.as_ref()))
+    {
         return Some(key.into_owned());
     }
     auth::presented(text("authorization")?)

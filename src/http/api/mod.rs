@@ -2,6 +2,8 @@
 //! Prometheus can read us.
 
 mod answer;
+pub mod health;
+pub mod ingest;
 mod query;
 mod series;
 mod state;
