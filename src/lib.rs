@@ -20,7 +20,6 @@ pub mod store;
 // floor 1
 pub mod exposition;
 pub mod protocol;
-pub mod store;
 pub mod telemetry;
 // floor 0
 pub mod clock;
