@@ -157,7 +157,9 @@ fn explain(text: &str, message: &str) -> String {
     if text.trim().is_empty() {
         return "the query is empty".into();
     }
-    if message != "invalid promql query" {
+    let says_little =
+        message == "invalid promql query" || message.starts_with("unexpected character after '.'");
+    if !says_little {
         return message.into();
     }
     // The commonest mistake of a StatsD user: dots in a bare name.
