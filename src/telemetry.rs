@@ -4,7 +4,7 @@
 //! The ledger must balance: lines received = accepted + rejected + limited,
 //! and samples flushed = written + dropped (+ those being retried).
 
-use crate::protocol::Reject;
+use crate::model::Reject;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 

@@ -102,15 +102,3 @@ impl fmt::Display for Reject {
 }
 
 impl std::error::Error for Reject {}
-
-/// nom asks for this; the parsers name their reason themselves, so that what
-/// is built here is never seen outside.
-impl nom::error::ParseError<&[u8]> for Reject {
-    fn from_error_kind(_: &[u8], _: nom::error::ErrorKind) -> Self {
-        Reject::NoValue
-    }
-
-    fn append(_: &[u8], _: nom::error::ErrorKind, other: Self) -> Self {
-        other
-    }
-}
