@@ -334,7 +334,7 @@ impl Block {
     fn read_entry(&self, entry: &Entry) -> io::Result<Points> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "chunk is damaged");
         let length = entry.length as usize;
-        if length > MAX_PART_BYTES || length < CRC_BYTES {
+        if !(CRC_BYTES..=MAX_PART_BYTES).contains(&length) {
             return Err(damaged());
         }
         let mut bytes = vec![0; length];

@@ -172,9 +172,9 @@ impl Store {
 
     /// Writes a window; it is durable when this returns `Ok`.
     ///
-    /// A series must have been named by this batch or one before it, and named
-    /// again once it had no points for the whole retention. A sample without a
-    /// place is left out and counted ([`Stats::samples_refused`]).
+    /// A series is named ([`FlushBatch::new_series`]) in the batch of its first
+    /// sample, and again once it had none for the whole retention. A sample
+    /// without a place is left out and counted ([`Stats::samples_refused`]).
     ///
     /// # Errors
     /// After [`Error::Io`] nothing of the batch counts; the same or a later
@@ -371,7 +371,10 @@ impl State {
         self.head.apply(batch, &mut self.index)
     }
 
-    fn recovered(&self, last: LastValues) -> Recovered {
+    fn recovered(&mut self, last: LastValues) -> Recovered {
+        // Also an id whose definition was lost is not given again.
+        let greatest = last.keys().max().map_or(0, |id| id.0.saturating_add(1));
+        self.next_id = self.next_id.max(greatest);
         let mut latest: HashMap<&SeriesKey, RecoveredSeries> = HashMap::new();
         for (id, key) in self.index.iter() {
             let (last_ms, last) = last.get(&id).copied().unwrap_or_default();
