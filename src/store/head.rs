@@ -20,7 +20,7 @@ pub(super) struct Span {
     pub(super) end_ms: i64,
     /// End of its last window.
     pub(super) last_end_ms: i64,
-    pub(super) streams: HashMap<SeriesId, Stream, foldhash::fast::RandomState>,
+    pub(super) streams: HashMap<SeriesId, Arc<Stream>, foldhash::fast::RandomState>,
     samples: usize,
     memory: usize,
 }
@@ -115,8 +115,9 @@ impl Head {
         self.closed.retain(|span| span.end_ms != end_ms);
     }
 
-    /// The streams of a series, oldest first.
-    pub(super) fn streams(&self, id: SeriesId) -> impl Iterator<Item = &Stream> {
+    /// The streams of a series, oldest first. Whoever keeps one has it as it
+    /// is now: the next append changes a copy.
+    pub(super) fn streams(&self, id: SeriesId) -> impl Iterator<Item = &Arc<Stream>> {
         let closed = self.closed.iter().map(|span| &**span);
         closed.chain(&self.open).filter_map(move |span| span.streams.get(&id))
     }
@@ -146,8 +147,9 @@ impl Span {
         }
         let stream = self.streams.entry(id).or_insert_with(|| {
             index.hold(id);
-            Stream::default()
+            Arc::default()
         });
+        let stream = Arc::make_mut(stream);
         let (memory, points) = (stream.memory(), stream.points());
         let placed = push(stream);
         // A stream's own size counts from its first point on.

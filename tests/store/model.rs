@@ -52,7 +52,7 @@ proptest! {
                     store = again;
                     prop_assert_eq!(recovered.last_end_ms, model.last_end_ms);
                     let last: Vec<_> =
-                        recovered.series.iter().filter_map(|s| Some((s.id, s.last?))).collect();
+                        recovered.series.iter().filter_map(|s| Some((s.id, (s.last?, s.ended)))).collect();
                     prop_assert_eq!(last, model.last().into_iter().collect::<Vec<_>>());
                 }
                 Step::Read(from, length) => {

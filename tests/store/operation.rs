@@ -123,6 +123,28 @@ fn old_points_leave_and_their_series_with_them() {
 }
 
 #[test]
+fn two_hours_in_memory_take_less_than_16_bytes_a_point() {
+    let options = Options::new("/data");
+    let (store, _) = Store::open(options, MemoryBackend::new(), START_MS).unwrap();
+    let first_ms = START_MS - START_MS % 7_200_000;
+    for window in 0..720 {
+        let mut batch = gauge(0, 0.0, first_ms + window * WINDOW_MS);
+        for id in 1..100u32 {
+            batch.new_series.push((SeriesId(id), gauge(id, 0.0, 0).new_series[0].1.clone()));
+            let last = (i64::from(id) * 7919 + window * 104_729) as f64 % 1009.0 / 7.0;
+            batch.gauges.push(GaugeValue { id: SeriesId(id), last, min: last, max: last });
+        }
+        store.append(&batch).unwrap();
+    }
+    let stats = store.stats();
+    assert_eq!(stats.head_samples, 72_000);
+    assert!(stats.head_bytes < 16 * stats.head_samples, "{stats:?}");
+    store.maintain(first_ms + 7_200_000).unwrap();
+    let stats = store.stats();
+    assert_eq!((stats.blocks, stats.head_samples, stats.head_bytes, stats.wal_segments), (1, 0, 0, 0));
+}
+
+#[test]
 fn windows_come_once_and_in_order() {
     let (store, _) = open(&MemoryBackend::new());
     let first = gauge(1, 1.0, START_MS + WINDOW_MS);

@@ -215,13 +215,17 @@ impl Model {
         all
     }
 
-    /// Last float of each counter and gauge that has one.
-    pub fn last(&self) -> BTreeMap<SeriesId, f64> {
-        let is_value = |value: &Value| match value {
-            Value::Float(value) => (!value.is_nan()).then_some(*value),
+    /// Last float of each counter and gauge that has one, and whether it ended.
+    pub fn last(&self) -> BTreeMap<SeriesId, (f64, bool)> {
+        let float = |value: &Value| match value {
+            Value::Float(value) => Some(*value),
             _ => None,
         };
-        let last = |points: &BTreeMap<i64, Value>| points.values().rev().find_map(is_value);
+        let last = |points: &BTreeMap<i64, Value>| {
+            let mut floats = points.values().rev().filter_map(float).peekable();
+            let ended = floats.peek()?.is_nan();
+            Some((floats.find(|value| !value.is_nan())?, ended))
+        };
         self.points.iter().filter_map(|(id, points)| Some((*id, last(points)?))).collect()
     }
 }
