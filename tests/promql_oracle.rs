@@ -121,7 +121,6 @@ fn expressions() -> Vec<String> {
         "temperature % 7",
         "temperature ^ 2",
         "2 ^ temperature",
-        "temperature atan2 2",
         "1 - temperature",
         "temperature / 0",
         "sum(requests)",
@@ -241,7 +240,10 @@ fn expressions() -> Vec<String> {
     for function in over_time.split_whitespace() {
         for range in ["5s", "15s", "1m", "5m", "30m"] {
             all.push(format!("{function}(requests[{range}])"));
-            all.push(format!("{function}(temperature[{range}])"));
+            // The Prometheus of Debian 12 stretches a counter that starts near 0 otherwise than newer ones.
+            if !matches!(function, "rate" | "increase") {
+                all.push(format!("{function}(temperature[{range}])"));
+            }
         }
     }
     for function in "abs ceil floor log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh"
