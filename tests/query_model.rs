@@ -101,7 +101,8 @@ fn same(ours: &BTreeMap<(String, i64), f64>, theirs: &BTreeMap<(String, i64), f6
     for (key, ours) in ours {
         let theirs = theirs[key];
         let close = (ours - theirs).abs() <= 1e-9 * ours.abs().max(theirs.abs()).max(1e-3);
-        if !close && !(ours.is_nan() && theirs.is_nan()) && *ours != theirs {
+        let same = close || *ours == theirs || (ours.is_nan() && theirs.is_nan());
+        if !same {
             return Err(format!("{key:?}: {ours} and {theirs}"));
         }
     }
