@@ -248,6 +248,72 @@ proptest! {
     }
 }
 
+/// Mostly well-typed expressions, nested: `$` in a template is another one.
+fn arbitrary_expression() -> impl Strategy<Value = String> {
+    let leaves = [
+        "x",
+        "y",
+        "t",
+        "{__name__=~\".+\"}",
+        "x{job=\"a\"} offset 1m",
+        "vector(1)",
+        "vector(NaN)",
+        "nope",
+        "t @ end()",
+    ];
+    let templates = [
+        "sum($)",
+        "avg by (job) ($)",
+        "topk(1, $)",
+        "quantile(0.5, $)",
+        "count_values(\"v\", $)",
+        "stddev($)",
+        "-$",
+        "($)",
+        "abs($)",
+        "sort($)",
+        "rate($[5m:30s])",
+        "increase($[3m:])",
+        "sum_over_time($[2m:20s] offset 1m)",
+        "last_over_time($[1m:10s] @ start())",
+        "changes($[5m:1m])",
+        "predict_linear($[5m:1m], scalar($))",
+        "quantile_over_time(scalar($), $[5m:1m])",
+        "histogram_quantile(0.9, $)",
+        "histogram_count($)",
+        "histogram_fraction(-1, scalar($), $)",
+        "label_replace($, \"job\", \"$1\", \"job\", \"(.).*\")",
+        "label_join($, \"z\", \"-\", \"job\")",
+        "absent($)",
+        "timestamp($)",
+        "clamp($, scalar($), 5)",
+        "round($, scalar($))",
+        "year($)",
+        "scalar($) + $",
+        "$ * scalar($)",
+        "$ + $",
+        "$ / on(job) $",
+        "$ - on() group_left $",
+        "$ > bool $",
+        "$ == $",
+        "$ and $",
+        "$ or $",
+        "$ unless on(job) $",
+        "$ ^ 2",
+        "$ % 0",
+        "limitk(2, $)",
+    ];
+    prop::sample::select(leaves.to_vec()).prop_map(String::from).prop_recursive(4, 24, 2, move |inner| {
+        (prop::sample::select(templates.to_vec()), inner.clone(), inner).prop_map(
+            |(template, first, second)| {
+                // "$1" belongs to label_replace.
+                let text = template.replace("$1", "\u{1}").replacen('$', &first, 1).replacen('$', &second, 1);
+                text.replace('\u{1}', "$1")
+            },
+        )
+    })
+}
+
 /// Pieces that hostile and broken queries are made of.
 fn arbitrary_query() -> impl Strategy<Value = String> {
     let words = [
@@ -346,6 +412,7 @@ fn arbitrary_query() -> impl Strategy<Value = String> {
         "99999999999999999999",
     ];
     prop_oneof![
+        6 => arbitrary_expression(),
         4 => prop::collection::vec(prop::sample::select(words.to_vec()), 1..14).prop_map(|w| w.join(" ")),
         2 => prop::collection::vec(prop::sample::select(words.to_vec()), 1..14).prop_map(|w| w.concat()),
         1 => ".{0,60}",
@@ -373,6 +440,34 @@ proptest! {
         let engine = Engine::new(Arc::new(source), options).with_cancel(Cancel::new());
         let _ = engine.instant_parsed(&parsed, at);
         let _ = engine.range_parsed(&parsed, 0, 600_000, 60_000);
+    }
+}
+
+/// A thread that evaluates has a bounded stack; the parser's limits must keep
+/// every query within it, also in a build without optimisation.
+#[test]
+fn the_deepest_queries_fit_a_small_stack() {
+    let deepest = [
+        format!("x{}", " + x".repeat(199)),
+        format!("x{}", " ^ x".repeat(199)),
+        format!("x{}", " or x".repeat(199)),
+        format!("{}x", "-".repeat(199)),
+        format!("{}x{}", "abs(".repeat(47), ")".repeat(47)),
+        format!("{}x{}", "(1 + ".repeat(47), ")".repeat(47)),
+        format!("{}x{}", "sum(".repeat(47), ")".repeat(47)),
+        format!("{}x{}", "last_over_time(".repeat(46), "[1m:1m])".repeat(46)),
+        format!("{}x{}", "label_replace(".repeat(47), ", \"a\", \"b\", \"c\", \"d\")".repeat(47)),
+    ];
+    for query in deepest {
+        let evaluate = move || {
+            let source = MemorySource::new();
+            source.push(&Labels::of_name("x"), None, 0, 1.0);
+            let engine = Engine::new(Arc::new(source), Options::default());
+            let parsed = Expr::parse(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+            engine.instant_parsed(&parsed, 0).unwrap_or_else(|error| panic!("{query}: {error}"));
+            statsdeck::query::format(&query).unwrap();
+        };
+        std::thread::Builder::new().stack_size(1 << 20).spawn(evaluate).unwrap().join().unwrap();
     }
 }
 
