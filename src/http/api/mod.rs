@@ -10,6 +10,6 @@ mod query;
 mod series;
 mod state;
 
-pub use state::ApiState;
+pub use state::{ApiState, MAX_CONCURRENT};
 
 pub use query::router;
