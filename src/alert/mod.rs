@@ -8,6 +8,7 @@ pub mod rule;
 pub mod ruler;
 pub mod state;
 pub mod template;
+mod watchdog;
 
 pub use board::{Board, RuleView, Snapshot};
 pub use counters::Counters;

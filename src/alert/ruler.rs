@@ -8,19 +8,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::board::{Board, RuleView, Snapshot};
 use super::counters::Counters;
 use super::record;
 use super::rule::{Rule, RuleId};
 use super::state::{Alert, Alerts, Changes, Fingerprint, State, Transition};
+use super::watchdog::Watchdog;
 use crate::model::{Labels, TimeRange};
 use crate::query::{Engine, Number, Value};
 use crate::store::state::{AlertChanges, Error as StoreError, HISTORY_ENTRIES_MAX, StateStore};
 
 /// After a longer outage a pending alert begins its `for` anew.
 pub const OUTAGE_TOLERANCE_MS: i64 = 3_600_000;
+/// A rule's query that takes longer is an evaluation error.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How far back a selector must have found something, not to be called empty.
 const SELECTS_LOOKBACK_MS: i64 = 30 * 86_400_000;
 /// How often an empty result is asked whether its selectors find anything.
@@ -45,7 +48,7 @@ pub struct Ruler {
     store: Arc<StateStore>,
     board: Arc<Board>,
     counters: Arc<Counters>,
-    /// Transitions that are not stored yet; bounded as the history is.
+    /// History that is not stored yet; bounded as the stored one is.
     unsaved: Vec<Transition>,
     /// The last write failed: the next one writes all alerts.
     save_all: bool,
@@ -128,9 +131,15 @@ impl Ruler {
     }
 
     /// Evaluates all rules for the time `now_ms`, the end of the window that
-    /// was just flushed. Blocks for as long as the queries take.
+    /// was just flushed. Blocks for as long as the queries take, each of them
+    /// [`QUERY_TIMEOUT`] at most.
     pub fn evaluate(&mut self, now_ms: i64, engine: &Engine) -> Vec<Transition> {
-        self.evaluate_with(now_ms, |rule, check_selectors| ask(engine, rule, now_ms, check_selectors))
+        Watchdog::guard(|watchdog| {
+            self.evaluate_with(now_ms, |rule, check_selectors| {
+                let engine = engine.with_cancel(watchdog.limit(QUERY_TIMEOUT));
+                ask(&engine, rule, now_ms, check_selectors)
+            })
+        })
     }
 
     /// As [`Ruler::evaluate`], with `ask` in place of the engine; its second
@@ -155,7 +164,7 @@ impl Ruler {
             transitions.extend(changes.transitions);
         }
         self.save(save, &transitions);
-        self.board.remember(transitions.iter().cloned());
+        self.board.remember(transitions.iter().filter(|transition| is_history(transition)).cloned());
         self.publish(Some(now_ms), started.elapsed().as_secs_f64() * 1_000.0);
         transitions
     }
@@ -178,7 +187,7 @@ impl Ruler {
     }
 
     fn save(&mut self, mut save: AlertChanges, transitions: &[Transition]) {
-        self.unsaved.extend_from_slice(transitions);
+        self.unsaved.extend(transitions.iter().filter(|transition| is_history(transition)).cloned());
         let surplus = self.unsaved.len().saturating_sub(HISTORY_ENTRIES_MAX as usize);
         self.unsaved.drain(..surplus);
         let pending = self.watched.iter().flat_map(|watched| watched.alerts.iter());
@@ -338,6 +347,12 @@ fn selects_anything(engine: &Engine, rule: &Rule, now_ms: i64) -> Result<bool, S
     Ok(selectors.is_empty())
 }
 
+/// What began or ceased to fire. Alerts that only wait come and go too often:
+/// they would crowd these out.
+fn is_history(transition: &Transition) -> bool {
+    transition.from == State::Firing || transition.to == State::Firing
+}
+
 /// Also true when the clock was set back.
 fn now_is_past(now_ms: i64, since_ms: i64, span_ms: i64) -> bool {
     now_ms < since_ms || now_ms.saturating_sub(since_ms) >= span_ms
@@ -347,6 +362,8 @@ fn now_is_past(now_ms: i64, since_ms: i64, span_ms: i64) -> bool {
 mod tests {
     use super::super::rule::Definition;
     use super::*;
+    use crate::model::MetricType;
+    use crate::query::MemorySource;
 
     fn rule(name: &str, for_s: u64) -> Rule {
         let definition = Definition {
@@ -395,7 +412,7 @@ mod tests {
         assert_eq!(ruler.board().snapshot().evaluated_at_ms, None);
         let expected = [("a", State::Firing, 0), ("b", State::Firing, 0), ("c", State::Pending, 30)];
         assert_eq!(states(&ruler), expected.map(|(host, state, at)| (host.to_owned(), state, at)));
-        assert_eq!(ruler.board().history(0, 100).len(), 5);
+        assert_eq!(ruler.board().history(0, 100).len(), 2);
 
         // a goes on and is no news; b ended meanwhile; c waits since 30 s.
         assert_eq!(evaluate(&mut ruler, 40, &["a", "c"]), [("b".into(), State::Resolved)]);
@@ -475,6 +492,50 @@ mod tests {
             assert_eq!(shown, matches!(at_s, 0 | 10 | 130), "{at_s}");
         }
         assert_eq!(asked, [true, false, true, false, true]);
+    }
+
+    #[test]
+    fn the_engine_is_asked_and_a_misspelt_name_is_found_out() {
+        let source = Arc::new(MemorySource::new());
+        let engine = Engine::new(source.clone(), Default::default());
+        let definitions = [
+            ("Plain", "etl_failed > 1"),
+            ("Quiet", "etl_failed > 100"),
+            ("Misspelt", "etl_fialed > 1"),
+            ("Absent", "absent(etl_fialed)"),
+            ("Scalar", "1"),
+            ("Several", "etl_fialed or etl_failed > 100"),
+        ];
+        let rules = definitions.map(|(name, expr)| {
+            let definition = Definition { name: name.into(), expr: expr.into(), ..Default::default() };
+            Rule::new(&definition).unwrap()
+        });
+        let mut ruler = Ruler::open(rules.into(), store(), 0).unwrap();
+        for (host, value) in [("a", 1.0), ("b", 2.0), ("c", 3.0)] {
+            let labels = Labels::from_pairs([("__name__", "etl.failed"), ("host", host)]);
+            source.push(&labels, Some(MetricType::Gauge), 10_000, value);
+        }
+        ruler.evaluate(10_000, &engine);
+        let snapshot = ruler.board().snapshot();
+        let shown: Vec<_> = snapshot
+            .rules
+            .iter()
+            .map(|view| (&*view.rule.name, view.alerts.len(), view.selects_nothing, view.last_error.clone()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("Plain", 2, false, None),
+                ("Quiet", 0, false, None),
+                ("Misspelt", 0, true, None),
+                ("Absent", 1, false, None),
+                ("Scalar", 1, false, None),
+                ("Several", 0, false, None),
+            ]
+        );
+        let plain: Vec<_> =
+            snapshot.rules[0].alerts.iter().map(|a| (a.labels.to_string(), a.value)).collect();
+        assert!(plain.contains(&(r#"{alertname="Plain", host="c"}"#.into(), 3.0)), "{plain:?}");
     }
 
     #[test]

@@ -303,6 +303,7 @@ pub fn fingerprint(rule: RuleId, labels: &Labels) -> Fingerprint {
 mod tests {
     use super::super::rule::Definition;
     use super::*;
+    use proptest::prelude::*;
 
     const STEP_MS: i64 = 10_000;
 
@@ -445,6 +446,55 @@ mod tests {
         {
             alerts.apply(&rule, at_s * 1_000, &[sample("a", 1.0)]).unwrap();
             assert_eq!(alerts.iter().next().unwrap().state, expected, "{at_s}");
+        }
+    }
+
+    /// The same rules said in another way: episodes within the whole history,
+    /// instead of one step after another.
+    fn episodes(for_ms: i64, keep_ms: i64, holds: &[bool]) -> Vec<State> {
+        let mut states = vec![State::Inactive; holds.len()];
+        let mut at = 0;
+        let mut ended = State::Inactive;
+        while let Some(begin) = (at..holds.len()).find(|n| holds[*n]) {
+            states[at..begin].fill(ended);
+            let run_end = (begin..holds.len()).find(|n| !holds[*n]).unwrap_or(holds.len());
+            let fires = (begin..run_end).find(|n| (n - begin) as i64 * STEP_MS >= for_ms);
+            let Some(fires) = fires else {
+                states[begin..run_end].fill(State::Pending);
+                ended = State::Inactive;
+                at = run_end;
+                continue;
+            };
+            // Over once it has not held for `keep_ms`, counted from the first absence.
+            let over = (fires..holds.len()).find(|end| {
+                let first_absent = (0..=*end).rev().take_while(|n| !holds[*n]).last();
+                first_absent.is_some_and(|first| (end - first) as i64 * STEP_MS >= keep_ms)
+            });
+            states[begin..fires].fill(State::Pending);
+            at = over.unwrap_or(holds.len());
+            states[fires..at].fill(State::Firing);
+            ended = State::Resolved;
+        }
+        states[at..].fill(ended);
+        states
+    }
+
+    proptest! {
+        #[test]
+        fn states_are_those_of_the_episodes(
+            for_steps in 0u64..4,
+            keep_steps in 0u64..4,
+            holds in prop::collection::vec(any::<bool>(), 0..60),
+        ) {
+            let rule = rule(for_steps * 10, keep_steps * 10);
+            let mut alerts = Alerts::default();
+            let expected = episodes(rule.for_ms as i64, rule.keep_firing_for_ms as i64, &holds);
+            for (n, holds) in holds.iter().enumerate() {
+                let result: Vec<_> = holds.then(|| sample("a", 1.0)).into_iter().collect();
+                alerts.apply(&rule, n as i64 * STEP_MS, &result).unwrap();
+                let found = alerts.iter().next().map_or(State::Inactive, |alert| alert.state);
+                prop_assert_eq!(found, expected[n], "at {}", n);
+            }
         }
     }
 }

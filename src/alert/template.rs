@@ -94,7 +94,11 @@ impl Template {
             }
         }
         if text.len() > RENDERED_BYTES_MAX {
-            text.truncate(text.floor_char_boundary(RENDERED_BYTES_MAX - "…".len()));
+            let mut end = RENDERED_BYTES_MAX - "…".len();
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            text.truncate(end);
             text.push('…');
         }
         text

@@ -345,7 +345,7 @@ webhook = { url = "http://127.0.0.1:1/hook" }
         let cases = [
             format!("slack = {{ url = \"hooks.slack.com/{secret}\" }}"),
             format!("slack = {{ url = \"ftp://hooks.slack.com/{secret}\" }}"),
-            format!("slack = {{ url = \"https://user:hidden@hooks.slack.com/\" }}"),
+            "slack = { url = \"https://user:hidden@hooks.slack.com/\" }".to_owned(),
             format!("slack = {{ url = \"https://hooks.slack.com/{secret}\", urls = 1 }}"),
             format!("slack = {{ url = https://hooks.slack.com/{secret} }}"),
             format!("slack = \"https://hooks.slack.com/{secret}\""),

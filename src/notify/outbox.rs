@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::message::{Message, Notice};
+use super::pacing::{Pace, Pacing};
 use super::receiver::Verdict;
 use crate::alert::{Snapshot, State};
 use crate::model::Labels;
@@ -18,24 +19,6 @@ use crate::store::state::SentRecord;
 /// Most alerts that one receiver is told of or waits to be told of. Further
 /// ones are held back until others are over.
 pub const NOTICES_MAX: usize = 10_000;
-
-/// How long to wait between attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pacing {
-    /// Wait after the first failure; doubles with each further one.
-    pub backoff_first_ms: i64,
-    pub backoff_max_ms: i64,
-    /// A longer `Retry-After` is taken for this.
-    pub retry_after_max_ms: i64,
-    /// Shortest time between two messages.
-    pub gap_ms: i64,
-}
-
-impl Default for Pacing {
-    fn default() -> Self {
-        Pacing { backoff_first_ms: 1_000, backoff_max_ms: 300_000, retry_after_max_ms: 3_600_000, gap_ms: 0 }
-    }
-}
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +42,7 @@ pub struct Settled {
 /// One receiver's difference between what is and what it was told.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    pacing: Pacing,
+    pace: Pace,
     /// Alerts whose firing notice was taken and whose end was not yet.
     told: BTreeMap<u64, Told>,
     /// Alerts that fire as of the last update.
@@ -68,8 +51,6 @@ pub struct Outbox {
     given_up: BTreeSet<(u64, Kind, i64)>,
     /// Rules with something to tell, longest waiting first.
     queue: VecDeque<Arc<str>>,
-    failures: u32,
-    not_before_ms: i64,
     held_back: u64,
     folded: u64,
 }
@@ -108,7 +89,7 @@ impl Outbox {
             };
             (fingerprint, Told { rule: record.rule.into(), notice })
         });
-        Outbox { pacing, told: told.collect(), ..Default::default() }
+        Outbox { pace: Pace::new(pacing), told: told.collect(), ..Default::default() }
     }
 
     /// Takes over what fires now. A snapshot from before the first evaluation
@@ -151,8 +132,8 @@ impl Outbox {
                 self.queue.pop_front();
                 continue;
             }
-            if now_ms < self.not_before_ms {
-                return Step::WaitUntil(self.not_before_ms);
+            if now_ms < self.pace.not_before_ms() {
+                return Step::WaitUntil(self.pace.not_before_ms());
             }
             self.queue.pop_front();
             return Step::Send(message);
@@ -182,7 +163,7 @@ impl Outbox {
                     self.told.remove(&notice.fingerprint);
                     settled.remove.push(notice.fingerprint);
                 }
-                self.pause(now_ms);
+                self.pace.settled(now_ms);
             }
             Verdict::GiveUp { .. } => {
                 let kinds = [(Kind::Firing, &message.firing), (Kind::Resolved, &message.resolved)];
@@ -190,18 +171,12 @@ impl Outbox {
                     self.given_up
                         .extend(notices.iter().map(|notice| (notice.fingerprint, kind, notice.fired_at_ms)));
                 }
-                self.pause(now_ms);
+                self.pace.settled(now_ms);
             }
             Verdict::Retry { after_ms, .. } => {
-                self.failures = self.failures.saturating_add(1);
-                let wait_ms = match after_ms {
-                    Some(after_ms) => (*after_ms).clamp(0, self.pacing.retry_after_max_ms),
-                    None => self.backoff_ms(chance),
-                };
-                self.not_before_ms = now_ms.saturating_add(wait_ms.max(self.pacing.gap_ms));
                 // Behind the others: a message that alone fails must not hold them up.
                 self.queue.push_back(message.rule);
-                settled.retry_in_ms = Some(self.not_before_ms - now_ms);
+                settled.retry_in_ms = Some(self.pace.failed(now_ms, *after_ms, chance));
             }
         }
         settled
@@ -220,19 +195,6 @@ impl Outbox {
     /// Changes that were never told because the opposite came first.
     pub fn folded(&self) -> u64 {
         self.folded
-    }
-
-    fn pause(&mut self, now_ms: i64) {
-        self.failures = 0;
-        self.not_before_ms = now_ms.saturating_add(self.pacing.gap_ms);
-    }
-
-    fn backoff_ms(&self, chance: f64) -> i64 {
-        let doublings = self.failures.saturating_sub(1).min(30);
-        let full =
-            self.pacing.backoff_first_ms.saturating_mul(1 << doublings).min(self.pacing.backoff_max_ms);
-        // Between half and all of it, so that many senders do not come back at once.
-        (full as f64 * (0.5 + 0.5 * chance.clamp(0.0, 1.0))) as i64
     }
 
     /// Notes the end of what was told and no longer fires, and takes the end
@@ -483,44 +445,19 @@ mod tests {
     }
 
     #[test]
-    fn failures_wait_ever_longer_up_to_a_bound() {
+    fn a_failure_is_tried_again_after_its_wait() {
         let mut world = World::new();
         world.evaluate("A1");
-        let mut waits = Vec::new();
-        for _ in 0..12 {
-            let before = world.now_ms;
-            assert_eq!(world.send(&RETRY), "A +1");
-            let Step::WaitUntil(at) = world.outbox.next(world.now_ms) else { panic!("does not wait") };
-            assert_eq!(world.outbox.next(at - 1), Step::WaitUntil(at));
-            waits.push((at - before) / 1_000);
-            world.now_ms = at;
-        }
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        let begun_ms = world.now_ms;
+        assert_eq!(world.send(&RETRY), "A +1");
+        assert_eq!(world.outbox.next(begun_ms + 999), Step::WaitUntil(begun_ms + 1_000));
+        world.now_ms += 1_000;
+        let verdict = Verdict::Retry { after_ms: Some(70_000), reason: String::new() };
+        assert_eq!(world.send(&verdict), "A +1");
+        world.now_ms += 60_000;
+        assert_eq!(world.deliver(), "");
+        world.evaluate("A1");
         assert_eq!(world.deliver(), "A +1");
-        world.evaluate("");
-        world.send(&RETRY);
-        assert_eq!(world.outbox.next(world.now_ms), Step::WaitUntil(world.now_ms + 1_000), "starts anew");
-    }
-
-    #[test]
-    fn jitter_takes_off_up_to_half() {
-        for (chance, wait_ms) in [(0.0, 500), (0.5, 750), (1.0, 1_000)] {
-            let mut world = World::new();
-            world.evaluate("A1");
-            let Step::Send(message) = world.outbox.next(0) else { panic!("nothing to send") };
-            assert_eq!(world.outbox.settle(0, 0, message, &RETRY, chance).retry_in_ms, Some(wait_ms));
-        }
-    }
-
-    #[test]
-    fn retry_after_is_obeyed_within_reason() {
-        for (after_ms, wait_ms) in [(30_000, 30_000), (0, 0), (-5, 0), (i64::MAX, 3_600_000)] {
-            let mut world = World::new();
-            world.evaluate("A1");
-            let Step::Send(message) = world.outbox.next(0) else { panic!("nothing to send") };
-            let verdict = Verdict::Retry { after_ms: Some(after_ms), reason: String::new() };
-            assert_eq!(world.outbox.settle(0, 0, message, &verdict, 1.0).retry_in_ms, Some(wait_ms));
-        }
     }
 
     #[test]

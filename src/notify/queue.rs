@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::client::{Client, ClientOptions};
-use super::outbox::{Outbox, Pacing, Settled, Step};
+use super::outbox::{Outbox, Settled, Step};
+use super::pacing::Pacing;
 use super::receiver::{Link, Receiver, Target, Verdict};
 use super::status::{ReceiverView, Status};
 use crate::alert::Snapshot;

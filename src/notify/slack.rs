@@ -184,7 +184,8 @@ fn section(notice: &Notice, summary_is_shared: bool) -> (Block, usize) {
     );
     lines.extend(links);
 
-    let mut fields = vec![field("Value", &escape(&number::plain(notice.value), FIELD_CHARS))];
+    let value = if notice.resolved_at_ms.is_some() { "Last value" } else { "Value" };
+    let mut fields = vec![field(value, &escape(&number::plain(notice.value), FIELD_CHARS))];
     fields.push(match notice.resolved_at_ms {
         None => field("Since", &local_time(notice.fired_at_ms)),
         Some(at_ms) => {
