@@ -152,7 +152,9 @@ fn write_file(
     let mut entries = Vec::new();
     let mut count = 0u64;
     for (id, key) in series {
-        let Some(stream) = span.streams.get(id).filter(|stream| stream.points() > 0) else { continue };
+        let Some((_, stream)) = span.streams.get(id).filter(|(_, stream)| stream.points() > 0) else {
+            continue;
+        };
         let start = out.len();
         let points = put_chunk(&mut out, *id, Class::of(key.metric_type), stream);
         let Some(points) = points else {
