@@ -122,6 +122,13 @@ impl Head {
         closed.chain(&self.open).filter_map(move |span| span.streams.get(&id).map(|(_, stream)| stream))
     }
 
+    /// Every stream with its series, oldest first.
+    pub(super) fn all_streams(&self) -> impl Iterator<Item = (SeriesId, MetricType, &Stream)> {
+        let closed = self.closed.iter().map(|span| &**span);
+        let streams = closed.chain(&self.open).flat_map(|span| &span.streams);
+        streams.map(|(id, (metric_type, stream))| (*id, *metric_type, &**stream))
+    }
+
     pub(super) fn size(&self) -> Size {
         let mut size = Size::default();
         for span in self.closed.iter().map(|span| &**span).chain(&self.open) {
