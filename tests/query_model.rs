@@ -481,6 +481,43 @@ fn the_deepest_queries_fit_a_small_stack() {
 }
 
 #[test]
+fn a_name_sent_as_two_types_answers_with_the_latest_and_says_so() {
+    let source = MemorySource::new();
+    let labels = Labels::of_name("mixed");
+    source.push(&labels, Some(MetricType::Counter), 10_000, 1.0);
+    source.push(&labels, Some(MetricType::Gauge), 20_000, 7.0);
+    let engine = Engine::new(Arc::new(source), Options::default());
+    let result = engine.instant("mixed", 20_000).unwrap();
+    assert_eq!(result.warnings, ["mixed was received as more than one type; only the latest is used"]);
+    let Value::Vector(points) = result.value else { panic!("an instant vector") };
+    assert_eq!(points.len(), 1);
+    assert_eq!(points[0].value.as_float(), Some(7.0));
+}
+
+#[test]
+fn limits_are_told_with_their_number() {
+    let series = vec![((0, 0), (0..50).map(|at| (at * 1000, Some(1.0))).collect())];
+    let source = engine_over(&series, None);
+    let check = |options: Options, expr: &str, expected: &str| {
+        let memory = MemorySource::new();
+        for at in 0..50 {
+            memory.push(&Labels::of_name("x"), None, at * 1000, 1.0);
+            memory.push(&Labels::of_name("y"), None, at * 1000, 1.0);
+        }
+        let error = Engine::new(Arc::new(memory), options).range(expr, 0, 49_000, 1000).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let options = Options::default();
+    check(Options { max_series: 1, ..options }, "{__name__=~\"x|y\"}", "more than 1 series");
+    check(Options { max_points: 60, ..options }, "x + y", "more than");
+    check(Options { max_steps: 10, ..options }, "x", "maximum resolution of 10");
+    let cancel = Cancel::new();
+    cancel.time_out();
+    let error = source.with_cancel(cancel).instant("x", 0).unwrap_err();
+    assert!(error.to_string().contains("took longer"), "{error}");
+}
+
+#[test]
 fn distinct_members_of_a_span_are_counted_once() {
     let source = MemorySource::new();
     let sketch_of = |members: &[&str]| {

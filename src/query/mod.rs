@@ -34,6 +34,7 @@ mod function;
 pub mod function_table;
 mod histogram_function;
 mod label_function;
+pub mod limits;
 mod math;
 pub mod memory;
 pub mod notation;
