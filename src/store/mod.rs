@@ -1,3 +1,4 @@
 //! Durable data.
 
 pub mod state;
+mod state_file;
