@@ -3,6 +3,10 @@
 //!
 //! `ARCHITECTURE.md` has the map. Floors import downwards only.
 
+// floor 9
+pub mod cli;
+// floor 8
+pub mod daemon;
 // floor 7
 pub mod config;
 // floor 6
@@ -14,7 +18,13 @@ pub mod alert;
 // floor 3
 pub mod query;
 // floor 2
+pub mod aggregate;
+pub mod ingest;
 pub mod store;
+// floor 1
+pub mod exposition;
+pub mod protocol;
+pub mod telemetry;
 // floor 0
 pub mod clock;
 pub mod model;

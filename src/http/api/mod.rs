@@ -3,10 +3,13 @@
 
 pub mod alerts;
 mod answer;
+pub mod health;
+pub mod ingest;
+mod params;
 mod query;
 mod series;
 mod state;
 
-pub use state::ApiState;
+pub use state::{ApiState, MAX_CONCURRENT};
 
 pub use query::router;
