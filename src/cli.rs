@@ -124,7 +124,7 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 // Whoever sent the signal reads the log.
-                _ = hangup.recv() => { let _ = daemon.reload(); }
+                _ = hangup.recv() => { let _ = daemon.reload().await; }
                 () = daemon.serve_reload() => {}
             }
         }

@@ -11,6 +11,10 @@ pub mod daemon;
 pub mod config;
 // floor 6
 pub mod http;
+// floor 5
+pub mod notify;
+// floor 4
+pub mod alert;
 // floor 3
 pub mod query;
 // floor 2

@@ -89,7 +89,7 @@ pub struct Socket {
 }
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Telemetry {
     pub lines_received: [Counter; Transport::ALL.len()],
     pub lines_accepted: Counter,
@@ -114,7 +114,12 @@ pub struct Telemetry {
     pub http_requests: Counter,
     pub config_reloads: Counter,
     pub config_reload_failures: Counter,
+    /// Figures that upper floors keep.
+    others: Mutex<Vec<Figures>>,
 }
+
+/// Tells more figures when asked.
+type Figures = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
 
 impl Telemetry {
     pub fn received(&self, transport: Transport, lines: u64) {
@@ -151,6 +156,11 @@ impl Telemetry {
         });
         self.sockets.lock().unwrap_or_else(|e| e.into_inner()).push(socket.clone());
         socket
+    }
+
+    /// Adds figures that are kept elsewhere to those exposed.
+    pub fn add_figures(&self, figures: impl Fn() -> Vec<Family> + Send + Sync + 'static) {
+        self.others.lock().unwrap_or_else(|e| e.into_inner()).push(Box::new(figures));
     }
 
     /// Every figure as an exposed series, families together.
@@ -319,7 +329,16 @@ impl Telemetry {
             "Reloads that were refused; the old config went on.",
             count(&self.config_reload_failures),
         );
+        for figures in self.others.lock().unwrap_or_else(|e| e.into_inner()).iter() {
+            families.extend(figures());
+        }
         families
+    }
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telemetry").field("lines_accepted", &self.lines_accepted).finish_non_exhaustive()
     }
 }
 

@@ -49,7 +49,7 @@ fn becomes(packet: &[u8], dialect: Dialect) -> String {
             (MetricType::Counter, Value::Number(n)) => format!(" c{:+}", n * weight),
             (MetricType::Gauge, Value::Number(n)) => format!(" g={n}"),
             (MetricType::Gauge, Value::Change(n)) => format!(" g{n:+}"),
-            (MetricType::Timer, Value::Number(n)) => format!(" t {n}*{weight}"),
+            (MetricType::Timer, Value::Number(n)) => format!(" t {n}ms*{weight}"),
             (MetricType::Histogram, Value::Number(n)) => format!(" h {n}*{weight}"),
             (MetricType::Set, Value::Member(m)) => format!(" s {:?}", String::from_utf8_lossy(m)),
             other => panic!("no such observation: {other:?}"),

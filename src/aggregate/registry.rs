@@ -5,6 +5,7 @@
 //! lost and a query never meets two series with the same labels.
 
 use crate::model::{MetricType, SeriesId, SeriesKey};
+use crate::protocol::tag::OWN_PREFIX;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
@@ -22,6 +23,8 @@ pub struct Registry {
 struct Inner {
     ids: HashMap<SeriesKey, SeriesId, foldhash::fast::RandomState>,
     types: HashMap<Box<str>, (MetricType, usize), foldhash::fast::RandomState>,
+    /// Our own series among `ids`; their number is fixed, and no limit's.
+    own: usize,
     next_id: u32,
     /// Registered since [`Registry::take_new`] was called last.
     new: Vec<(SeriesId, SeriesKey)>,
@@ -43,9 +46,10 @@ impl Registry {
     }
 
     /// The number of the series, new or known; `None` when the limit is
-    /// reached.
+    /// reached. Our own series have no part in the limit.
     pub fn register(&self, mut key: SeriesKey) -> Option<SeriesId> {
         let mut inner = self.lock();
+        let own = is_own(&key);
         if let Some((first, _)) = inner.types.get(key.labels.name())
             && *first != key.metric_type
         {
@@ -54,7 +58,8 @@ impl Registry {
         if let Some(id) = inner.ids.get(&key) {
             return Some(*id);
         }
-        if inner.ids.len() >= self.series_max || inner.next_id == u32::MAX {
+        let full = !own && inner.ids.len() - inner.own >= self.series_max;
+        if full || inner.next_id == u32::MAX {
             return None;
         }
         let id = SeriesId(inner.next_id);
@@ -75,6 +80,7 @@ impl Registry {
             if inner.ids.remove(key).is_none() {
                 continue;
             }
+            inner.own -= usize::from(is_own(key));
             let name = key.labels.name();
             if let Some((_, users)) = inner.types.get_mut(name) {
                 *users -= 1;
@@ -109,8 +115,14 @@ impl Inner {
             }
         }
         self.next_id = self.next_id.max(id.0.saturating_add(1));
+        self.own += usize::from(is_own(&key));
         self.ids.insert(key, id);
     }
+}
+
+/// Names in our name space come from ourselves alone: the parser sees to it.
+fn is_own(key: &SeriesKey) -> bool {
+    key.labels.name().starts_with(OWN_PREFIX)
 }
 
 #[cfg(test)]
@@ -139,8 +151,9 @@ mod tests {
         let registry = Registry::new(1);
         assert_eq!(registry.register(key("a", MetricType::Counter)), Some(SeriesId(0)));
         assert_eq!(registry.register(key("b", MetricType::Counter)), None);
+        assert!(registry.register(key("statsdeck_series", MetricType::Gauge)).is_some());
         registry.forget([&key("a", MetricType::Counter)]);
-        assert_eq!(registry.register(key("a", MetricType::Gauge)), Some(SeriesId(1)));
+        assert_eq!(registry.register(key("a", MetricType::Gauge)), Some(SeriesId(2)));
     }
 
     #[test]

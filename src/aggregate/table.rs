@@ -209,7 +209,8 @@ impl Table {
             (MetricType::Gauge, Value::Change(number)) => self.gauges.touch(cell).change(number),
             (MetricType::Set, Value::Member(member)) => self.sets.touch(cell).insert(member),
             (MetricType::Timer | MetricType::Histogram, Value::Number(number)) => {
-                self.timers.touch(cell).record(number, weight, &mut self.pool);
+                let divisor = observation.metric_type.unit_divisor();
+                self.timers.touch(cell).record(number, weight, divisor, &mut self.pool);
             }
             // The parser pairs types and values; nothing else can be built.
             (_, Value::Number(_) | Value::Change(_) | Value::Member(_)) => {}

@@ -57,8 +57,13 @@ impl Pool {
 }
 
 /// See the module's head.
+///
+/// Values, sum and extremes are held in the unit they were sent in and divided
+/// once, at the flush: sums of whole milliseconds stay exact.
 #[derive(Debug, Default)]
 pub struct Timer {
+    /// What turns the unit as sent into the one that is kept.
+    divisor: f64,
     count: f64,
     sum: f64,
     min: f64,
@@ -72,8 +77,10 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Takes a finite value that stands for `weight` events.
-    pub fn record(&mut self, value: f64, weight: f64, pool: &mut Pool) {
+    /// Takes a finite value that stands for `weight` events; divided by
+    /// `divisor`, the same for all of a timer, it has the unit that is kept.
+    pub fn record(&mut self, value: f64, weight: f64, divisor: f64, pool: &mut Pool) {
+        self.divisor = divisor;
         if self.count == 0.0 {
             (self.min, self.max) = (value, value);
         }
@@ -96,7 +103,7 @@ impl Timer {
             self.spill();
         }
         match &mut self.dense {
-            Some(dense) => record_dense(dense, &mut self.sparse, value, weight),
+            Some(dense) => record_dense(dense, &mut self.sparse, value / divisor, weight),
             // Room was made by the spill.
             None => {
                 if weight != 1.0 {
@@ -122,8 +129,8 @@ impl Timer {
         }
         let mut distribution = std::mem::take(&mut self.sparse);
         distribution.add_buckets(buckets);
-        (distribution.count, distribution.sum) = (self.count, self.sum);
-        (distribution.min, distribution.max) = (self.min, self.max);
+        (distribution.count, distribution.sum) = (self.count, self.sum / self.divisor);
+        (distribution.min, distribution.max) = (self.min / self.divisor, self.max / self.divisor);
         (self.count, self.sum) = (0.0, 0.0);
         distribution
     }
@@ -149,9 +156,10 @@ impl Timer {
         self.sparse = sparse;
     }
 
+    /// Empties the plain values, in the unit that is kept.
     fn drain_plain(&mut self, mut each: impl FnMut(f64, f64)) {
         for (at, value) in self.plain.iter().enumerate() {
-            each(*value, self.weights.get(at).copied().unwrap_or(1.0));
+            each(*value / self.divisor, self.weights.get(at).copied().unwrap_or(1.0));
         }
         self.plain.clear();
         self.weights.clear();
@@ -173,7 +181,7 @@ mod tests {
 
     fn window(values: &[(f64, f64)], pool: &mut Pool) -> Distribution {
         let mut timer = Timer::default();
-        values.iter().for_each(|(value, weight)| timer.record(*value, *weight, pool));
+        values.iter().for_each(|(value, weight)| timer.record(*value, *weight, 1.0, pool));
         timer.take(pool)
     }
 
@@ -201,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn sums_of_whole_milliseconds_are_exact() {
+        for values in [3, 1000] {
+            let (mut timer, mut pool) = (Timer::default(), Pool::default());
+            (1..=values).for_each(|ms| timer.record(f64::from(ms), 1.0, 1000.0, &mut pool));
+            let window = timer.take(&mut pool);
+            assert_eq!(window.sum, f64::from(values * (values + 1) / 2) / 1000.0);
+            assert_eq!((window.min, window.max), (0.001, f64::from(values) / 1000.0));
+            assert!(window.quantile(0.5) <= window.max);
+        }
+    }
+
+    #[test]
     fn fractional_weights_keep_count_and_sum_exact() {
         let weight = 1.0 / 0.3;
         let got = window(&[(5.0, weight); 200], &mut Pool::default());
@@ -213,7 +233,7 @@ mod tests {
         let mut pool = Pool::default();
         let mut timer = Timer::default();
         for round in 1..4 {
-            (0..100).for_each(|i| timer.record(f64::from(i * round), 1.0, &mut pool));
+            (0..100).for_each(|i| timer.record(f64::from(i * round), 1.0, 1.0, &mut pool));
             let window = timer.take(&mut pool);
             assert_eq!((window.count, window.max), (100.0, f64::from(99 * round)));
             assert!(timer.is_empty());
@@ -226,7 +246,7 @@ mod tests {
         let mut pool = Pool::default();
         let mut timers: Vec<Timer> = (0..POOL_MAX + 10).map(|_| Timer::default()).collect();
         for timer in &mut timers {
-            (0..200).for_each(|i| timer.record(f64::from(i), 1.0, &mut pool));
+            (0..200).for_each(|i| timer.record(f64::from(i), 1.0, 1.0, &mut pool));
         }
         assert_eq!(pool.lent, POOL_MAX);
         for timer in &mut timers {

@@ -231,8 +231,9 @@ impl Windows {
             }
             gauges.extend(partial.gauges);
         }
-        // What was set last among the tables wins; changes come on top.
-        gauges.sort_by_key(|(id, gauge)| (*id, gauge.set.map(|(_, at_ms)| at_ms)));
+        // What was set last among the tables wins; changes of tables that set
+        // nothing come on top, as their order to the others is not known.
+        gauges.sort_by_key(|(id, gauge)| (*id, gauge.set.is_none(), gauge.set.map(|(_, at_ms)| at_ms)));
         for (id, gauge) in gauges {
             let Some(state) = self.states.get_mut(&id) else { continue };
             state.apply(&gauge);

@@ -1,10 +1,13 @@
 //! What the config means, with every default in place. Nothing acts here.
 
+use super::alert;
 use super::error::{Error, Problem};
 use super::file::{self, File};
 use super::size::parse_bytes;
+use crate::alert::Rule;
 use crate::http::auth;
 use crate::model::duration;
+use crate::notify::Target;
 use crate::protocol::Dialect;
 use crate::{aggregate, ingest};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -28,6 +31,8 @@ pub struct Config {
     pub table: aggregate::table::Options,
     pub series_max: usize,
     pub retention_ms: i64,
+    pub rules: Vec<Rule>,
+    pub receivers: Vec<Target>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +74,8 @@ impl Config {
     pub fn parse(path: &Path, text: &str, env: &[(String, String)]) -> Result<Self, Error> {
         let file = File::parse(path, text)?;
         let mut problems = Vec::new();
-        let config = build(file, env, &mut problems);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let config = build(file, folder, env, &mut problems);
         if problems.is_empty() {
             return Ok(config);
         }
@@ -77,7 +83,9 @@ impl Config {
     }
 }
 
-fn build(file: File, env: &[(String, String)], problems: &mut Vec<Problem>) -> Config {
+fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec<Problem>) -> Config {
+    let rules = taken(file.alert.rules(), problems);
+    let receivers = taken(alert::receivers(&file.receiver, folder), problems);
     let interval_ms = interval(&file.window, problems);
     let windows = windows(&file.window, interval_ms, problems);
     let limits = &file.limits;
@@ -101,7 +109,17 @@ fn build(file: File, env: &[(String, String)], problems: &mut Vec<Problem>) -> C
         series_max: number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems)
             as usize,
         retention_ms: retention(file.tier.as_deref(), interval_ms, problems),
+        rules,
+        receivers,
     }
+}
+
+/// What a section means, or nothing and its problems noted.
+fn taken<T>(section: Result<Vec<T>, Vec<Problem>>, problems: &mut Vec<Problem>) -> Vec<T> {
+    section.unwrap_or_else(|found| {
+        problems.extend(found);
+        Vec::new()
+    })
 }
 
 fn data_dir(file: &File, env: &[(String, String)]) -> PathBuf {

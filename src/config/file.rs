@@ -1,6 +1,7 @@
 //! The config as it is written in TOML: every key optional, nothing checked
 //! beyond its type. What it means is `config.rs`.
 
+use super::alert::{AlertSection, ReceiverSection};
 use super::error::{Error, nearest};
 use serde::Deserialize;
 use std::path::Path;
@@ -19,6 +20,8 @@ pub struct File {
     pub window: Window,
     pub limits: Limits,
     pub tier: Option<Vec<Tier>>,
+    pub alert: AlertSection,
+    pub receiver: Vec<ReceiverSection>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,5 +1,6 @@
 //! The config: as written in TOML (`file.rs`) and what it means (`config.rs`).
 
+pub mod alert;
 #[expect(clippy::module_inception, reason = "the folder's main concept has its name")]
 pub mod config;
 pub mod error;

@@ -1,5 +1,6 @@
 //! The daemon: builds the parts, joins them, and stops them in order.
 
+pub mod alerting;
 pub mod flusher;
 pub mod receive;
 pub mod reject_log;

@@ -1,5 +1,6 @@
 //! Start, events, ordered stop: what comes in ends first, the store last.
 
+use super::alerting::{self, Alerting};
 use super::flusher::Flusher;
 use super::receive::{self, Receiver, Watched};
 use super::reject_log::RejectLog;
@@ -46,6 +47,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("cannot keep a key in {}: {source}", path.display())]
     Key { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Alerting(#[from] alerting::Error),
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
 }
@@ -65,6 +68,7 @@ pub struct Daemon {
     http: tokio::task::JoinHandle<()>,
     reload_requests: async_mpsc::Receiver<ReloadRequest>,
     reloadable: Reloadable,
+    alerting: Arc<Alerting>,
     stop_flusher: mpsc::Sender<()>,
     flusher: JoinHandle<()>,
     stop_keeper: mpsc::Sender<()>,
@@ -76,6 +80,7 @@ struct Reloadable {
     reload: Reload,
     auth: Arc<ArcSwap<Auth>>,
     signing_key: Vec<u8>,
+    alerting: Arc<Alerting>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -99,17 +104,18 @@ impl Daemon {
         let (store, recovered) = open_store(&config, now_ms)?;
         let registry = Arc::new(Registry::new(config.series_max));
         let windows = Arc::new(Mutex::new(resume(&config, &telemetry, &registry, recovered, now_ms)));
-        let auth = {
-            let path = config.data_dir.join("bearer.key");
-            let signing_key =
-                secret_file::read_or_create(&path).map_err(|source| Error::Key { path, source })?;
-            Reloadable {
-                auth: Arc::new(ArcSwap::from_pointee(new_auth(&config, &signing_key))),
-                signing_key,
-                reload,
-                telemetry: telemetry.clone(),
-            }
-        };
+        let alerting = Alerting::start(
+            &config.data_dir,
+            config.rules.clone(),
+            config.receivers.clone(),
+            config.http.public_url.clone(),
+            clock.clone(),
+            &telemetry,
+        )?;
+        let key_path = config.data_dir.join("bearer.key");
+        let key_error = |source| Error::Key { path: key_path.clone(), source };
+        let signing_key = secret_file::read_or_create(&key_path).map_err(key_error)?;
+        let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, &signing_key)));
 
         let mut tables = Vec::new();
         let mut new_table = |transport| {
@@ -140,7 +146,10 @@ impl Daemon {
             store: store.clone(),
             telemetry: telemetry.clone(),
             flushed,
-            after: Box::new(|_| {}),
+            after: {
+                let (alerting, engine) = (alerting.clone(), engine.clone());
+                Box::new(move |end_ms| alerting.evaluate(end_ms, &engine))
+            },
             own: SelfMetrics::default(),
             waiting: VecDeque::new(),
             unnamed: Vec::new(),
@@ -164,15 +173,16 @@ impl Daemon {
         let (ready, is_ready) = watch::channel(true);
         let (reload_sender, reload_requests) = async_mpsc::channel(1);
         let parts = Parts {
-            guard: Guard { auth: auth.auth.clone(), clock: clock.clone(), telemetry: telemetry.clone() },
+            guard: Guard { auth: auth.clone(), clock: clock.clone(), telemetry: telemetry.clone() },
             ingest: Arc::new(IngestState {
                 table: http_table,
                 telemetry: telemetry.clone(),
-                auth: auth.auth.clone(),
+                auth: auth.clone(),
                 clock: clock.clone(),
             }),
             scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone())),
             api: Arc::new(ApiState::new(engine, clock)),
+            alerts: alerting.state.clone(),
             health: Arc::new(HealthState { ready: is_ready, reload: reload_sender }),
         };
         let (stop_http, http_stops) = watch::channel(false);
@@ -182,14 +192,15 @@ impl Daemon {
         Ok(Daemon {
             http_address,
             udp_addresses,
-            telemetry,
+            telemetry: telemetry.clone(),
             ready,
             stop_receiving,
             receivers,
             stop_http,
             http,
             reload_requests,
-            reloadable: auth,
+            reloadable: Reloadable { reload, auth, signing_key, alerting: alerting.clone(), telemetry },
+            alerting,
             stop_flusher,
             flusher,
             stop_keeper,
@@ -216,7 +227,7 @@ impl Daemon {
         match self.reload_requests.recv().await {
             Some(answer) => {
                 // Whoever asked may be gone.
-                let _ = answer.send(self.reload());
+                let _ = answer.send(self.reload().await);
             }
             None => std::future::pending().await,
         }
@@ -224,8 +235,8 @@ impl Daemon {
 
     /// Reads the config anew and takes over what can change while running. A
     /// config that is wrong changes nothing.
-    pub fn reload(&mut self) -> Result<(), String> {
-        self.reloadable.reload()
+    pub async fn reload(&mut self) -> Result<(), String> {
+        self.reloadable.reload().await
     }
 
     /// Stops in order: senders are cut off, what they sent is flushed, the
@@ -235,7 +246,8 @@ impl Daemon {
         self.stop_receiving.store(true, Ordering::Release);
         let receivers = self.receivers;
         let joined = tokio::task::spawn_blocking(move || {
-            receivers.into_iter().map(|receiver| receiver.thread.join().is_ok()).all(|fine| fine)
+            // All are waited for, whatever becomes of one.
+            receivers.into_iter().filter_map(|receiver| receiver.thread.join().err()).count() == 0
         });
         if !joined.await.unwrap_or(false) {
             tracing::error!("a receiving thread ended by a panic");
@@ -255,24 +267,31 @@ impl Daemon {
         if !joined.await.unwrap_or(false) {
             tracing::error!("a thread ended by a panic");
         }
+        // Last, so that what the last window brought is told.
+        self.alerting.stop().await;
     }
 }
 
 impl Reloadable {
-    fn reload(&mut self) -> Result<(), String> {
-        match (self.reload)() {
+    async fn reload(&mut self) -> Result<(), String> {
+        let reloaded = match (self.reload)() {
             Ok(config) => {
                 self.auth.store(Arc::new(new_auth(&config, &self.signing_key)));
+                self.alerting.replace(config.rules, config.receivers).await.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match &reloaded {
+            Ok(()) => {
                 self.telemetry.config_reloads.add(1);
-                tracing::info!("config reloaded");
-                Ok(())
+                tracing::info!("config reloaded: tokens, rules and receivers");
             }
             Err(error) => {
                 self.telemetry.config_reload_failures.add(1);
-                tracing::error!(%error, "the new config is wrong; the old one goes on");
-                Err(error.to_string())
+                tracing::error!(error, "the new config is not taken; the old one goes on");
             }
         }
+        reloaded
     }
 }
 

@@ -29,7 +29,6 @@ impl SelfMetrics {
                 let (id, before) = match self.told.get(&labels) {
                     Some(told) => *told,
                     None => {
-                        // At the limit of series our own are left out like others.
                         let key = SeriesKey { labels: labels.clone(), metric_type };
                         let Some(id) = registry.register(key) else { continue };
                         (id, 0.0)

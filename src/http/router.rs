@@ -1,6 +1,7 @@
 //! All routes, and who may use them.
 
 use super::api;
+use super::api::alerts::{self, AlertsState};
 use super::api::health::{self, HealthState};
 use super::api::ingest::{self, IngestState};
 use super::guard::{self, Guard};
@@ -14,14 +15,17 @@ pub struct Parts {
     pub ingest: Arc<IngestState>,
     pub scrape: Arc<ScrapeState>,
     pub api: Arc<api::ApiState>,
+    pub alerts: Arc<AlertsState>,
     pub health: Arc<HealthState>,
 }
 
 /// The router of the whole surface.
 pub fn router(parts: Parts) -> Router {
     let guard = parts.guard;
-    let readable =
-        Router::new().merge(scrape::router(parts.scrape)).merge(api::router().with_state(parts.api));
+    let readable = Router::new()
+        .merge(scrape::router(parts.scrape))
+        .merge(api::router().with_state(parts.api))
+        .merge(alerts::router().with_state(parts.alerts));
     let readable = readable.layer(middleware::from_fn_with_state(guard.clone(), guard::read));
     let settings = health::reload_router(parts.health.clone())
         .layer(middleware::from_fn_with_state(guard.clone(), guard::admin));

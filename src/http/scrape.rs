@@ -5,7 +5,7 @@
 //! started, quantiles of the last minute.
 
 use crate::aggregate::Windows;
-use crate::aggregate::window::LiveValue;
+use crate::aggregate::window::{Live, LiveValue};
 use crate::exposition::text::{CONTENT_TYPE, Kind, Page, Shown};
 use crate::model::label::{Labels, NAME};
 use crate::model::{Histogram, Matcher, MetricType, Points, Select, TimeRange};
@@ -17,14 +17,14 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 /// Quantiles that a summary shows.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 1.0];
 /// Span that a summary's quantiles are of.
 const SUMMARY_SPAN_MS: i64 = 60_000;
-/// Most points read for the summaries of a page.
+/// Most series and points read for one name's summaries.
 const POINTS_MAX: usize = 20_000_000;
 const SERIES_MAX: usize = 2_000_000;
 
@@ -72,11 +72,7 @@ impl ScrapeState {
                 _ => (end_ms, windows.live()),
             }
         };
-        let recent = if live.iter().any(|series| series.key.metric_type.is_distribution()) {
-            self.recent(end_ms)
-        } else {
-            HashMap::new()
-        };
+        let recent = self.recent(&live, end_ms);
         let mut page = Page::default();
         for series in live {
             let labels = series.key.labels;
@@ -105,27 +101,31 @@ impl ScrapeState {
 
     /// Distributions of the last minute, by labels. Where they cannot be read
     /// the summaries show no quantiles; counts and sums stand.
-    fn recent(&self, end_ms: i64) -> HashMap<Labels, Histogram> {
-        let request = Select {
-            matchers: &[Matcher::not_equal(NAME, "")],
-            range: TimeRange { start_ms: end_ms - SUMMARY_SPAN_MS + 1, end_ms },
-            step_ms: 0,
-            max_series: SERIES_MAX,
-            max_points: POINTS_MAX,
-        };
-        let selected = match self.source.select(&request) {
-            Ok(selected) => selected,
-            Err(error) => {
-                tracing::warn!(%error, "the scrape page's quantiles cannot be read");
-                return HashMap::new();
-            }
-        };
+    fn recent(&self, live: &[Live], end_ms: i64) -> HashMap<Labels, Histogram> {
+        let distributions = live.iter().filter(|series| series.key.metric_type.is_distribution());
+        let names: BTreeSet<&str> = distributions.map(|series| series.key.labels.name()).collect();
         let mut recent = HashMap::new();
-        for series in selected {
-            if let Points::Histograms(points) = series.points {
-                let mut merged = Histogram::default();
-                points.iter().for_each(|(_, window)| merged.merge(window));
-                recent.insert(series.labels, merged);
+        for name in names {
+            let request = Select {
+                matchers: &[Matcher::equal(NAME, name)],
+                range: TimeRange { start_ms: end_ms - SUMMARY_SPAN_MS + 1, end_ms },
+                step_ms: 0,
+                max_series: SERIES_MAX,
+                max_points: POINTS_MAX,
+            };
+            let selected = match self.source.select(&request) {
+                Ok(selected) => selected,
+                Err(error) => {
+                    tracing::warn!(%error, name, "a summary's quantiles cannot be read for the scrape page");
+                    continue;
+                }
+            };
+            for series in selected {
+                if let Points::Histograms(points) = series.points {
+                    let mut merged = Histogram::default();
+                    points.iter().for_each(|(_, window)| merged.merge(window));
+                    recent.insert(series.labels, merged);
+                }
             }
         }
         recent

@@ -164,7 +164,6 @@ impl<'a> SampleText<'a> {
             seen = true;
             let number = number::finite(text)?;
             push(match self.metric_type {
-                MetricType::Timer => Value::Number(number / 1000.0),
                 MetricType::Gauge if dialect == Dialect::Statsd && matches!(text[0], b'+' | b'-') => {
                     Value::Change(number)
                 }

@@ -38,7 +38,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             max_series: 100_000,
-            max_points: 50_000_000,
+            max_points: 20_000_000,
             max_steps: 11_000,
             timeout: Duration::from_secs(60),
             lookback_ms: 300_000,

@@ -458,7 +458,7 @@ mod tests {
             ("info(x)", "function info is not supported"),
             ("nope(x)", "unknown function with name 'nope'"),
             ("{a=~\".*\"}", "at least one"),
-            ("x[0s]", "range must be greater than 0"),
+            ("x[0s]", "must be greater than 0"),
             ("exp(NaN)", "expected type instant vector in exp, got scalar"),
             ("1 + \"a\"", "binary expression must contain only scalar and instant vector types"),
         ];

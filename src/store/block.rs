@@ -26,6 +26,9 @@ const HEADER_BYTES: usize = 12;
 /// footer offset, footer length, footer checksum, magic.
 const TRAILER_BYTES: usize = 20;
 const CRC_BYTES: usize = 4;
+/// Flags of a series in the footer.
+const HAS_LAST: u8 = 1;
+const HAS_ENDED: u8 = 2;
 /// Chunks are gathered to writes of this size.
 const WRITE_BYTES: usize = 1 << 20;
 /// Longest chunk or footer that is read.
@@ -66,6 +69,8 @@ pub(super) struct Listed {
     pub(super) last_ms: i64,
     /// Last float that is no stale marker.
     pub(super) last: Option<f64>,
+    /// Whether its last float is one.
+    pub(super) ended: bool,
 }
 
 /// Name of the block whose span ends at `end_ms`. The 0 is its tier.
@@ -161,13 +166,10 @@ fn write_file(
         put_varint(&mut entries, (out.len() - start) as u64);
         put_signed(&mut entries, span.end_ms - stream.first_ms());
         put_signed(&mut entries, span.end_ms - last_ms);
-        match last_float(&points) {
-            Some(last) => {
-                entries.push(1);
-                put_number(&mut entries, last);
-            }
-            None => entries.push(0),
-        }
+        let (last, ended) = last_float(&points);
+        let flags = [(last.is_some(), HAS_LAST), (ended, HAS_ENDED)];
+        entries.push(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
+        last.into_iter().for_each(|last| put_number(&mut entries, last));
         put_varint(&mut entries, key.labels.len() as u64);
         for (name, value) in key.labels.iter() {
             for text in [name, value] {
@@ -206,11 +208,12 @@ fn symbols(series: &[(SeriesId, SeriesKey)]) -> BTreeMap<&str, u64> {
     symbols
 }
 
-pub(super) fn last_float(points: &Points) -> Option<f64> {
-    match points {
-        Points::Floats(samples) => samples.iter().rev().map(|s| s.value).find(|value| !is_stale(*value)),
-        _ => None,
-    }
+/// The last value that is no stale marker, and whether one follows it.
+fn last_float(points: &Points) -> (Option<f64>, bool) {
+    let Points::Floats(samples) = points else { return (None, false) };
+    let mut values = samples.iter().rev().map(|sample| sample.value);
+    let ended = values.clone().next().is_some_and(is_stale);
+    (values.find(|value| !is_stale(*value)), ended)
 }
 
 impl Block {
@@ -271,7 +274,9 @@ impl Block {
             let length = u32::try_from(reader.varint()?).ok()?;
             let first_ms = self.end_ms.checked_sub(reader.signed()?)?;
             let last_ms = self.end_ms.checked_sub(reader.signed()?)?;
-            let last = if reader.byte()? == 1 { Some(reader.number()?) } else { None };
+            let flags = reader.byte()?;
+            let last = if flags & HAS_LAST != 0 { Some(reader.number()?) } else { None };
+            let ended = flags & HAS_ENDED != 0;
             let label_count = reader.count()?;
             let mut text = || symbols.get(usize::try_from(reader.varint()?).ok()?).copied();
             let pairs = (0..label_count).map(|_| Some((text()?, text()?))).collect::<Option<Vec<_>>>()?;
@@ -280,7 +285,7 @@ impl Block {
             self.entries.push(Entry { id, class, length, offset, first_ms, last_ms });
             self.range.start_ms = self.range.start_ms.min(first_ms);
             self.range.end_ms = self.range.end_ms.max(last_ms);
-            listed.push(Listed { id, key, last_ms, last });
+            listed.push(Listed { id, key, last_ms, last, ended });
             offset = offset.checked_add(u64::from(length))?;
         }
         self.entries.sort_unstable_by_key(|entry| entry.id);
@@ -334,7 +339,7 @@ impl Block {
     fn read_entry(&self, entry: &Entry) -> io::Result<Points> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "chunk is damaged");
         let length = entry.length as usize;
-        if length > MAX_PART_BYTES || length < CRC_BYTES {
+        if !(CRC_BYTES..=MAX_PART_BYTES).contains(&length) {
             return Err(damaged());
         }
         let mut bytes = vec![0; length];

@@ -9,7 +9,7 @@ use super::index::Index;
 use super::point::Class;
 use super::stream::Stream;
 use crate::model::sample::stale_nan;
-use crate::model::{FlushBatch, SeriesId};
+use crate::model::{FlushBatch, MetricType, SeriesId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) struct Span {
     pub(super) end_ms: i64,
     /// End of its last window.
     pub(super) last_end_ms: i64,
-    pub(super) streams: HashMap<SeriesId, Stream, foldhash::fast::RandomState>,
+    pub(super) streams: HashMap<SeriesId, Arc<Stream>, foldhash::fast::RandomState>,
     samples: usize,
     memory: usize,
 }
@@ -63,31 +63,36 @@ impl Head {
         open.last_end_ms = batch.end_ms;
         let mut refused = 0;
         for counter in &batch.counters {
-            refused += open.put(index, counter.id, Class::Floats, |stream| {
-                if let Some(start) = counter.start_total {
-                    stream.push_float(batch.start_ms, start);
-                }
-                stream.push_float(batch.end_ms, counter.total)
-            });
+            refused += open.put(
+                index,
+                counter.id,
+                |t| t == MetricType::Counter,
+                |stream| {
+                    if let Some(start) = counter.start_total {
+                        stream.push_float(batch.start_ms, start);
+                    }
+                    stream.push_float(batch.end_ms, counter.total)
+                },
+            );
         }
         for gauge in &batch.gauges {
             let push = |stream: &mut Stream| stream.push_float(batch.end_ms, gauge.last);
-            refused += open.put(index, gauge.id, Class::Floats, push);
+            refused += open.put(index, gauge.id, |t| t == MetricType::Gauge, push);
         }
         for (id, histogram) in &batch.timers {
             let push = |stream: &mut Stream| stream.push_histogram(batch.end_ms, histogram);
-            refused += open.put(index, *id, Class::Histograms, push);
+            refused += open.put(index, *id, MetricType::is_distribution, push);
         }
         for (id, sketch) in &batch.sets {
             let push = |stream: &mut Stream| stream.push_sketch(batch.end_ms, sketch);
-            refused += open.put(index, *id, Class::Sketches, push);
+            refused += open.put(index, *id, |t| t == MetricType::Set, push);
         }
         for id in &batch.stale {
             // The end of a distribution or a set needs no mark: each window
             // stands for itself.
             if index.key(*id).is_some_and(|key| Class::of(key.metric_type) == Class::Floats) {
                 let push = |stream: &mut Stream| stream.push_float(batch.end_ms, stale_nan());
-                refused += open.put(index, *id, Class::Floats, push);
+                refused += open.put(index, *id, |_| true, push);
             }
         }
         refused
@@ -110,8 +115,9 @@ impl Head {
         self.closed.retain(|span| span.end_ms != end_ms);
     }
 
-    /// The streams of a series, oldest first.
-    pub(super) fn streams(&self, id: SeriesId) -> impl Iterator<Item = &Stream> {
+    /// The streams of a series, oldest first. Whoever keeps one has it as it
+    /// is now: the next append changes a copy.
+    pub(super) fn streams(&self, id: SeriesId) -> impl Iterator<Item = &Arc<Stream>> {
         let closed = self.closed.iter().map(|span| &**span);
         closed.chain(&self.open).filter_map(move |span| span.streams.get(&id))
     }
@@ -133,16 +139,17 @@ impl Span {
         &mut self,
         index: &mut Index,
         id: SeriesId,
-        class: Class,
+        fits: impl FnOnce(MetricType) -> bool,
         push: impl FnOnce(&mut Stream) -> bool,
     ) -> usize {
-        if index.key(id).is_none_or(|key| Class::of(key.metric_type) != class) {
+        if !index.key(id).is_some_and(|key| fits(key.metric_type)) {
             return 1;
         }
         let stream = self.streams.entry(id).or_insert_with(|| {
             index.hold(id);
-            Stream::default()
+            Arc::default()
         });
+        let stream = Arc::make_mut(stream);
         let (memory, points) = (stream.memory(), stream.points());
         let placed = push(stream);
         // A stream's own size counts from its first point on.

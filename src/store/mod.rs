@@ -14,6 +14,7 @@ pub mod memory;
 mod point;
 mod read;
 mod replay;
+pub mod state;
 #[expect(clippy::module_inception, reason = "the folder's main concept has its name")]
 mod store;
 mod stream;

@@ -1,13 +1,14 @@
 //! Reading: head and blocks as one, without gap or double at the seams.
 //!
-//! What is in memory and which blocks there are is taken at one moment; blocks
-//! are read after that, without a lock. Limits hold while reading, not after.
+//! What is in memory and which blocks there are is taken at one moment; all
+//! points are read after that, without a lock. Limits hold while reading, not
+//! after.
 
 use super::block::Block;
 use super::error::Error;
-use super::index::Index;
 use super::point::Class;
 use super::store::{State, Store};
+use super::stream::Stream;
 use crate::model::{Matcher, Points, Select, Series, SeriesId, SeriesKey, TimeRange};
 use std::sync::Arc;
 
@@ -19,23 +20,23 @@ impl Store {
     /// [`Error::Limit`] when there are more series or points than allowed. A
     /// damaged chunk is no error: it is left out, logged and counted.
     pub fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, Error> {
-        let mut budget = Budget { points: 0, limit: request.max_points };
         let (found, blocks) = {
             let state = self.state();
             let blocks = state.blocks_in(&request.range);
-            (state.found(request, &blocks, &mut budget)?, blocks)
+            (state.found(request, &blocks)?, blocks)
         };
+        let mut budget = Budget { points: 0, limit: request.max_points };
         let mut gathered = Vec::with_capacity(found.len());
         for Found { id, key, recent } in found {
-            let mut points = empty(Class::of(key.metric_type));
+            let class = Class::of(key.metric_type);
+            let mut points = empty(class);
             for block in &blocks {
                 if let Some(more) = block.read_or_report(id, &request.range) {
                     append(&mut points, more, &request.range, &mut budget)?;
                 }
             }
-            for more in recent {
-                // Counted when it was taken.
-                append(&mut points, more, &request.range, &mut Budget::unlimited())?;
+            for stream in recent {
+                append(&mut points, stream.read(class).unwrap_or(empty(class)), &request.range, &mut budget)?;
             }
             gathered.push((key, id, points));
         }
@@ -76,7 +77,7 @@ struct Found {
     id: SeriesId,
     key: SeriesKey,
     /// Its points in memory.
-    recent: Vec<Points>,
+    recent: Vec<Arc<Stream>>,
 }
 
 impl State {
@@ -89,27 +90,16 @@ impl State {
         in_head || blocks.iter().any(|block| block.has(id, range))
     }
 
-    fn found(
-        &self,
-        request: &Select<'_>,
-        blocks: &[Arc<Block>],
-        budget: &mut Budget,
-    ) -> Result<Vec<Found>, Error> {
-        let index: &Index = &self.index;
+    fn found(&self, request: &Select<'_>, blocks: &[Arc<Block>]) -> Result<Vec<Found>, Error> {
         let mut found = Vec::new();
-        for (id, key) in index.matching(request.matchers) {
-            if !self.has(id, &request.range, blocks) {
+        for (id, key) in self.index.matching(request.matchers) {
+            let streams = self.head.streams(id).filter(|stream| stream.overlaps(&request.range));
+            let recent: Vec<Arc<Stream>> = streams.cloned().collect();
+            if recent.is_empty() && !blocks.iter().any(|block| block.has(id, &request.range)) {
                 continue;
             }
             if found.len() >= request.max_series {
                 return Err(Error::Limit { what: "series", limit: request.max_series });
-            }
-            let class = Class::of(key.metric_type);
-            let mut recent = Vec::new();
-            for stream in self.head.streams(id).filter(|stream| stream.overlaps(&request.range)) {
-                let mut points = empty(class);
-                append(&mut points, stream.read(class).unwrap_or(empty(class)), &request.range, budget)?;
-                recent.push(points);
             }
             found.push(Found { id, key: key.clone(), recent });
         }

@@ -33,6 +33,8 @@ pub struct RecoveredSeries {
     pub last_ms: i64,
     /// A counter's total, a gauge's value; `None` for other types.
     pub last: Option<f64>,
+    /// Whether it had ended: its last point is a stale marker.
+    pub ended: bool,
 }
 
 /// What the log held.

@@ -130,6 +130,11 @@ impl Store {
         let backend: Arc<dyn Backend> = Arc::new(backend);
         let dir = options.dir.clone();
         backend.create_dir(&dir).map_err(Error::io("create", &dir))?;
+        if let Some(parent) = dir.parent() {
+            // Makes a new directory durable; where that is not allowed it is
+            // not ours and not new.
+            let _ = backend.sync_dir(parent);
+        }
         let lock_path = dir.join(LOCK_NAME);
         let lock = backend.lock(&lock_path).map_err(Error::io("lock", &lock_path))?;
         let lock = lock.ok_or(Error::Locked { dir: dir.clone() })?;
@@ -172,9 +177,9 @@ impl Store {
 
     /// Writes a window; it is durable when this returns `Ok`.
     ///
-    /// A series must have been named by this batch or one before it, and named
-    /// again once it had no points for the whole retention. A sample without a
-    /// place is left out and counted ([`Stats::samples_refused`]).
+    /// A series is named ([`FlushBatch::new_series`]) in the batch of its first
+    /// sample, and again once it had none for the whole retention. A sample
+    /// without a place is left out and counted ([`Stats::samples_refused`]).
     ///
     /// # Errors
     /// After [`Error::Io`] nothing of the batch counts; the same or a later
@@ -219,7 +224,8 @@ impl Store {
         let _alone = lock(&self.maintenance);
         let mut done = Maintained { blocks_dropped: self.drop_old(now_ms)?, ..Maintained::default() };
         while let Some(span) = { self.state_mut().head.oldest_complete() } {
-            let (series, next_id) = self.state().series_of(span.streams.keys().copied());
+            let (mut series, next_id) = self.state().series_of(span.streams.keys().copied());
+            series.sort_unstable_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
             let path = self.options.dir.join(block_name(span.end_ms));
             let (block, _) = block::write(&*self.backend, &path, &span, &series, next_id)?;
             let mut state = self.state_mut();
@@ -289,8 +295,15 @@ impl Store {
     }
 }
 
-/// Last time and value of each series.
-type LastValues = HashMap<SeriesId, (i64, Option<f64>), foldhash::fast::RandomState>;
+/// How far each series has come.
+type LastValues = HashMap<SeriesId, Last, foldhash::fast::RandomState>;
+
+#[derive(Clone, Copy, Default)]
+struct Last {
+    at_ms: i64,
+    value: Option<f64>,
+    ended: bool,
+}
 
 impl State {
     fn new(span_ms: i64) -> Self {
@@ -339,7 +352,7 @@ impl State {
     fn list(&mut self, listed: Listed, last: &mut LastValues) {
         self.define(listed.id, &listed.key);
         self.index.hold(listed.id);
-        note_last(last, listed.id, listed.last_ms, listed.last);
+        note_last(last, listed.id, Last { at_ms: listed.last_ms, value: listed.last, ended: listed.ended });
     }
 
     fn define(&mut self, id: SeriesId, key: &SeriesKey) {
@@ -354,14 +367,12 @@ impl State {
             batch.new_series.iter().for_each(|(id, key)| self.define(*id, key));
             return 0;
         }
-        for counter in &batch.counters {
-            note_last(last, counter.id, batch.end_ms, Some(counter.total));
-        }
-        for gauge in &batch.gauges {
-            note_last(last, gauge.id, batch.end_ms, Some(gauge.last));
-        }
-        let ids = batch.timers.iter().map(|(id, _)| id).chain(batch.sets.iter().map(|(id, _)| id));
-        ids.chain(&batch.stale).for_each(|id| note_last(last, *id, batch.end_ms, None));
+        let mut note = |id, value, ended| note_last(last, id, Last { at_ms: batch.end_ms, value, ended });
+        batch.counters.iter().for_each(|counter| note(counter.id, Some(counter.total), false));
+        batch.gauges.iter().for_each(|gauge| note(gauge.id, Some(gauge.last), false));
+        batch.timers.iter().for_each(|(id, _)| note(*id, None, false));
+        batch.sets.iter().for_each(|(id, _)| note(*id, None, false));
+        batch.stale.iter().for_each(|id| note(*id, None, true));
         self.apply(batch) as u64
     }
 
@@ -371,13 +382,16 @@ impl State {
         self.head.apply(batch, &mut self.index)
     }
 
-    fn recovered(&self, last: LastValues) -> Recovered {
+    fn recovered(&mut self, last: LastValues) -> Recovered {
+        // Also an id whose definition was lost is not given again.
+        let greatest = last.keys().max().map_or(0, |id| id.0.saturating_add(1));
+        self.next_id = self.next_id.max(greatest);
         let mut latest: HashMap<&SeriesKey, RecoveredSeries> = HashMap::new();
         for (id, key) in self.index.iter() {
-            let (last_ms, last) = last.get(&id).copied().unwrap_or_default();
-            let series = RecoveredSeries { id, key: key.clone(), last_ms, last };
+            let Last { at_ms, value, ended } = last.get(&id).copied().unwrap_or_default();
+            let series = RecoveredSeries { id, key: key.clone(), last_ms: at_ms, last: value, ended };
             let known = latest.entry(key).or_insert_with(|| series.clone());
-            if (known.last_ms, known.id) < (last_ms, id) {
+            if (known.last_ms, known.id) < (at_ms, id) {
                 *known = series;
             }
         }
@@ -386,19 +400,16 @@ impl State {
         Recovered { series, next_id: self.next_id, last_end_ms: self.last_end_ms }
     }
 
-    /// These series, ascending by labels, and the next id.
+    /// What these series are, and the next id.
     fn series_of(&self, ids: impl Iterator<Item = SeriesId>) -> (Vec<(SeriesId, SeriesKey)>, u32) {
-        let mut series: Vec<(SeriesId, SeriesKey)> =
-            ids.filter_map(|id| Some((id, self.index.key(id)?.clone()))).collect();
-        series.sort_unstable_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
-        (series, self.next_id)
+        (ids.filter_map(|id| Some((id, self.index.key(id)?.clone()))).collect(), self.next_id)
     }
 }
 
 /// A stale marker moves the time and leaves the value.
-fn note_last(last: &mut LastValues, id: SeriesId, last_ms: i64, value: Option<f64>) {
-    let known = last.entry(id).or_insert((last_ms, None));
-    *known = (last_ms, value.or(known.1));
+fn note_last(last: &mut LastValues, id: SeriesId, now: Last) {
+    let known = last.entry(id).or_default();
+    *known = Last { value: now.value.or(known.value), ..now };
 }
 
 fn check(options: &Options) -> Result<(), Error> {

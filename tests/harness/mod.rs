@@ -152,7 +152,7 @@ impl Running {
     }
 
     pub fn reload(&mut self) -> Result<(), String> {
-        self.daemon.reload()
+        self.runtime.block_on(self.daemon.reload())
     }
 
     pub fn stop(self) {

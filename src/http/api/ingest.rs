@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::http::auth::{self, Auth, AuthError, Scope};
 use crate::model::{MetricType, Observation, Value};
 use crate::protocol::tag::Tags;
-use crate::protocol::{Dialect, Line, Reject, number};
+use crate::protocol::{Line, Reject, number};
 use crate::telemetry::{Telemetry, Transport};
 use arc_swap::ArcSwap;
 use axum::extract::{DefaultBodyLimit, State};
@@ -201,7 +201,7 @@ fn value(written: Option<&JsonValue>, metric_type: MetricType) -> Result<ItemVal
         _ => None,
     };
     let number = number.ok_or_else(|| bad("must be a finite number", Reject::BadValue))?;
-    Ok(ItemValue::Number(if metric_type == MetricType::Timer { number / 1000.0 } else { number }))
+    Ok(ItemValue::Number(number))
 }
 
 /// Tags as one section of a line: from `{"key": "value"}` or `["key:value"]`.

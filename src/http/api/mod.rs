@@ -1,13 +1,15 @@
 //! The HTTP API under `/api/v1`: Prometheus' own, so that what can read a
 //! Prometheus can read us.
 
+pub mod alerts;
 mod answer;
 pub mod health;
 pub mod ingest;
+mod params;
 mod query;
 mod series;
 mod state;
 
-pub use state::ApiState;
+pub use state::{ApiState, MAX_CONCURRENT};
 
 pub use query::router;
