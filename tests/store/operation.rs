@@ -184,7 +184,9 @@ fn windows_come_once_and_in_order() {
     let end_ms = START_MS + 9 * WINDOW_MS;
     let empty = FlushBatch { start_ms: end_ms, end_ms, ..FlushBatch::default() };
     assert!(matches!(store.append(&empty), Err(Error::Batch { .. })));
-    for (start_ms, end_ms) in [(-20_000, -10_000), (i64::MIN, i64::MAX), (0, i64::MAX), (end_ms, i64::MAX / 2)] {
+    for (start_ms, end_ms) in
+        [(-20_000, -10_000), (i64::MIN, i64::MAX), (0, i64::MAX), (end_ms, i64::MAX / 2)]
+    {
         let odd = FlushBatch { start_ms, end_ms, ..FlushBatch::default() };
         assert!(store.append(&odd).is_err(), "{start_ms}..{end_ms}");
     }
