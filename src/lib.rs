@@ -5,6 +5,8 @@
 
 // floor 7
 pub mod config;
+// floor 5
+pub mod dashboard;
 // floor 3
 pub mod query;
 // floor 0
