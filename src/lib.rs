@@ -5,6 +5,8 @@
 
 // floor 7
 pub mod config;
+// floor 6
+pub mod http;
 // floor 5
 pub mod dashboard;
 // floor 3

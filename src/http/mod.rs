@@ -1,0 +1,3 @@
+//! HTTP: pages, the scrape endpoint, and the API.
+
+pub mod api;

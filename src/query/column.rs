@@ -1,0 +1,114 @@
+//! What the evaluator computes with: values of a whole series for all steps at
+//! once. A label set is then worked out once a series, not once a step.
+
+use super::error::Error;
+use super::value::Number;
+use crate::model::{Histogram, Labels};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The steps of an evaluation: `steps` times, `step_ms` apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub start_ms: i64,
+    pub step_ms: i64,
+    pub steps: usize,
+}
+
+impl Grid {
+    pub fn instant(at_ms: i64) -> Self {
+        Grid { start_ms: at_ms, step_ms: 0, steps: 1 }
+    }
+
+    /// Time of step `at`, in ms.
+    pub fn time_ms(&self, at: usize) -> i64 {
+        self.start_ms.saturating_add(self.step_ms.saturating_mul(at as i64))
+    }
+
+    pub fn end_ms(&self) -> i64 {
+        self.time_ms(self.steps.saturating_sub(1))
+    }
+}
+
+/// The value of a series at one step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Cell {
+    #[default]
+    None,
+    Float(f64),
+    Histogram(Arc<Histogram>),
+}
+
+impl Cell {
+    pub fn is_some(&self) -> bool {
+        !matches!(self, Cell::None)
+    }
+
+    pub fn histogram(histogram: Histogram) -> Self {
+        Cell::Histogram(Arc::new(histogram))
+    }
+
+    pub fn into_number(self) -> Option<Number> {
+        match self {
+            Cell::None => None,
+            Cell::Float(value) => Some(Number::Float(value)),
+            Cell::Histogram(histogram) => Some(Number::Histogram(histogram)),
+        }
+    }
+}
+
+/// A series: its labels, and a cell for each step.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub labels: Labels,
+    pub cells: Vec<Cell>,
+}
+
+/// The value of a node for all steps.
+#[derive(Clone, Debug)]
+pub(crate) enum Column {
+    /// A number for each step.
+    Scalar(Vec<f64>),
+    Vector(Vec<Row>),
+    String(String),
+}
+
+/// Rows with labels changed by their maker, so that two may have become one:
+/// they are joined where they complement each other.
+///
+/// # Errors
+/// When two of them have a value at the same step: no vector may hold the same
+/// labels twice.
+pub(crate) fn join_equal(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
+    let mut places: HashMap<Labels, usize> = HashMap::with_capacity(rows.len());
+    let mut joined: Vec<Row> = Vec::with_capacity(rows.len());
+    for row in rows {
+        match places.get(&row.labels).and_then(|at| joined.get_mut(*at)) {
+            None => {
+                places.insert(row.labels.clone(), joined.len());
+                joined.push(row);
+            }
+            Some(kept) => {
+                for (ours, theirs) in kept.cells.iter_mut().zip(row.cells) {
+                    match (ours.is_some(), theirs.is_some()) {
+                        (true, true) => {
+                            return Err(Error::Execution(format!(
+                                "the result would hold the labels {} more than once; keep them apart with by or without",
+                                kept.labels
+                            )));
+                        }
+                        (false, true) => *ours = theirs,
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    Ok(joined)
+}
+
+/// Rows that have a value at some step.
+pub(crate) fn without_empty(mut rows: Vec<Row>) -> Vec<Row> {
+    rows.retain(|row| row.cells.iter().any(Cell::is_some));
+    rows
+}

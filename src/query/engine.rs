@@ -1,0 +1,200 @@
+//! The engine: takes an expression and times, gives a typed answer.
+//!
+//! Cheap to clone. Knows no clock: times are passed in, and who wants a
+//! deadline passes a [`Cancel`] and pulls it.
+
+use super::cancel::Cancel;
+use super::column::{Cell, Column, Grid, Row, without_empty};
+use super::error::Error;
+use super::eval::Evaluator;
+use super::expr::{Expr, Parsed, ValueType};
+use super::plan;
+use super::source::Source;
+use super::track::Track;
+use super::value::{MatrixSeries, Number, QueryResult, ScalarPoint, StringPoint, Value, VectorPoint};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bounds of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Most series that one selector may find.
+    pub max_series: usize,
+    /// Most samples that one query may read, and most values that one of its
+    /// parts may compute.
+    pub max_points: usize,
+    /// Most steps of a range query.
+    pub max_steps: usize,
+    /// How long the caller should let a query run before it pulls its
+    /// [`Cancel`]; the engine itself has no clock.
+    pub timeout: Duration,
+    /// How old the latest sample of a series may be to count as its value.
+    pub lookback_ms: i64,
+    /// Step of a subquery that names none.
+    pub subquery_step_ms: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            max_series: 100_000,
+            max_points: 50_000_000,
+            max_steps: 11_000,
+            timeout: Duration::from_secs(60),
+            lookback_ms: 300_000,
+            subquery_step_ms: 60_000,
+        }
+    }
+}
+
+/// Evaluates PromQL over a [`Source`].
+#[derive(Clone)]
+pub struct Engine {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) options: Options,
+    pub(super) cancel: Cancel,
+}
+
+impl Engine {
+    pub fn new(source: Arc<dyn Source>, options: Options) -> Self {
+        Engine { source, options, cancel: Cancel::default() }
+    }
+
+    /// The same engine, whose evaluations stop when `cancel` is pulled.
+    #[must_use]
+    pub fn with_cancel(&self, cancel: Cancel) -> Self {
+        Engine { cancel, ..self.clone() }
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Where the engine reads from.
+    pub fn source(&self) -> &dyn Source {
+        &*self.source
+    }
+
+    /// Value of `expr` at one time (ms since the Unix epoch).
+    pub fn instant(&self, expr: &str, at_ms: i64) -> Result<QueryResult, Error> {
+        self.instant_parsed(&Expr::parse(expr)?, at_ms)
+    }
+
+    /// As [`Engine::instant`], of an expression that was parsed before.
+    pub fn instant_parsed(&self, parsed: &Parsed, at_ms: i64) -> Result<QueryResult, Error> {
+        check_time(at_ms)?;
+        let grid = Grid::instant(at_ms);
+        let tracks = plan::load(self, parsed, grid)?;
+        let evaluator = Evaluator::new(self, parsed, &tracks, grid);
+        let value = match parsed.value_type() {
+            ValueType::Matrix => Value::Matrix(matrix_of(evaluator.matrix(&parsed.expr, &grid)?)),
+            _ => match evaluator.eval(&parsed.expr, &grid)? {
+                Column::Scalar(values) => Value::Scalar(ScalarPoint {
+                    timestamp_ms: at_ms,
+                    value: values.first().copied().unwrap_or(f64::NAN),
+                }),
+                Column::String(text) => Value::String(StringPoint { timestamp_ms: at_ms, text }),
+                Column::Vector(rows) => Value::Vector(
+                    rows.into_iter()
+                        .filter_map(|row| {
+                            let value = row.cells.into_iter().next()?.into_number()?;
+                            Some(VectorPoint { labels: row.labels, timestamp_ms: at_ms, value })
+                        })
+                        .collect(),
+                ),
+            },
+        };
+        Ok(QueryResult { value, warnings: evaluator.into_warnings() })
+    }
+
+    /// Values of `expr` from `start_ms` to `end_ms`, both included, every
+    /// `step_ms`. The value is always a [`Value::Matrix`].
+    pub fn range(&self, expr: &str, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<QueryResult, Error> {
+        self.range_parsed(&Expr::parse(expr)?, start_ms, end_ms, step_ms)
+    }
+
+    /// As [`Engine::range`], of an expression that was parsed before.
+    pub fn range_parsed(
+        &self,
+        parsed: &Parsed,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+    ) -> Result<QueryResult, Error> {
+        let grid = self.grid(start_ms, end_ms, step_ms)?;
+        let value_type = parsed.value_type();
+        if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
+            return Err(Error::Parse(format!(
+                "a range query needs a scalar or an instant vector, got a {}",
+                value_type.as_str()
+            )));
+        }
+        let tracks = plan::load(self, parsed, grid)?;
+        let evaluator = Evaluator::new(self, parsed, &tracks, grid);
+        let rows = match evaluator.eval(&parsed.expr, &grid)? {
+            Column::Scalar(values) => {
+                vec![Row { labels: Default::default(), cells: values.into_iter().map(Cell::Float).collect() }]
+            }
+            Column::Vector(rows) => without_empty(rows),
+            Column::String(_) => Vec::new(),
+        };
+        let mut series: Vec<MatrixSeries> = rows
+            .into_iter()
+            .map(|row| {
+                let cells = row.cells.into_iter().enumerate();
+                let points =
+                    cells.filter_map(|(at, cell)| Some((grid.time_ms(at), cell.into_number()?))).collect();
+                MatrixSeries { labels: row.labels, points }
+            })
+            .collect();
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(QueryResult { value: Value::Matrix(series), warnings: evaluator.into_warnings() })
+    }
+
+    fn grid(&self, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Grid, Error> {
+        check_time(start_ms)?;
+        check_time(end_ms)?;
+        if step_ms <= 0 {
+            return Err(Error::Range("the step must be greater than 0".into()));
+        }
+        if end_ms < start_ms {
+            return Err(Error::Range("the end must not be before the start".into()));
+        }
+        let steps = (end_ms - start_ms) / step_ms + 1;
+        if steps > self.options.max_steps as i64 {
+            return Err(Error::Range(format!(
+                "{steps} points a series are more than the maximum resolution of {}; widen the step",
+                self.options.max_steps
+            )));
+        }
+        Ok(Grid { start_ms, step_ms, steps: steps as usize })
+    }
+}
+
+/// Farthest time from the epoch that is computed with: sums of a few of them
+/// stay far from the edge of an `i64`.
+const MAX_TIME_MS: i64 = i64::MAX / 1024;
+
+fn check_time(at_ms: i64) -> Result<(), Error> {
+    match at_ms.unsigned_abs() <= MAX_TIME_MS as u64 {
+        true => Ok(()),
+        false => Err(Error::Range(format!("time {at_ms} ms is out of range"))),
+    }
+}
+
+/// Raw points, as a range selector or a subquery at the top gives them.
+fn matrix_of(tracks: Vec<Track>) -> Vec<MatrixSeries> {
+    let mut series: Vec<MatrixSeries> = tracks
+        .into_iter()
+        .map(|track| {
+            let floats = track.floats.iter().map(|s| (s.timestamp_ms, Number::Float(s.value)));
+            let histograms = track.histograms.iter().map(|(at, h)| (*at, Number::Histogram(h.clone())));
+            let mut points: Vec<(i64, Number)> = floats.chain(histograms).collect();
+            points.sort_by_key(|(at, _)| *at);
+            MatrixSeries { labels: track.labels, points }
+        })
+        .filter(|series| !series.points.is_empty())
+        .collect();
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    series
+}

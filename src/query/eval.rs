@@ -1,0 +1,272 @@
+//! Walks the tree: each node gives its value for all steps of a grid.
+//!
+//! Leaves and ranges are here; operators, aggregations and functions have
+//! files of their own. Recursion is bounded by the parser's limits.
+
+use super::aggregation;
+use super::binary;
+use super::column::{Cell, Column, Grid, Row, join_equal, without_empty};
+use super::engine::Engine;
+use super::error::Error;
+use super::expr::{At, Expr, Parsed, Selector, Subquery, ValueType};
+use super::function;
+use super::plan::{self, Loaded};
+use super::track::{Slider, Track};
+use crate::model::{Sample, TimeRange, sample};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Most warnings that one query gives.
+const MAX_WARNINGS: usize = 10;
+
+/// Evaluates one query over what was read for it.
+pub(crate) struct Evaluator<'a> {
+    engine: &'a Engine,
+    parsed: &'a Parsed,
+    loaded: &'a Loaded,
+    /// The grid of the query as a whole, for `@ start()` and `@ end()`.
+    query: Grid,
+    warnings: RefCell<BTreeSet<String>>,
+}
+
+/// A range vector: series, and the range that each step sees of them.
+pub(crate) struct Ranged<'a> {
+    pub tracks: Cow<'a, [Track]>,
+    pub range_ms: i64,
+    /// End of the range at each step; never decreasing.
+    pub ends_ms: Vec<i64>,
+}
+
+impl<'a> Evaluator<'a> {
+    pub fn new(engine: &'a Engine, parsed: &'a Parsed, loaded: &'a Loaded, query: Grid) -> Self {
+        let warnings = RefCell::new(loaded.warnings.iter().cloned().collect());
+        Evaluator { engine, parsed, loaded, query, warnings }
+    }
+
+    /// Value of `expr` on `grid`; not for range vectors.
+    pub fn eval(&self, expr: &Expr, grid: &Grid) -> Result<Column, Error> {
+        self.check()?;
+        match expr {
+            Expr::Number(value) => Ok(Column::Scalar(vec![*value; grid.steps])),
+            Expr::String(text) => Ok(Column::String(text.clone())),
+            Expr::Vector(at) => Ok(Column::Vector(self.instant(*at, grid, false)?)),
+            Expr::Negate(inner) => self.negate(inner, grid),
+            Expr::Binary(node) => binary::eval(self, node, grid),
+            Expr::Aggregate(node) => Ok(Column::Vector(aggregation::eval(self, node, grid)?)),
+            Expr::Call(call) => function::eval(self, call, grid),
+            Expr::Matrix(_) | Expr::Subquery(_) => {
+                Err(Error::execution("a range vector needs a function such as rate() around it"))
+            }
+        }
+    }
+
+    /// Rows of an expression whose type is an instant vector.
+    pub fn vector(&self, expr: &Expr, grid: &Grid) -> Result<Vec<Row>, Error> {
+        match self.eval(expr, grid)? {
+            Column::Vector(rows) => Ok(rows),
+            _ => Err(wrong_type(expr, ValueType::Vector)),
+        }
+    }
+
+    /// Numbers of an expression whose type is a scalar, one a step.
+    pub fn scalar(&self, expr: &Expr, grid: &Grid) -> Result<Vec<f64>, Error> {
+        match self.eval(expr, grid)? {
+            Column::Scalar(values) => Ok(values),
+            _ => Err(wrong_type(expr, ValueType::Scalar)),
+        }
+    }
+
+    /// Text of an expression whose type is a string.
+    pub fn string<'e>(&self, expr: &'e Expr) -> Result<&'e str, Error> {
+        match expr {
+            Expr::String(text) => Ok(text),
+            _ => Err(wrong_type(expr, ValueType::String)),
+        }
+    }
+
+    /// An instant selector: of each series the latest sample, unless it is too
+    /// old or the series ended. With `times`, that sample's time in seconds.
+    pub fn instant(&self, at: usize, grid: &Grid, times: bool) -> Result<Vec<Row>, Error> {
+        let (selector, tracks) = self.selector(at)?;
+        self.check_size(tracks.len(), grid.steps)?;
+        let ends_ms = self.ends(selector.at, selector.offset_ms, grid);
+        let lookback_ms = self.engine.options.lookback_ms;
+        let mut rows = Vec::with_capacity(tracks.len());
+        for track in tracks {
+            self.check()?;
+            let mut slider = Slider::new(track);
+            let mut cells: Vec<Cell> = Vec::with_capacity(grid.steps);
+            for end_ms in &ends_ms {
+                let window = slider.window(*end_ms, lookback_ms, *end_ms);
+                let float = window.floats.last();
+                let histogram = window.histograms.last();
+                let float_is_later = match (float, histogram) {
+                    (Some(float), Some((at_ms, _))) => float.timestamp_ms >= *at_ms,
+                    (Some(_), None) => true,
+                    (None, _) => false,
+                };
+                let cell = match (float, histogram) {
+                    (Some(float), _) if float_is_later => match sample::is_stale(float.value) {
+                        true => Cell::None,
+                        false if times => Cell::Float(float.timestamp_ms as f64 / 1000.0),
+                        false => Cell::Float(float.value),
+                    },
+                    (_, Some((at_ms, histogram))) => match sample::is_stale(histogram.sum) {
+                        true => Cell::None,
+                        false if times => Cell::Float(*at_ms as f64 / 1000.0),
+                        false => Cell::Histogram(Arc::clone(histogram)),
+                    },
+                    _ => Cell::None,
+                };
+                cells.push(cell);
+            }
+            rows.push(Row { labels: track.labels.clone(), cells });
+        }
+        Ok(without_empty(rows))
+    }
+
+    /// A range selector or a subquery.
+    pub fn ranged(&self, expr: &Expr, grid: &Grid) -> Result<Ranged<'a>, Error> {
+        match expr {
+            Expr::Matrix(at) => {
+                let (selector, tracks) = self.selector(*at)?;
+                Ok(Ranged {
+                    tracks: Cow::Borrowed(tracks),
+                    range_ms: selector.range_ms.unwrap_or_default(),
+                    ends_ms: self.ends(selector.at, selector.offset_ms, grid),
+                })
+            }
+            Expr::Subquery(subquery) => self.subquery(subquery, grid),
+            _ => Err(wrong_type(expr, ValueType::Matrix)),
+        }
+    }
+
+    /// The raw points of a range vector at the only step of `grid`.
+    pub fn matrix(&self, expr: &Expr, grid: &Grid) -> Result<Vec<Track>, Error> {
+        let ranged = self.ranged(expr, grid)?;
+        let end_ms = ranged.ends_ms.first().copied().unwrap_or(grid.start_ms);
+        let cut = |track: &Track| {
+            let window = Slider::new(track).window(end_ms, ranged.range_ms, end_ms);
+            Track {
+                labels: track.labels.clone(),
+                floats: window.floats.to_vec(),
+                histograms: window.histograms.to_vec(),
+                ..Track::default()
+            }
+        };
+        Ok(ranged.tracks.iter().map(cut).collect())
+    }
+
+    /// The selector that `expr` is, if it is one.
+    pub fn as_selector(&self, expr: &Expr) -> Option<&'a Selector> {
+        match expr {
+            Expr::Vector(at) | Expr::Matrix(at) => self.parsed.selectors.get(*at),
+            _ => None,
+        }
+    }
+
+    /// Stops when nobody wants the answer any more.
+    pub fn check(&self) -> Result<(), Error> {
+        self.engine.cancel.check()
+    }
+
+    /// Refuses to compute more values than the limits allow.
+    pub fn check_size(&self, rows: usize, steps: usize) -> Result<(), Error> {
+        let limit = self.engine.options.max_points;
+        match rows.max(1).checked_mul(steps) {
+            Some(cells) if cells <= limit => Ok(()),
+            _ => Err(Error::Limit { what: "computed values", limit }),
+        }
+    }
+
+    /// Tells the reader of the answer something, once.
+    pub fn warn(&self, message: impl Into<String>) {
+        let mut warnings = self.warnings.borrow_mut();
+        if warnings.len() < MAX_WARNINGS {
+            warnings.insert(message.into());
+        }
+    }
+
+    pub fn into_warnings(self) -> Vec<String> {
+        self.warnings.into_inner().into_iter().collect()
+    }
+
+    fn selector(&self, at: usize) -> Result<(&'a Selector, &'a [Track]), Error> {
+        match (self.parsed.selectors.get(at), self.loaded.selectors.get(at)) {
+            (Some(selector), Some(tracks)) => Ok((selector, tracks)),
+            _ => Err(Error::execution("the expression names a selector that was not read")),
+        }
+    }
+
+    /// Where a selector looks at each step.
+    fn ends(&self, at: Option<At>, offset_ms: i64, grid: &Grid) -> Vec<i64> {
+        let fixed = at.map(|at| plan::resolve_at(at, &self.query));
+        (0..grid.steps).map(|step| fixed.unwrap_or_else(|| grid.time_ms(step)) - offset_ms).collect()
+    }
+
+    fn subquery(&self, subquery: &Subquery, grid: &Grid) -> Result<Ranged<'a>, Error> {
+        let ends_ms = self.ends(subquery.at, subquery.offset_ms, grid);
+        let (Some(first), Some(last)) = (ends_ms.first(), ends_ms.last()) else {
+            return Ok(Ranged { tracks: Cow::Owned(Vec::new()), range_ms: subquery.range_ms, ends_ms });
+        };
+        let ends = TimeRange { start_ms: *first, end_ms: *last };
+        let inner = plan::subquery_grid(subquery, ends, self.engine.options.subquery_step_ms);
+        self.check_size(1, inner.steps)?;
+        let rows = self.vector(&subquery.expr, &inner)?;
+        // A plain selector's counters do not reset; of anything else it is not known.
+        let never_resets: HashMap<_, _> = match &subquery.expr {
+            Expr::Vector(at) => self.selector(*at)?.1.iter().map(|t| (&t.labels, t.never_resets)).collect(),
+            _ => HashMap::new(),
+        };
+        let tracks = rows.into_iter().map(|row| {
+            let mut track = Track {
+                never_resets: never_resets.get(&row.labels).copied().unwrap_or(false),
+                labels: row.labels,
+                ..Track::default()
+            };
+            for (step, cell) in row.cells.into_iter().enumerate() {
+                let timestamp_ms = inner.time_ms(step);
+                match cell {
+                    Cell::None => {}
+                    Cell::Float(value) => track.floats.push(Sample { timestamp_ms, value }),
+                    Cell::Histogram(histogram) => track.histograms.push((timestamp_ms, histogram)),
+                }
+            }
+            track
+        });
+        let tracks = tracks.collect();
+        Ok(Ranged { tracks: Cow::Owned(tracks), range_ms: subquery.range_ms, ends_ms })
+    }
+
+    fn negate(&self, inner: &Expr, grid: &Grid) -> Result<Column, Error> {
+        match self.eval(inner, grid)? {
+            Column::Scalar(mut values) => {
+                values.iter_mut().for_each(|value| *value = -*value);
+                Ok(Column::Scalar(values))
+            }
+            Column::Vector(mut rows) => {
+                for row in &mut rows {
+                    row.labels = row.labels.without_name();
+                    for cell in &mut row.cells {
+                        *cell = match std::mem::take(cell) {
+                            Cell::Float(value) => Cell::Float(-value),
+                            _ => Cell::None,
+                        };
+                    }
+                }
+                Ok(Column::Vector(join_equal(rows)?))
+            }
+            Column::String(_) => Err(wrong_type(inner, ValueType::Vector)),
+        }
+    }
+}
+
+fn wrong_type(expr: &Expr, wanted: ValueType) -> Error {
+    Error::Execution(format!(
+        "expected a {} where the expression has a {}",
+        wanted.as_str(),
+        expr.value_type().as_str()
+    ))
+}

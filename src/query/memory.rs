@@ -1,0 +1,154 @@
+//! A [`Source`] in memory: for tests, for `test-rules`, and for programs that
+//! want PromQL over samples of their own.
+//!
+//! Samples of a series may be pushed in any order; of two at the same time the
+//! later push wins. Nothing is evicted: the caller bounds what it pushes.
+
+use super::source::{Source, SourceError};
+use crate::model::{
+    Histogram, Labels, Matcher, MetricType, Points, Sample, Select, Series, SeriesKey, Sketch, TimeRange,
+    sample,
+};
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+/// Series in memory. Filled through a shared reference, so that an engine can
+/// already hold it.
+#[derive(Debug, Default)]
+pub struct MemorySource {
+    series: RwLock<BTreeMap<Key, Track>>,
+}
+
+type Key = (Labels, Option<MetricType>);
+
+/// Floats (stale markers among them), histograms and sketches of one series.
+#[derive(Debug, Default)]
+struct Track {
+    floats: BTreeMap<i64, f64>,
+    histograms: BTreeMap<i64, Histogram>,
+    sketches: BTreeMap<i64, Sketch>,
+}
+
+impl MemorySource {
+    pub fn new() -> Self {
+        MemorySource::default()
+    }
+
+    /// Adds a float. `metric_type` is `None` for a series as Prometheus would
+    /// scrape it, whose counters may reset.
+    pub fn push(&self, labels: &Labels, metric_type: Option<MetricType>, timestamp_ms: i64, value: f64) {
+        self.track(labels, metric_type, |track| track.floats.insert(timestamp_ms, value));
+    }
+
+    /// Ends the series at this time.
+    pub fn push_stale(&self, labels: &Labels, metric_type: Option<MetricType>, timestamp_ms: i64) {
+        self.push(labels, metric_type, timestamp_ms, sample::stale_nan());
+    }
+
+    /// Adds a distribution: of one window when `metric_type` is a timer or a
+    /// histogram, of everything so far when it is `None`.
+    pub fn push_histogram(
+        &self,
+        labels: &Labels,
+        metric_type: Option<MetricType>,
+        timestamp_ms: i64,
+        value: Histogram,
+    ) {
+        self.track(labels, metric_type, |track| track.histograms.insert(timestamp_ms, value));
+    }
+
+    /// Adds the distinct members of one window of a set.
+    pub fn push_sketch(&self, labels: &Labels, timestamp_ms: i64, value: Sketch) {
+        self.track(labels, Some(MetricType::Set), |track| track.sketches.insert(timestamp_ms, value));
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.series.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn track<T>(&self, labels: &Labels, metric_type: Option<MetricType>, push: impl FnOnce(&mut Track) -> T) {
+        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        push(series.entry((labels.clone(), metric_type)).or_default());
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Key, Track>> {
+        self.series.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Track {
+    /// One list of points for each kind that has any within `range`.
+    fn points(&self, range: TimeRange) -> Vec<Points> {
+        let span = range.start_ms..=range.end_ms;
+        if range.start_ms > range.end_ms {
+            return Vec::new();
+        }
+        let floats =
+            self.floats.range(span.clone()).map(|(at, value)| Sample { timestamp_ms: *at, value: *value });
+        let histograms = self.histograms.range(span.clone()).map(|(at, value)| (*at, value.clone()));
+        let sketches = self.sketches.range(span).map(|(at, value)| (*at, value.clone()));
+        let lists = [
+            Points::Floats(floats.collect()),
+            Points::Histograms(histograms.collect()),
+            Points::Sketches(sketches.collect()),
+        ];
+        lists.into_iter().filter(|points| !points.is_empty()).collect()
+    }
+
+    /// What a series without a declared type most looks like.
+    fn apparent_type(&self) -> MetricType {
+        if !self.histograms.is_empty() {
+            MetricType::Histogram
+        } else if !self.sketches.is_empty() {
+            MetricType::Set
+        } else {
+            MetricType::Gauge
+        }
+    }
+}
+
+impl Source for MemorySource {
+    fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, SourceError> {
+        let all = self.read();
+        let (mut found, mut points_read) = (Vec::new(), 0usize);
+        for ((labels, metric_type), track) in all.iter() {
+            if !request.matchers.iter().all(|matcher| matcher.matches(labels)) {
+                continue;
+            }
+            for points in track.points(request.range) {
+                points_read += points.len();
+                if points_read > request.max_points {
+                    return Err(SourceError::Limit { what: "samples", limit: request.max_points });
+                }
+                if found.len() >= request.max_series {
+                    return Err(SourceError::Limit { what: "series", limit: request.max_series });
+                }
+                found.push(Series { labels: labels.clone(), metric_type: *metric_type, points });
+            }
+        }
+        Ok(found)
+    }
+
+    fn series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        max_series: usize,
+    ) -> Result<Vec<SeriesKey>, SourceError> {
+        let mut keys: Vec<SeriesKey> = self
+            .read()
+            .iter()
+            .filter(|((labels, _), _)| matchers.iter().all(|matcher| matcher.matches(labels)))
+            .filter(|(_, track)| !track.points(range).is_empty())
+            .map(|((labels, metric_type), track)| SeriesKey {
+                labels: labels.clone(),
+                metric_type: metric_type.unwrap_or_else(|| track.apparent_type()),
+            })
+            .collect();
+        keys.sort();
+        keys.dedup();
+        keys.truncate(max_series);
+        Ok(keys)
+    }
+}

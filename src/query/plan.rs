@@ -1,0 +1,168 @@
+//! What a query must read: each selector once, for the whole span that its
+//! steps, range, offset and enclosing subqueries make of it.
+
+use super::column::Grid;
+use super::engine::Engine;
+use super::error::Error;
+use super::expr::{At, Expr, Parsed, Selector, Subquery};
+use super::track::Track;
+use crate::model::{Select, TimeRange};
+
+/// The points of every selector, by its place in [`Parsed::selectors`], each
+/// in ascending order of labels.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub selectors: Vec<Vec<Track>>,
+    pub warnings: Vec<String>,
+}
+
+/// Reads what `parsed` needs on `grid`.
+pub(crate) fn load(engine: &Engine, parsed: &Parsed, grid: Grid) -> Result<Loaded, Error> {
+    let mut spans = vec![None; parsed.selectors.len()];
+    let lookback_ms = engine.options.lookback_ms;
+    let walk = Walk { query: grid, lookback_ms, subquery_step_ms: engine.options.subquery_step_ms };
+    let range = TimeRange { start_ms: grid.start_ms, end_ms: grid.end_ms() };
+    walk.expr(&parsed.expr, range, &parsed.selectors, &mut spans);
+    let mut loaded = Loaded::default();
+    let mut points_left = engine.options.max_points;
+    for (selector, span) in parsed.selectors.iter().zip(spans) {
+        let tracks = match span {
+            Some(range) => read(engine, selector, range, grid.step_ms, points_left, &mut loaded.warnings)?,
+            None => Vec::new(),
+        };
+        points_left = points_left.saturating_sub(tracks.iter().map(Track::points).sum());
+        loaded.selectors.push(tracks);
+    }
+    Ok(loaded)
+}
+
+/// The time that an `@` modifier means.
+pub(crate) fn resolve_at(at: At, query: &Grid) -> i64 {
+    match at {
+        At::Start => query.start_ms,
+        At::End => query.end_ms(),
+        At::TimeMs(time_ms) => time_ms,
+    }
+}
+
+/// The steps at which a subquery evaluates its inside so as to serve all
+/// ranges that end within `ends`. They are multiples of its step.
+pub(crate) fn subquery_grid(subquery: &Subquery, ends: TimeRange, default_step_ms: i64) -> Grid {
+    let step_ms = subquery.step_ms.unwrap_or(default_step_ms).max(1);
+    let open_start = ends.start_ms - subquery.range_ms;
+    let start_ms = open_start.div_euclid(step_ms) * step_ms + step_ms;
+    let steps = if ends.end_ms < start_ms { 0 } else { (ends.end_ms - start_ms) / step_ms + 1 };
+    Grid { start_ms, step_ms, steps: usize::try_from(steps).unwrap_or(usize::MAX) }
+}
+
+struct Walk {
+    query: Grid,
+    lookback_ms: i64,
+    subquery_step_ms: i64,
+}
+
+impl Walk {
+    /// Notes the span of every selector below `expr`, which is evaluated from
+    /// the start to the end of `range`.
+    fn expr(&self, expr: &Expr, range: TimeRange, selectors: &[Selector], spans: &mut [Option<TimeRange>]) {
+        match expr {
+            Expr::Number(_) | Expr::String(_) => {}
+            Expr::Vector(at) | Expr::Matrix(at) => {
+                if let (Some(selector), Some(span)) = (selectors.get(*at), spans.get_mut(*at)) {
+                    let ends = self.shifted(range, selector.at, selector.offset_ms);
+                    let back_ms = selector.range_ms.unwrap_or(self.lookback_ms);
+                    // Ranges are open at their start.
+                    *span = Some(TimeRange { start_ms: ends.start_ms - back_ms + 1, end_ms: ends.end_ms });
+                }
+            }
+            Expr::Subquery(subquery) => {
+                let ends = self.shifted(range, subquery.at, subquery.offset_ms);
+                let grid = subquery_grid(subquery, ends, self.subquery_step_ms);
+                let inner = TimeRange { start_ms: grid.start_ms, end_ms: ends.end_ms.max(grid.start_ms) };
+                self.expr(&subquery.expr, inner, selectors, spans);
+            }
+            Expr::Negate(inner) => self.expr(inner, range, selectors, spans),
+            Expr::Binary(binary) => {
+                self.expr(&binary.left, range, selectors, spans);
+                self.expr(&binary.right, range, selectors, spans);
+            }
+            Expr::Aggregate(aggregate) => {
+                if let Some(param) = &aggregate.param {
+                    self.expr(param, range, selectors, spans);
+                }
+                self.expr(&aggregate.expr, range, selectors, spans);
+            }
+            Expr::Call(call) => {
+                for arg in &call.args {
+                    self.expr(arg, range, selectors, spans);
+                }
+            }
+        }
+    }
+
+    fn shifted(&self, range: TimeRange, at: Option<At>, offset_ms: i64) -> TimeRange {
+        match at {
+            Some(at) => {
+                let fixed = resolve_at(at, &self.query) - offset_ms;
+                TimeRange { start_ms: fixed, end_ms: fixed }
+            }
+            None => TimeRange { start_ms: range.start_ms - offset_ms, end_ms: range.end_ms - offset_ms },
+        }
+    }
+}
+
+fn read(
+    engine: &Engine,
+    selector: &Selector,
+    range: TimeRange,
+    step_ms: i64,
+    max_points: usize,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Track>, Error> {
+    let mut tracks = Vec::new();
+    for matchers in &selector.alternatives {
+        engine.cancel.check()?;
+        let max_series = engine.options.max_series;
+        let found = engine.source.select(&Select { matchers, range, step_ms, max_series, max_points })?;
+        tracks.extend(found.into_iter().map(Track::new));
+    }
+    if selector.range_ms.is_some() {
+        tracks.iter_mut().for_each(Track::drop_stale);
+    }
+    tracks.retain(|track| track.points() > 0);
+    Ok(united(tracks, selector.alternatives.len() > 1, warnings))
+}
+
+/// Makes every label set occur once: the same series found by two alternatives,
+/// or a name that was sent as two types.
+fn united(mut tracks: Vec<Track>, may_repeat: bool, warnings: &mut Vec<String>) -> Vec<Track> {
+    tracks.sort_by(|a, b| a.labels.cmp(&b.labels));
+    let mut kept: Vec<Track> = Vec::with_capacity(tracks.len());
+    for track in tracks {
+        match kept.last_mut().filter(|last| last.labels == track.labels) {
+            None => kept.push(track),
+            Some(last) if last.floats.is_empty() && track.histograms.is_empty() => {
+                last.floats = track.floats;
+                last.sketches = track.sketches;
+                last.never_resets = track.never_resets;
+            }
+            Some(last) if last.histograms.is_empty() && track.floats.is_empty() => {
+                last.histograms = track.histograms;
+                last.windowed = track.windowed;
+            }
+            Some(last) => {
+                let repeated = may_repeat && last.floats == track.floats;
+                if !repeated && !last.floats.is_empty() {
+                    warnings.push(format!(
+                        "{} was received as more than one type; only the latest is used",
+                        track.labels
+                    ));
+                }
+                if track.end_ms() > last.end_ms() {
+                    *last = track;
+                }
+            }
+        }
+    }
+    kept
+}

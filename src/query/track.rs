@@ -1,0 +1,129 @@
+//! The points of one series as the evaluator wants them, and the part of them
+//! that a range (`[5m]`) sees at one step.
+
+use crate::model::{Histogram, Labels, MetricType, Points, Sample, Series, Sketch, sample};
+use std::sync::Arc;
+
+/// A series with its points in ascending time. It rarely has more than one
+/// kind of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Track {
+    pub labels: Labels,
+    pub floats: Vec<Sample>,
+    pub histograms: Vec<(i64, Arc<Histogram>)>,
+    /// The sketches whose counts are in `floats`, for those who merge them.
+    pub sketches: Vec<(i64, Sketch)>,
+    /// A fall of the floats is a negative count, not a reset.
+    pub never_resets: bool,
+    /// Each histogram holds one window alone.
+    pub windowed: bool,
+}
+
+impl Track {
+    pub fn new(series: Series) -> Self {
+        let mut track = Track {
+            labels: series.labels,
+            never_resets: series.metric_type == Some(MetricType::Counter),
+            windowed: series.metric_type.is_some(),
+            ..Track::default()
+        };
+        match series.points {
+            Points::Floats(floats) => track.floats = floats,
+            Points::Histograms(points) => {
+                track.histograms = points.into_iter().map(|(at, h)| (at, Arc::new(h))).collect();
+            }
+            Points::Sketches(sketches) => {
+                let counts = sketches.iter();
+                track.floats = counts.map(|(at, s)| Sample { timestamp_ms: *at, value: s.count() }).collect();
+                track.sketches = sketches;
+            }
+        }
+        track
+    }
+
+    pub fn points(&self) -> usize {
+        self.floats.len() + self.histograms.len()
+    }
+
+    /// Time of the latest point.
+    pub fn end_ms(&self) -> i64 {
+        let float = self.floats.last().map_or(i64::MIN, |s| s.timestamp_ms);
+        let histogram = self.histograms.last().map_or(i64::MIN, |(at, _)| *at);
+        float.max(histogram)
+    }
+
+    /// Takes out the stale markers, which no range sees.
+    pub fn drop_stale(&mut self) {
+        self.floats.retain(|s| !sample::is_stale(s.value));
+        self.histograms.retain(|(_, h)| !sample::is_stale(h.sum));
+    }
+}
+
+/// What a range of one series holds at one step: points in
+/// `(start_ms, end_ms]`, without stale markers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window<'a> {
+    pub floats: &'a [Sample],
+    pub histograms: &'a [(i64, Arc<Histogram>)],
+    pub sketches: &'a [(i64, Sketch)],
+    pub start_ms: i64,
+    pub end_ms: i64,
+    /// Time of the step, which an offset sets apart from `end_ms`.
+    pub at_ms: i64,
+    pub never_resets: bool,
+    pub windowed: bool,
+}
+
+impl Window<'_> {
+    pub fn is_empty(&self) -> bool {
+        self.floats.is_empty() && self.histograms.is_empty()
+    }
+}
+
+/// Slides a window over a track; the ends that it is asked for must not
+/// decrease.
+#[derive(Debug)]
+pub(crate) struct Slider<'a> {
+    track: &'a Track,
+    floats: (usize, usize),
+    histograms: (usize, usize),
+    sketches: (usize, usize),
+}
+
+impl<'a> Slider<'a> {
+    pub fn new(track: &'a Track) -> Self {
+        Slider { track, floats: (0, 0), histograms: (0, 0), sketches: (0, 0) }
+    }
+
+    /// The window `(end_ms - range_ms, end_ms]`.
+    pub fn window(&mut self, end_ms: i64, range_ms: i64, at_ms: i64) -> Window<'a> {
+        let start_ms = end_ms - range_ms;
+        let track = self.track;
+        Window {
+            floats: slide(&track.floats, &mut self.floats, start_ms, end_ms, |s| s.timestamp_ms),
+            histograms: slide(&track.histograms, &mut self.histograms, start_ms, end_ms, |(at, _)| *at),
+            sketches: slide(&track.sketches, &mut self.sketches, start_ms, end_ms, |(at, _)| *at),
+            start_ms,
+            end_ms,
+            at_ms,
+            never_resets: track.never_resets,
+            windowed: track.windowed,
+        }
+    }
+}
+
+fn slide<'a, T>(
+    points: &'a [T],
+    (from, to): &mut (usize, usize),
+    start_ms: i64,
+    end_ms: i64,
+    time_of: impl Fn(&T) -> i64,
+) -> &'a [T] {
+    while points.get(*to).is_some_and(|point| time_of(point) <= end_ms) {
+        *to += 1;
+    }
+    while *from < *to && points.get(*from).is_some_and(|point| time_of(point) <= start_ms) {
+        *from += 1;
+    }
+    points.get(*from..*to).unwrap_or_default()
+}
