@@ -1,3 +1,9 @@
 //! HTTP: pages, the scrape endpoint, and the API.
 
 pub mod api;
+pub mod asset;
+pub mod live;
+pub mod page;
+mod page_file;
+mod page_response;
+mod page_state;
