@@ -1,5 +1,5 @@
 //! The value axis: round marks between low and high, with labels that never
-//! repeat and the unit named once, at the top.
+//! repeat, all in the same unit.
 
 use super::number::{Scale, Unit};
 
@@ -60,7 +60,7 @@ impl ValueAxis {
             .map(|n| {
                 let value = n as f64 * step * divisor;
                 let number = scale.number(value, decimals);
-                let label = if n == last { super::number::joined(&number, scale.suffix()) } else { number };
+                let label = if n == 0 { "0".into() } else { super::number::joined(&number, scale.suffix()) };
                 ValueTick { value, label }
             })
             .collect();
@@ -97,13 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_round_and_name_the_unit_once() {
-        assert_eq!(labels(&[0.12, 0.79], Unit::Seconds, true), ["0", "500", "1 000 ms"]);
+    fn marks_are_round_and_share_a_unit() {
+        assert_eq!(labels(&[0.12, 0.79], Unit::Seconds, true), ["0", "500 ms", "1 000 ms"]);
         assert_eq!(labels(&[3.0, 0.0], Unit::Count, true), ["0", "1", "2", "3"]);
         assert_eq!(labels(&[1.0], Unit::Count, true), ["0", "1"]);
         assert_eq!(labels(&[980.0, 1010.0], Unit::Plain, false), ["980", "990", "1 000", "1 010"]);
-        assert_eq!(labels(&[], Unit::Plain, true), ["0.0", "0.5", "1.0"]);
-        assert_eq!(labels(&[-3.0, 4.0], Unit::Plain, true), ["−5.0", "−2.5", "0.0", "2.5", "5.0"]);
+        assert_eq!(labels(&[], Unit::Plain, true), ["0", "0.5", "1.0"]);
+        assert_eq!(labels(&[-3.0, 4.0], Unit::Plain, true), ["−5.0", "−2.5", "0", "2.5", "5.0"]);
     }
 
     proptest! {

@@ -184,6 +184,36 @@ pub fn joined(number: &str, unit: &str) -> String {
     }
 }
 
+/// A span of time with all its parts: `24 h`, `1 h 30 min`, `7 d`.
+pub fn duration_words(ms: i64) -> String {
+    let mut rest = ms.max(0);
+    if rest == 86_400_000 {
+        return format!("24{JOIN}h");
+    }
+    let mut words = Vec::new();
+    for (size, unit) in DURATION_UNITS {
+        if rest >= size {
+            words.push(format!("{}{JOIN}{unit}", rest / size));
+            rest %= size;
+        }
+    }
+    if words.is_empty() { format!("0{JOIN}s") } else { words.join(" ") }
+}
+
+/// The same in its largest unit alone, rounded down: `13 min`.
+pub fn coarse_duration_words(ms: i64) -> String {
+    let ms = ms.max(0);
+    let size = DURATION_UNITS.iter().map(|(size, _)| *size).find(|size| ms >= *size).unwrap_or(1_000);
+    match ms / size * size {
+        0 => format!("0{JOIN}s"),
+        86_400_000 => format!("1{JOIN}d"),
+        whole => duration_words(whole),
+    }
+}
+
+const DURATION_UNITS: [(i64, &str); 5] =
+    [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms")];
+
 /// How `now` compares with `before`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -304,6 +334,22 @@ mod tests {
         check(f64::NAN, Unit::Seconds, "no data");
         check(f64::INFINITY, Unit::Plain, "∞");
         check(f64::MAX, Unit::Plain, &format(f64::MAX, &Unit::Plain).replace(THIN, "_").replace(JOIN, " "));
+    }
+
+    #[test]
+    fn spans_read_as_people_say_them() {
+        let cases = [
+            (0, "0 s", "0 s"),
+            (10_000, "10 s", "10 s"),
+            (790_000, "13 min 10 s", "13 min"),
+            (86_400_000, "24 h", "1 d"),
+            (90_000_000, "1 d 1 h", "1 d"),
+            (604_800_000, "7 d", "7 d"),
+        ];
+        for (ms, all, coarse) in cases {
+            assert_eq!(duration_words(ms).replace(JOIN, " "), all);
+            assert_eq!(coarse_duration_words(ms).replace(JOIN, " "), coarse);
+        }
     }
 
     #[test]

@@ -6,13 +6,15 @@
 
 use super::calendar::Calendar;
 use super::chart::{Bar, BarChart, Grid, Line, LineChart, MAX_LINES};
-use super::number::Unit;
+use super::number::{self, Unit};
 use super::range::Span;
 use super::view::{Selection, Show};
 use crate::model::{
     Histogram, Matcher, MetricType, Points, Sample, Select, Series, Sketch, TimeRange, sample,
 };
+use crate::model::{Labels, label::NAME};
 use crate::query::{Engine, Error, Number, Value};
+use std::collections::BTreeSet;
 
 /// When and how finely to read.
 #[derive(Clone)]
@@ -134,6 +136,7 @@ impl Reader {
         };
         let found = series.len();
         series.truncate(MAX_LINES);
+        let told = Telling::apart(series.iter().map(|series| &series.labels));
         let lines = series.into_iter().map(|series| {
             let mut values = vec![f64::NAN; grid.points];
             for (at_ms, number) in &series.points {
@@ -145,11 +148,11 @@ impl Reader {
                     };
                 }
             }
-            let label = if found == 1 { title.to_owned() } else { series.labels.to_string() };
+            let label = if found == 1 { title.to_owned() } else { told.label(&series.labels) };
             summed_up(label, values)
         });
         let lines = lines.collect();
-        Ok(LineChart { grid, unit: unit.clone(), lines, from_zero: false, note: left_out(found, "series") })
+        Ok(LineChart { grid, unit: unit.clone(), lines, from_zero: false, note: told.note(found) })
     }
 
     /// Value of a PromQL expression at `at_ms`: a scalar, or the only element
@@ -203,7 +206,8 @@ impl Reader {
             Some(Show::Total) => Unit::Count,
             _ => unit.clone(),
         };
-        Ok(LineChart { grid, unit, lines: lines.collect(), from_zero: true, note: None })
+        let note = (!whole.is_empty()).then(|| format!("{} values", number::exact(whole.count)));
+        Ok(LineChart { grid, unit, lines: lines.collect(), from_zero: true, note })
     }
 
     fn counter_lines(&self, selection: &Selection, show: &[Show]) -> Result<LineChart, Error> {
@@ -242,7 +246,8 @@ impl Reader {
             ("rate", Unit::PerSecond, counted.map(|total| total / seconds))
         };
         let line = Line { label: label.into(), values, summary };
-        Ok(LineChart { grid, unit, lines: vec![line], from_zero: true, note: None })
+        let note = counted.filter(|_| !wants_total).map(|total| format!("{} in all", number::exact(total)));
+        Ok(LineChart { grid, unit, lines: vec![line], from_zero: true, note })
     }
 
     fn set_line(&self, selection: &Selection) -> Result<LineChart, Error> {
@@ -257,7 +262,8 @@ impl Reader {
                 slot.get_or_insert_default().merge(sketch);
             }
         }
-        let values = merged.iter().map(|sketch| sketch.as_ref().map_or(f64::NAN, Sketch::count)).collect();
+        let values =
+            merged.iter().map(|sketch| sketch.as_ref().map_or(f64::NAN, |s| s.count().round())).collect();
         let summary = Some(merged_sketches(&series)).filter(|v| !v.is_nan());
         let line = Line { label: "distinct".into(), values, summary };
         Ok(LineChart { grid, unit: Unit::Count, lines: vec![line], from_zero: true, note: None })
@@ -269,6 +275,7 @@ impl Reader {
         let span = Span { start_ms: grid.start_ms - hold_ms, end_ms: grid.end_ms() };
         let series = self.select(selection, span, MetricType::Gauge)?;
         let found = series.len();
+        let told = Telling::apart(series.iter().take(MAX_LINES).map(|series| &series.labels));
         let lines: Vec<Line> = series
             .iter()
             .take(MAX_LINES)
@@ -285,13 +292,11 @@ impl Reader {
                         f64::NAN
                     }
                 });
-                let labels = series.labels.without_name();
-                let label = if labels.is_empty() { "last".to_owned() } else { labels.to_string() };
+                let label = if found == 1 { "last".to_owned() } else { told.label(&series.labels) };
                 summed_up(label, values.collect())
             })
             .collect();
-        let note = left_out(found, "series");
-        Ok(LineChart { grid, unit: unit.clone(), lines, from_zero: false, note })
+        Ok(LineChart { grid, unit: unit.clone(), lines, from_zero: false, note: told.note(found) })
     }
 
     fn select(&self, selection: &Selection, span: Span, wanted: MetricType) -> Result<Vec<Series>, Error> {
@@ -338,7 +343,8 @@ fn merged_sketches(series: &[Series]) -> f64 {
     for (_, sketch) in series.iter().flat_map(sketches) {
         whole.get_or_insert_default().merge(sketch);
     }
-    whole.map_or(f64::NAN, |sketch| sketch.count())
+    // An estimate's fraction says nothing.
+    whole.map_or(f64::NAN, |sketch| sketch.count().round())
 }
 
 fn floats(series: &Series) -> &[Sample] {
@@ -371,6 +377,33 @@ fn summed_up(label: String, values: Vec<f64>) -> Line {
     line
 }
 
-fn left_out(found: usize, what: &str) -> Option<String> {
-    (found > MAX_LINES).then(|| format!("the first {MAX_LINES} of {found} {what}"))
+/// The labels by which some series differ: only those need to be said.
+struct Telling(Vec<String>);
+
+impl Telling {
+    fn apart<'a>(all: impl Iterator<Item = &'a Labels> + Clone) -> Self {
+        let names: BTreeSet<&str> =
+            all.clone().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+        let differs = |name: &&str| {
+            let mut values = all.clone().map(|labels| labels.get(name));
+            let first = values.next();
+            values.any(|value| Some(value) != first)
+        };
+        Telling(names.into_iter().filter(|name| *name != NAME).filter(differs).map(str::to_owned).collect())
+    }
+
+    fn label(&self, labels: &Labels) -> String {
+        let values: Vec<&str> = self.0.iter().map(|name| labels.get(name).unwrap_or("–")).collect();
+        if values.is_empty() { labels.to_string() } else { values.join(", ") }
+    }
+
+    fn note(&self, found: usize) -> Option<String> {
+        let by = self.0.join(", ");
+        let left_out = (found > MAX_LINES).then(|| format!("the first {MAX_LINES} of {found}"));
+        match (by.is_empty(), left_out) {
+            (true, left_out) => left_out,
+            (false, None) => Some(format!("by {by}")),
+            (false, Some(left_out)) => Some(format!("by {by}, {left_out}")),
+        }
+    }
 }

@@ -63,13 +63,17 @@ pub fn line_chart(chart: &LineChart, calendar: &Calendar, frame: Frame<'_>) -> M
     );
     let units = height * UNITS_PER_PX;
     let y_of = |value: f64| units - (axis.position(value) * units as f64).round() as i64;
-    if let [line] = chart.lines.as_slice() {
+    if let ([line], true) = (chart.lines.as_slice(), chart.from_zero) {
         let base = y_of(0.0f64.clamp(axis.low, axis.high));
         put!(svg, "<path class=\"area s1\" d=\"", area_path(&line.values, y_of, base), "\"/>");
     }
     // Last drawn is on top: the first line is the most important one.
     for (at, line) in chart.lines.iter().enumerate().rev() {
         put!(svg, "<path class=\"line s", at + 1, "\" d=\"", line_path(&line.values, y_of), "\"/>");
+        let dots = dots_path(&line.values, y_of);
+        if !dots.is_empty() {
+            put!(svg, "<path class=\"line dots s", at + 1, "\" d=\"", dots, "\"/>");
+        }
     }
     put!(svg, "</svg></svg>");
     svg
@@ -97,11 +101,14 @@ pub fn bar_chart(chart: &BarChart, calendar: &Calendar, frame: Frame<'_>) -> Mar
     for (at, bar) in chart.bars.iter().enumerate() {
         let x = slot * at as f64;
         if let Some((label, is_minor)) = labels.get(at).and_then(Option::as_ref) {
-            put!(svg, "<text class=\"time");
+            put!(svg, "<text class=\"t");
             if *is_minor {
                 put!(svg, " minor");
             }
             let middle = Decimal(x + slot / 2.0);
+            if middle.0 > 96.0 {
+                put!(svg, " end");
+            }
             put!(svg, "\" x=\"", middle, "%\" y=\"", TOP_PX + height + 15, "\">", label, "</text>");
         }
         let Some(value) = bar.value else { continue };
@@ -135,6 +142,9 @@ pub fn bar_chart(chart: &BarChart, calendar: &Calendar, frame: Frame<'_>) -> Mar
 
 /// A line without axes, for a tile. Decoration: the tile says it in numbers.
 pub fn sparkline(values: &[f64], from_zero: bool, height_px: u16) -> Markup {
+    // From its first value on: empty space would say nothing here.
+    let begun = values.iter().position(|v| !v.is_nan()).unwrap_or(0);
+    let values = values.get(begun..).unwrap_or_default();
     let height = i64::from(height_px);
     let units = height * UNITS_PER_PX;
     let axis = ValueAxis::fit(values.iter().copied(), &number::Unit::Plain, from_zero, 1);
@@ -149,12 +159,12 @@ pub fn sparkline(values: &[f64], from_zero: bool, height_px: u16) -> Markup {
         values.len().saturating_sub(1).max(1),
         " ",
         units,
-        "\" preserveAspectRatio=\"none\"><path class=\"area s1\" d=\"",
-        area_path(values, y_of, units),
-        "\"/><path class=\"line s1\" d=\"",
-        line_path(values, y_of),
-        "\"/></svg>",
+        "\" preserveAspectRatio=\"none\">",
     );
+    if from_zero {
+        put!(svg, "<path class=\"area s1\" d=\"", area_path(values, y_of, units), "\"/>");
+    }
+    put!(svg, "<path class=\"line s1\" d=\"", line_path(values, y_of), "\"/></svg>");
     svg
 }
 
@@ -218,7 +228,7 @@ fn bar_labels(chart: &BarChart, calendar: &Calendar) -> Vec<Option<(String, bool
         let date = calendar.date(start_ms);
         // "Tue 24 Nov" without its weekday.
         let short = date.split_once(' ').map_or(date.clone(), |(_, rest)| rest.to_owned());
-        (back % every == 0).then(|| (short, (back / every) % 2 == 1))
+        back.is_multiple_of(every).then(|| (short, !(back / every).is_multiple_of(2)))
     };
     chart.bars.iter().enumerate().map(|(at, bar)| label(at, bar.start_ms)).collect()
 }
@@ -247,7 +257,7 @@ fn put_value_axis(svg: &mut Markup, axis: &ValueAxis, height: i64) {
         let y = TOP_PX + height - (axis.position(tick.value) * height as f64).round() as i64;
         put!(svg, "<line class=\"");
         put!(svg, if tick.value == 0.0 { "zero" } else { "grid" });
-        put!(svg, "\" x2=\"100%\" y1=\"", y, "\" y2=\"", y, "\"/><text class=\"value\" x=\"-8\" y=\"");
+        put!(svg, "\" x2=\"100%\" y1=\"", y, "\" y2=\"", y, "\"/><text class=\"v\" x=\"-8\" y=\"");
         put!(svg, y + 4, "\">", tick.label, "</text>");
     }
 }
@@ -264,8 +274,8 @@ fn put_time_axis(svg: &mut Markup, calendar: &Calendar, (start_ms, end_ms): (i64
         if !(3.0..=97.0).contains(&x) {
             continue;
         }
-        put!(svg, "<text class=\"time");
-        if (count - at) % 2 == 0 {
+        put!(svg, "<text class=\"t");
+        if (count - at).is_multiple_of(2) {
             put!(svg, " minor");
         }
         put!(svg, "\" x=\"", Decimal(x), "%\" y=\"", TOP_PX + height + 15, "\">", tick.label, "</text>");
@@ -276,15 +286,23 @@ fn put_time_axis(svg: &mut Markup, calendar: &Calendar, (start_ms, end_ms): (i64
 fn line_path(values: &[f64], y_of: impl Fn(f64) -> i64) -> String {
     let mut path = PathText::default();
     for stretch in stretches(values) {
-        let start = stretch.start;
-        path.move_to(start as i64, y_of(values[start]));
         if stretch.len() == 1 {
-            // A point without neighbours: a line of no length has round ends.
-            path.across(0);
+            continue;
         }
+        path.move_to(stretch.start as i64, y_of(values[stretch.start]));
         for at in stretch.skip(1) {
             path.line_to(at as i64, y_of(values[at]));
         }
+    }
+    path.finish()
+}
+
+/// Points without neighbours, drawn as dots: a line of no length has round ends.
+fn dots_path(values: &[f64], y_of: impl Fn(f64) -> i64) -> String {
+    let mut path = PathText::default();
+    for stretch in stretches(values).filter(|stretch| stretch.len() == 1) {
+        path.move_to(stretch.start as i64, y_of(values[stretch.start]));
+        path.across(0);
     }
     path.finish()
 }
@@ -402,13 +420,14 @@ mod tests {
             (&[NONE, NONE], ""),
             (&[0.0, 10.0, 5.0], "m0 100 1-10 1 5"),
             (&[5.0, 5.0, 5.0, 6.0], "m0 95h2l1-1"),
-            // A gap starts anew; a point alone is still seen.
-            (&[1.0, NONE, 3.0, NONE, 4.0, 5.0], "m0 99h0m2-2h0m2-1 1-1"),
+            // A gap starts anew; a point alone is a dot.
+            (&[1.0, 2.0, NONE, 3.0, NONE, 4.0, 5.0], "m0 99 1-1m4-2 1-1"),
             (&[NONE, 2.0, 2.0], "m1 98h1"),
         ];
         for (values, expected) in cases {
             assert_eq!(line_path(values, y), expected, "{values:?}");
         }
+        assert_eq!(dots_path(&[1.0, NONE, 3.0, NONE, 4.0, 5.0], y), "m0 99h0m2-2h0");
         assert_eq!(area_path(&[1.0, 2.0, NONE, 3.0], y, 100), "m0 100v-1l1-1v2z");
     }
 
@@ -454,7 +473,8 @@ mod tests {
             values in proptest::collection::vec(proptest::option::of(0u8..4), 0..40),
         ) {
             let values: Vec<f64> = values.iter().map(|v| v.map_or(NONE, f64::from)).collect();
-            let points = read_back(&line_path(&values, |v| v as i64));
+            let mut points = read_back(&line_path(&values, |v| v as i64));
+            points.extend(read_back(&dots_path(&values, |v| v as i64)));
             for (at, value) in values.iter().enumerate().filter(|(_, v)| !v.is_nan()) {
                 let here = (at as i64, *value as i64);
                 let is_corner = points.contains(&here);

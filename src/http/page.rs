@@ -11,12 +11,13 @@ use crate::dashboard::alerts::AlertRow;
 use crate::dashboard::calendar::Calendar;
 use crate::dashboard::catalogue::{self, Metric, PAGE_SIZE};
 use crate::dashboard::markup::{Markup, put, shortened};
+use crate::dashboard::number;
 use crate::dashboard::page::{self, Assets, FirstRun, Frame, Placed};
 use crate::dashboard::range::Range;
 use crate::dashboard::reading::Reader;
 use crate::dashboard::source::PanelSource;
 use crate::dashboard::view::View;
-use crate::model::{TimeRange, duration};
+use crate::model::TimeRange;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -192,7 +193,12 @@ impl Page {
             });
             put!(markup, "</section>");
         }
-        put!(markup, "<section class=\"panels two\" aria-label=\"Charts\">");
+        put!(markup, "<section class=\"panels two");
+        // An odd one out gets the whole width: the first, as the most important.
+        if view.panels.len() % 2 == 1 {
+            put!(markup, " odd");
+        }
+        put!(markup, "\" aria-label=\"Charts\">");
         made.iter().skip(tiles).for_each(|panel| {
             markup.put(panel);
         });
@@ -339,7 +345,7 @@ impl Page {
             udp: intake.udp.iter().map(|address| reachable(address, &http)).collect(),
             http,
         };
-        let window = duration::format_ms(self.state.parts.window_ms.unsigned_abs());
+        let window = number::duration_words(self.state.parts.window_ms);
         let mut markup = Markup::new();
         put!(markup, "<div data-panel=\"first\">", page::first_run(&facts, &window), "</div>");
         Content { status: StatusCode::OK, title: "Send a first metric".into(), kind: "first-run", markup }

@@ -4,7 +4,6 @@ use crate::dashboard::alerts::{self, AlertRow, AlertState, MAX_ROWS};
 use crate::dashboard::calendar::Calendar;
 use crate::dashboard::markup::{Markup, put, shortened};
 use crate::dashboard::number::{self, Unit};
-use crate::model::duration;
 
 /// Firing alerts that the banner names one by one.
 const IN_BANNER: usize = 5;
@@ -29,7 +28,7 @@ pub fn banner(rows: &[AlertRow], calendar: &Calendar, now_ms: i64) -> Markup {
             put!(out, "value ", number::format(value, &Unit::Plain), " · ");
         }
         put!(out, "since ", calendar.relative(row.since_ms / 1000 * 1000, now_ms));
-        put!(out, " · ", lasting(now_ms - row.since_ms), "</span></li>");
+        put!(out, " · for ", number::coarse_duration_words(now_ms - row.since_ms), "</span></li>");
     }
     if firing.len() > IN_BANNER {
         put!(out, "<li>and ", firing.len() - IN_BANNER, " more</li>");
@@ -71,7 +70,12 @@ pub fn list(rows: &[AlertRow], rules: &[String], calendar: &Calendar, now_ms: i6
             None => put!(out, "–"),
         };
         put!(out, "</td><td class=\"number\">", calendar.relative(row.since_ms / 1000 * 1000, now_ms));
-        put!(out, "<br><span>", lasting(now_ms - row.since_ms), "</span></td></tr>");
+        put!(
+            out,
+            "<br><span>for ",
+            number::coarse_duration_words(now_ms - row.since_ms),
+            "</span></td></tr>"
+        );
     }
     put!(out, "</tbody></table></div>");
     if rows.len() > MAX_ROWS {
@@ -112,11 +116,4 @@ fn class_of(state: AlertState) -> &'static str {
         AlertState::Resolved => "resolved",
         AlertState::Inactive => "inactive",
     }
-}
-
-/// `for 3 h`, in the largest unit that fits.
-fn lasting(ms: i64) -> String {
-    let ms = ms.max(0);
-    let unit = [86_400_000, 3_600_000, 60_000, 1_000].into_iter().find(|unit| ms >= *unit).unwrap_or(1_000);
-    format!("for {}", super::frame::spaced(&duration::format_ms((ms / unit * unit).unsigned_abs())))
 }

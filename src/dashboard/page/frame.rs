@@ -4,6 +4,7 @@
 use crate::dashboard::address::{Address, PageKind, Theme};
 use crate::dashboard::calendar::Calendar;
 use crate::dashboard::markup::{Markup, put, shortened};
+use crate::dashboard::number;
 use crate::dashboard::range::{PRESETS, Range, Span};
 use crate::model::duration;
 
@@ -154,7 +155,7 @@ impl Frame<'_> {
         for preset in PRESETS {
             let span = duration::parse_ms(preset).unwrap_or_default();
             let range = Range::last(i64::try_from(span).unwrap_or(i64::MAX));
-            let label = spaced(preset);
+            let label = number::duration_words(range.span(0).len_ms());
             put!(out, "<a href=\"", self.address.over(range).href(), "\"");
             if self.range.preset() == Some(preset) {
                 put!(out, " aria-current=\"true\"");
@@ -206,7 +207,7 @@ impl Frame<'_> {
         let words = match (self.range.is_live(), self.range.preset()) {
             (true, Some(_)) => "Any time".to_owned(),
             (true, None) => {
-                format!("Last {}", spaced(&duration::format_ms(self.span.len_ms().unsigned_abs())))
+                format!("Last {}", number::duration_words(self.span.len_ms()))
             }
             (false, _) => {
                 format!("{} – {}", self.calendar.moment(start), self.calendar.relative(end, start))
@@ -249,7 +250,7 @@ impl Frame<'_> {
             "<footer class=\"foot\"><p>Times in ",
             self.calendar.zone_name(),
             " · windows of ",
-            spaced(&duration::format_ms(self.window_ms.unsigned_abs())),
+            number::duration_words(self.window_ms),
             " · statsdeck ",
             env!("CARGO_PKG_VERSION"),
             "</p></footer><dialog id=\"keys\"><h2>Keys</h2><dl><dt>/</dt><dd>search metrics</dd><dt>[ ]</dt>\
@@ -267,21 +268,4 @@ fn put_tab(out: &mut Markup, href: &str, title: &str, is_here: bool) {
         put!(out, " aria-current=\"page\"");
     }
     put!(out, ">", shortened(title, 40).as_ref(), "</a>");
-}
-
-/// `24h` as `24 h`.
-pub(super) fn spaced(duration: &str) -> String {
-    let mut out = String::with_capacity(duration.len() + 4);
-    let mut was_digit = false;
-    for c in duration.chars() {
-        if was_digit && c.is_ascii_alphabetic() {
-            out.push('\u{a0}');
-        }
-        if !was_digit && c.is_ascii_digit() && !out.is_empty() {
-            out.push(' ');
-        }
-        was_digit = c.is_ascii_digit();
-        out.push(c);
-    }
-    out
 }

@@ -1,14 +1,14 @@
 //! A KPI's tile: one number, what it means, how it changed; and the form that
 //! chooses which tiles are shown.
 
-use super::frame::spaced;
 use crate::dashboard::address::Address;
+use crate::dashboard::chart::LineChart;
 use crate::dashboard::markup::{Markup, put, shortened};
 use crate::dashboard::number::{self, Unit};
 use crate::dashboard::reading::Reader;
 use crate::dashboard::svg;
 use crate::dashboard::view::{Better, Kpi, KpiSource, Show};
-use crate::model::{MetricType, duration};
+use crate::model::MetricType;
 use crate::query::Error;
 
 /// Points of the small line.
@@ -20,7 +20,16 @@ struct Figures {
     before: Option<f64>,
     detail: Option<String>,
     spark: Vec<f64>,
+    from_zero: bool,
     unit: Unit,
+}
+
+impl Figures {
+    fn with_line(value: Option<f64>, before: Option<f64>, chart: LineChart, unit: Unit) -> Self {
+        let from_zero = chart.from_zero;
+        let spark = chart.lines.into_iter().next().map(|line| line.values).unwrap_or_default();
+        Figures { value, before, detail: None, spark, from_zero, unit }
+    }
 }
 
 /// The tile of `kpi`, read with `reader`.
@@ -51,9 +60,8 @@ fn figures(reader: &Reader, kpi: &Kpi) -> Result<Figures, Error> {
             let end_ms = span.end_ms.min(reader.newest_ms.max(span.start_ms));
             let value = reader.query_number(expr, end_ms)?;
             let before = reader.query_number(expr, end_ms - span.len_ms())?;
-            let lines = small.query_lines(expr, &kpi.unit, &kpi.title)?.lines;
-            let spark = lines.into_iter().next().map(|line| line.values).unwrap_or_default();
-            Ok(Figures { value, before, detail: None, spark, unit: kpi.unit.clone() })
+            let chart = small.query_lines(expr, &kpi.unit, &kpi.title)?;
+            Ok(Figures::with_line(value, before, chart, kpi.unit.clone()))
         }
         KpiSource::Ratio { ok, failed } => {
             let counts = |span| -> Result<(f64, f64), Error> {
@@ -64,21 +72,27 @@ fn figures(reader: &Reader, kpi: &Kpi) -> Result<Figures, Error> {
             let detail =
                 share(now).map(|_| format!("{} of {}", number::exact(now.0), number::exact(now.0 + now.1)));
             let before = share(counts(span.before())?);
-            Ok(Figures { value: share(now), before, detail, spark: Vec::new(), unit: Unit::Ratio })
+            Ok(Figures {
+                value: share(now),
+                before,
+                detail,
+                spark: Vec::new(),
+                from_zero: true,
+                unit: Unit::Ratio,
+            })
         }
         KpiSource::Metric { selection, show } => {
             let metric_type = reader.type_of(&selection.matchers)?.unwrap_or(MetricType::Gauge);
             let value = reader.number(selection, metric_type, *show, span)?;
             let before = reader.number(selection, metric_type, *show, span.before())?;
             let chart = small.lines(selection, metric_type, &[*show], &kpi.unit)?;
-            let spark = chart.lines.into_iter().next().map(|line| line.values).unwrap_or_default();
             let unit = match (&kpi.unit, show) {
                 (Unit::Plain, Show::Total) => Unit::Count,
                 (Unit::Plain, Show::Rate) => Unit::PerSecond,
                 (Unit::Plain, _) if metric_type == MetricType::Timer => Unit::Seconds,
                 (unit, _) => unit.clone(),
             };
-            Ok(Figures { value, before, detail: None, spark, unit })
+            Ok(Figures::with_line(value, before, chart, unit))
         }
     }
 }
@@ -104,7 +118,7 @@ fn put_figures(out: &mut Markup, reader: &Reader, kpi: &Kpi, figures: &Figures) 
     if is_ratio {
         put!(out, svg::target_bar(value, kpi.target));
     } else if figures.spark.iter().filter(|v| !v.is_nan()).count() > 1 {
-        put!(out, svg::sparkline(&figures.spark, true, 34));
+        put!(out, svg::sparkline(&figures.spark, figures.from_zero, 34));
     }
     if let Some(target) = kpi.target {
         let is_met = match kpi.better {
@@ -132,16 +146,8 @@ fn put_change(out: &mut Markup, reader: &Reader, kpi: &Kpi, figures: &Figures) {
         -1 => "▼ ",
         _ => "",
     };
-    let span = spaced(&span_words(reader.span.len_ms()));
+    let span = number::duration_words(reader.span.len_ms());
     put!(out, "<b class=\"", news, "\">", sign, change.text, "</b> vs. ", span, " before</p>");
-}
-
-/// A span's length as the presets spell it.
-fn span_words(span_ms: i64) -> String {
-    match span_ms {
-        86_400_000 => "24h".into(),
-        other => duration::format_ms((other / 1000 * 1000).unsigned_abs()),
-    }
 }
 
 /// The list of all tiles to tick, kept in the URL.
