@@ -1,9 +1,261 @@
-//! Binary operators.
-use super::column::{Column, Grid};
+//! Binary operators. Which series meet is worked out once, from their labels;
+//! the values are then combined step by step.
+
+use super::column::{Cell, Column, Grid, Row, join_equal, without_empty};
+use super::distribution;
 use super::error::Error;
 use super::eval::Evaluator;
-use super::expr::Binary;
+use super::expr::{Binary, BinaryOp, Group, Matching};
+use super::label_function::with_label;
+use crate::model::Labels;
+use crate::model::label::NAME;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Value of `left op right` on `grid`.
 pub(crate) fn eval(eval: &Evaluator<'_>, node: &Binary, grid: &Grid) -> Result<Column, Error> {
-    let _ = eval.eval(&node.left, grid)?;
-    Err(Error::execution("not yet"))
+    let (left, right) = (eval.eval(&node.left, grid)?, eval.eval(&node.right, grid)?);
+    match (left, right) {
+        (Column::Scalar(left), Column::Scalar(right)) => Ok(Column::Scalar(
+            left.into_iter().zip(right).map(|(l, r)| scalar(node.op, l, r).unwrap_or(f64::NAN)).collect(),
+        )),
+        (Column::Vector(rows), Column::Scalar(scalars)) => with_scalar(eval, node, rows, &scalars, false),
+        (Column::Scalar(scalars), Column::Vector(rows)) => with_scalar(eval, node, rows, &scalars, true),
+        (Column::Vector(left), Column::Vector(right)) => match node.op.is_set() {
+            true => set(node, left, right, grid),
+            false => matched(eval, node, left, right, grid),
+        },
+        _ => {
+            Err(Error::Execution(format!("operator {} takes scalars and instant vectors", node.op.as_str())))
+        }
+    }
+}
+
+/// The number that `op` makes of two; a comparison gives 1 or 0.
+fn scalar(op: BinaryOp, left: f64, right: f64) -> Option<f64> {
+    Some(match op {
+        BinaryOp::Add => left + right,
+        BinaryOp::Sub => left - right,
+        BinaryOp::Mul => left * right,
+        BinaryOp::Div => left / right,
+        BinaryOp::Mod => left % right,
+        BinaryOp::Pow => left.powf(right),
+        BinaryOp::Atan2 => left.atan2(right),
+        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => return None,
+        _ => f64::from(u8::from(compares(op, left, right)?)),
+    })
+}
+
+fn compares(op: BinaryOp, left: f64, right: f64) -> Option<bool> {
+    Some(match op {
+        BinaryOp::Equal => left == right,
+        BinaryOp::NotEqual => left != right,
+        BinaryOp::Greater => left > right,
+        BinaryOp::Less => left < right,
+        BinaryOp::GreaterEqual => left >= right,
+        BinaryOp::LessEqual => left <= right,
+        _ => return None,
+    })
+}
+
+/// What two cells make. A comparison without `bool` gives `kept` where it
+/// holds, and nothing where not.
+fn combined(eval: &Evaluator<'_>, node: &Binary, left: &Cell, right: &Cell, kept: &Cell) -> Cell {
+    let op = node.op;
+    let verdict = |holds: bool| match (node.return_bool, holds) {
+        (true, holds) => Cell::Float(f64::from(u8::from(holds))),
+        (false, true) => kept.clone(),
+        (false, false) => Cell::None,
+    };
+    match (left, right) {
+        (Cell::None, _) | (_, Cell::None) => Cell::None,
+        (Cell::Float(l), Cell::Float(r)) => match compares(op, *l, *r) {
+            Some(holds) => verdict(holds),
+            None => scalar(op, *l, *r).map_or(Cell::None, Cell::Float),
+        },
+        (Cell::Histogram(l), Cell::Histogram(r)) => match op {
+            BinaryOp::Add => Cell::histogram(distribution::merge_all([&**l, &**r])),
+            BinaryOp::Equal => verdict(l == r),
+            BinaryOp::NotEqual => verdict(l != r),
+            _ => left_out(eval, op),
+        },
+        (Cell::Histogram(histogram), Cell::Float(factor)) => match op {
+            BinaryOp::Mul => Cell::histogram((**histogram).clone().scaled(*factor)),
+            BinaryOp::Div => Cell::histogram((**histogram).clone().scaled(1.0 / factor)),
+            _ => left_out(eval, op),
+        },
+        (Cell::Float(factor), Cell::Histogram(histogram)) => match op {
+            BinaryOp::Mul => Cell::Histogram(Arc::new((**histogram).clone().scaled(*factor))),
+            _ => left_out(eval, op),
+        },
+    }
+}
+
+fn left_out(eval: &Evaluator<'_>, op: BinaryOp) -> Cell {
+    eval.warn(format!("operator {} does not work on these histograms; they were left out", op.as_str()));
+    Cell::None
+}
+
+fn drops_name(node: &Binary) -> bool {
+    !node.op.is_comparison() || node.return_bool
+}
+
+fn with_scalar(
+    eval: &Evaluator<'_>,
+    node: &Binary,
+    mut rows: Vec<Row>,
+    scalars: &[f64],
+    scalar_is_left: bool,
+) -> Result<Column, Error> {
+    for row in &mut rows {
+        eval.check()?;
+        for (cell, scalar) in row.cells.iter_mut().zip(scalars) {
+            let number = Cell::Float(*scalar);
+            *cell = match scalar_is_left {
+                true => combined(eval, node, &number, cell, cell),
+                false => combined(eval, node, cell, &number, cell),
+            };
+        }
+        if drops_name(node) {
+            row.labels = row.labels.without_name();
+        }
+    }
+    Ok(Column::Vector(without_empty(join_equal(rows)?)))
+}
+
+/// The labels by which a series finds its match.
+fn signature(matching: &Matching, labels: &Labels) -> Labels {
+    let named = |name: &str| matching.labels.iter().any(|label| label == name);
+    match matching.on {
+        true => labels.filtered(named),
+        false => labels.filtered(|name| name != NAME && !named(name)),
+    }
+}
+
+fn set(node: &Binary, mut left: Vec<Row>, mut right: Vec<Row>, grid: &Grid) -> Result<Column, Error> {
+    let (asked, judged) = match node.op {
+        BinaryOp::Or => (&left, &mut right),
+        _ => (&right, &mut left),
+    };
+    // At which steps the other side has a series of each signature.
+    let mut present: HashMap<Labels, Vec<bool>> = HashMap::new();
+    for row in asked {
+        let steps =
+            present.entry(signature(&node.matching, &row.labels)).or_insert_with(|| vec![false; grid.steps]);
+        steps.iter_mut().zip(&row.cells).for_each(|(seen, cell)| *seen |= cell.is_some());
+    }
+    let keep_present = node.op == BinaryOp::And;
+    for row in judged.iter_mut() {
+        let steps = present.get(&signature(&node.matching, &row.labels));
+        for (step, cell) in row.cells.iter_mut().enumerate() {
+            let is_present = steps.and_then(|steps| steps.get(step)).copied().unwrap_or(false);
+            if is_present != keep_present {
+                *cell = Cell::None;
+            }
+        }
+    }
+    let mut rows = left;
+    if node.op == BinaryOp::Or {
+        rows.extend(right);
+    }
+    Ok(Column::Vector(join_equal(without_empty(rows))?))
+}
+
+/// Arithmetic and comparison between two vectors. `many` is the side whose
+/// series may share a match; without grouping it is the left one, and may not.
+fn matched(
+    eval: &Evaluator<'_>,
+    node: &Binary,
+    left: Vec<Row>,
+    right: Vec<Row>,
+    grid: &Grid,
+) -> Result<Column, Error> {
+    let swapped = node.matching.group == Group::OneToMany;
+    let (many, one) = if swapped { (right, left) } else { (left, right) };
+    let one_side = if swapped { "left" } else { "right" };
+    let mut matches: HashMap<Labels, Vec<&Row>> = HashMap::new();
+    for row in &one {
+        matches.entry(signature(&node.matching, &row.labels)).or_default().push(row);
+    }
+    refuse_repeats(eval, matches.iter(), &many, one_side, grid)?;
+
+    let mut answers: Vec<Row> = Vec::new();
+    let mut taken: HashMap<Labels, Vec<bool>> = HashMap::new();
+    for row in &many {
+        let signature = signature(&node.matching, &row.labels);
+        for other in matches.get(&signature).into_iter().flatten() {
+            eval.check()?;
+            let cells: Vec<Cell> = row
+                .cells
+                .iter()
+                .zip(&other.cells)
+                .map(|(ours, theirs)| match swapped {
+                    true => combined(eval, node, theirs, ours, theirs),
+                    false => combined(eval, node, ours, theirs, ours),
+                })
+                .collect();
+            if !cells.iter().any(Cell::is_some) {
+                continue;
+            }
+            let labels = result_labels(node, &row.labels, &other.labels);
+            let key = if node.matching.group == Group::OneToOne { &signature } else { &labels };
+            let taken = taken.entry(key.clone()).or_insert_with(|| vec![false; grid.steps]);
+            for (taken, cell) in taken.iter_mut().zip(&cells) {
+                if *taken && cell.is_some() {
+                    return Err(Error::Execution(match node.matching.group {
+                        Group::OneToOne => format!(
+                            "several series on the left side of {} match {signature}; say which side has many with group_left or group_right",
+                            node.op.as_str()
+                        ),
+                        _ => format!(
+                            "several results of {} would have the labels {labels}; add labels that keep them apart",
+                            node.op.as_str()
+                        ),
+                    }));
+                }
+                *taken |= cell.is_some();
+            }
+            eval.check_size(answers.len() + 1, grid.steps)?;
+            answers.push(Row { labels, cells });
+        }
+    }
+    Ok(Column::Vector(join_equal(answers)?))
+}
+
+/// # Errors
+/// When at some step two series of the "one" side share a signature.
+fn refuse_repeats<'a>(
+    eval: &Evaluator<'_>,
+    matches: impl Iterator<Item = (&'a Labels, &'a Vec<&'a Row>)>,
+    many: &[Row],
+    side: &str,
+    grid: &Grid,
+) -> Result<(), Error> {
+    for (signature, rows) in matches.filter(|(_, rows)| rows.len() > 1) {
+        for step in 0..grid.steps {
+            eval.check()?;
+            let has_value = |row: &Row| row.cells.get(step).is_some_and(Cell::is_some);
+            if rows.iter().filter(|row| has_value(row)).count() > 1 && many.iter().any(has_value) {
+                let names: Vec<String> = rows.iter().take(2).map(|row| row.labels.to_string()).collect();
+                return Err(Error::Execution(format!(
+                    "several series match {signature} on the {side} side ({}); many-to-many matching is not possible",
+                    names.join(", ")
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn result_labels(node: &Binary, many: &Labels, one: &Labels) -> Labels {
+    let matching = &node.matching;
+    let named = |name: &str| matching.labels.iter().any(|label| label == name);
+    let mut labels = if drops_name(node) { many.without_name() } else { many.clone() };
+    if matching.group == Group::OneToOne {
+        labels = labels.filtered(|name| if matching.on { named(name) } else { !named(name) });
+    }
+    for name in &matching.include {
+        labels = with_label(&labels, name, one.get(name).unwrap_or_default());
+    }
+    labels
 }

@@ -47,3 +47,72 @@ pub(crate) fn merge_all<'a>(histograms: impl IntoIterator<Item = &'a Histogram> 
     merged.add_buckets(buckets);
     merged
 }
+
+/// `newer` less `older`, of two states of a growing distribution. Its extremes
+/// are known only to a bucket's width.
+pub(crate) fn difference(newer: &Histogram, older: &Histogram) -> Histogram {
+    let mut older_buckets = older.buckets().iter().peekable();
+    let mut buckets: Vec<(BucketKey, f64)> = Vec::with_capacity(newer.buckets().len());
+    for (key, weight) in newer.buckets() {
+        while older_buckets.next_if(|(other, _)| other < key).is_some() {}
+        let taken = older_buckets.next_if(|(other, _)| other == key).map_or(0.0, |(_, w)| *w);
+        if *weight > taken {
+            buckets.push((*key, weight - taken));
+        }
+    }
+    let min = buckets.first().map_or(f64::INFINITY, |(key, _)| key.bounds().0.max(newer.min));
+    let max = buckets.last().map_or(f64::NEG_INFINITY, |(key, _)| key.bounds().1.min(newer.max));
+    let mut difference = Histogram::default();
+    difference.count = (newer.count - older.count).max(0.0);
+    difference.sum = newer.sum - older.sum;
+    difference.min = min;
+    difference.max = max;
+    difference.add_buckets(buckets);
+    difference
+}
+
+/// Variance, each bucket's weight taken at its geometric middle, as Prometheus
+/// does for exponential buckets. NaN when empty.
+pub(crate) fn variance(histogram: &Histogram) -> f64 {
+    let mean = histogram.mean();
+    let squares = histogram.buckets().iter().map(|(key, weight)| {
+        let (low, high) = key.bounds();
+        let middle = if low <= 0.0 && high >= 0.0 { 0.0 } else { (low * high).sqrt().copysign(low) };
+        weight * (middle - mean) * (middle - mean)
+    });
+    super::sum::sum(squares) / histogram.count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn merging_all_is_the_same_as_merging_one_by_one(
+            parts in prop::collection::vec(prop::collection::vec((-1e300f64..1e300, 1u8..9), 0..20), 0..20),
+        ) {
+            let parts: Vec<Histogram> = parts
+                .into_iter()
+                .map(|part| Histogram::from_values(part.into_iter().map(|(v, w)| (v, f64::from(w)))))
+                .collect();
+            let mut expected = Histogram::default();
+            parts.iter().for_each(|part| expected.merge(part));
+            prop_assert_eq!(merge_all(&parts), expected);
+        }
+
+        #[test]
+        fn a_difference_and_the_older_make_the_newer(
+            older in prop::collection::vec(0.0f64..1e6, 0..30),
+            more in prop::collection::vec(0.0f64..1e6, 0..30),
+        ) {
+            let of = |values: &[f64]| Histogram::from_values(values.iter().map(|v| (*v, 1.0)));
+            let newer = of(&[older.clone(), more.clone()].concat());
+            let found = difference(&newer, &of(&older));
+            let expected = of(&more);
+            prop_assert_eq!(found.buckets(), expected.buckets());
+            prop_assert_eq!(found.count, more.len() as f64);
+        }
+    }
+}

@@ -157,7 +157,9 @@ fn explain(text: &str, message: &str) -> String {
     if text.trim().is_empty() {
         return "the query is empty".into();
     }
-    if message != "invalid promql query" {
+    let says_little =
+        message == "invalid promql query" || message.starts_with("unexpected character after '.'");
+    if !says_little {
         return message.into();
     }
     // The commonest mistake of a StatsD user: dots in a bare name.
@@ -456,7 +458,7 @@ mod tests {
             ("info(x)", "function info is not supported"),
             ("nope(x)", "unknown function with name 'nope'"),
             ("{a=~\".*\"}", "at least one"),
-            ("x[0s]", "range must be greater than 0"),
+            ("x[0s]", "must be greater than 0"),
             ("exp(NaN)", "expected type instant vector in exp, got scalar"),
             ("1 + \"a\"", "binary expression must contain only scalar and instant vector types"),
         ];

@@ -14,6 +14,26 @@ pub struct QueryResult {
     pub warnings: Vec<String>,
 }
 
+impl QueryResult {
+    /// Keeps at most `limit` series, and says so when there were more.
+    pub fn truncate(&mut self, limit: Option<usize>) {
+        let Some(limit) = limit else { return };
+        let before = match &self.value {
+            Value::Vector(points) => points.len(),
+            Value::Matrix(series) => series.len(),
+            Value::Scalar(_) | Value::String(_) => return,
+        };
+        match &mut self.value {
+            Value::Vector(points) => points.truncate(limit),
+            Value::Matrix(series) => series.truncate(limit),
+            Value::Scalar(_) | Value::String(_) => {}
+        }
+        if before > limit {
+            self.warnings.push("results truncated due to limit".into());
+        }
+    }
+}
+
 /// The value of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {

@@ -1,1 +1,231 @@
-//! Answers in Prometheus' JSON.
+//! Answers in Prometheus' JSON: the envelope, its errors with their codes, and
+//! query results.
+//!
+//! Results are written straight into one string: a matrix may hold millions of
+//! points, which no tree of JSON values should hold again.
+
+use crate::model::{Histogram, Labels};
+use crate::query::{self, Number, QueryResult, SourceError, Value, number};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use std::fmt::Write;
+
+/// An answer that is not one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    status: StatusCode,
+    /// Prometheus' word for the kind of error.
+    error_type: &'static str,
+    message: String,
+}
+
+impl Failure {
+    pub fn bad_data(message: impl Into<String>) -> Self {
+        Failure { status: StatusCode::BAD_REQUEST, error_type: "bad_data", message: message.into() }
+    }
+
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Failure { status: StatusCode::SERVICE_UNAVAILABLE, error_type: "timeout", message: message.into() }
+    }
+
+    pub fn internal(message: impl Into<String>) -> Self {
+        Failure { status: StatusCode::INTERNAL_SERVER_ERROR, error_type: "internal", message: message.into() }
+    }
+}
+
+impl From<query::Error> for Failure {
+    fn from(error: query::Error) -> Self {
+        let message = error.to_string();
+        let execution = StatusCode::UNPROCESSABLE_ENTITY;
+        let (status, error_type) = match error {
+            query::Error::Parse(_) => {
+                return Failure::bad_data(format!("invalid parameter \"query\": {message}"));
+            }
+            query::Error::Range(_) => (StatusCode::BAD_REQUEST, "bad_data"),
+            query::Error::Execution(_) | query::Error::Limit { .. } => (execution, "execution"),
+            query::Error::Source(SourceError::Limit { .. }) => (execution, "execution"),
+            query::Error::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            query::Error::Cancelled => (StatusCode::SERVICE_UNAVAILABLE, "canceled"),
+            query::Error::Source(SourceError::Storage(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Failure { status, error_type, message }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut body = String::from("{\"status\":\"error\",\"errorType\":");
+        push_text(&mut body, self.error_type);
+        body.push_str(",\"error\":");
+        push_text(&mut body, &self.message);
+        body.push('}');
+        json(self.status, body)
+    }
+}
+
+/// A successful answer whose `data` is already JSON.
+pub(super) fn success(data: &str, warnings: &[String]) -> Response {
+    let mut body = String::with_capacity(data.len() + 64);
+    body.push_str("{\"status\":\"success\",\"data\":");
+    body.push_str(data);
+    if !warnings.is_empty() {
+        body.push_str(",\"warnings\":");
+        push_list(&mut body, warnings, |body, text| push_text(body, text));
+    }
+    body.push('}');
+    json(StatusCode::OK, body)
+}
+
+/// A query's result as the `data` of an answer.
+pub(super) fn result_data(result: &QueryResult) -> String {
+    let mut out = format!("{{\"resultType\":\"{}\",\"result\":", result.value.type_name());
+    match &result.value {
+        Value::Scalar(point) => push_point(&mut out, point.timestamp_ms, point.value),
+        Value::String(point) => {
+            out.push('[');
+            push_time(&mut out, point.timestamp_ms);
+            out.push(',');
+            push_text(&mut out, &point.text);
+            out.push(']');
+        }
+        Value::Vector(points) => push_list(&mut out, points, |out, point| {
+            out.push_str("{\"metric\":");
+            push_labels(out, &point.labels);
+            match &point.value {
+                Number::Float(value) => {
+                    out.push_str(",\"value\":");
+                    push_point(out, point.timestamp_ms, *value);
+                }
+                Number::Histogram(histogram) => {
+                    out.push_str(",\"histogram\":");
+                    push_histogram(out, point.timestamp_ms, histogram);
+                }
+            }
+            out.push('}');
+        }),
+        Value::Matrix(series) => push_list(&mut out, series, |out, series| {
+            out.push_str("{\"metric\":");
+            push_labels(out, &series.labels);
+            let floats = series.points.iter().filter_map(|(at_ms, n)| Some((*at_ms, n.as_float()?)));
+            if floats.clone().next().is_some() {
+                out.push_str(",\"values\":");
+                push_list(out, floats, |out, (at_ms, value)| push_point(out, at_ms, value));
+            }
+            let histograms = series.points.iter().filter_map(|(at_ms, number)| match number {
+                Number::Histogram(histogram) => Some((*at_ms, histogram)),
+                Number::Float(_) => None,
+            });
+            if histograms.clone().next().is_some() {
+                out.push_str(",\"histograms\":");
+                push_list(out, histograms, |out, (at_ms, histogram)| push_histogram(out, at_ms, histogram));
+            }
+            out.push('}');
+        }),
+    }
+    out.push('}');
+    out
+}
+
+/// A JSON list of the items.
+pub(super) fn push_list<T>(
+    out: &mut String,
+    items: impl IntoIterator<Item = T>,
+    mut push: impl FnMut(&mut String, T),
+) {
+    out.push('[');
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        push(out, item);
+    }
+    out.push(']');
+}
+
+/// A JSON object of label names and values.
+pub(super) fn push_labels(out: &mut String, labels: &Labels) {
+    out.push('{');
+    for (at, (name, value)) in labels.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        push_text(out, name);
+        out.push(':');
+        push_text(out, value);
+    }
+    out.push('}');
+}
+
+/// A JSON string. `<`, `>` and `&` are escaped as well, so that an answer may
+/// stand inside a page.
+pub(super) fn push_text(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
+                push_formatted(out, format_args!("\\u{:04x}", u32::from(c)));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+fn push_formatted(out: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = out.write_fmt(arguments);
+}
+
+/// Seconds, with three decimals where they are not whole.
+fn push_time(out: &mut String, at_ms: i64) {
+    let (sign, ms) = (if at_ms < 0 { "-" } else { "" }, at_ms.unsigned_abs());
+    push_formatted(out, format_args!("{sign}{}", ms / 1000));
+    if ms % 1000 != 0 {
+        push_formatted(out, format_args!(".{:03}", ms % 1000));
+    }
+}
+
+fn push_point(out: &mut String, at_ms: i64, value: f64) {
+    out.push('[');
+    push_time(out, at_ms);
+    push_formatted(out, format_args!(",\"{}\"]", number::format_value(value)));
+}
+
+/// `[time, {count, sum, buckets}]`. A bucket is `[rule, low, high, count]`,
+/// where rule says which ends belong to it: 0 the upper, 1 the lower, 3 both.
+fn push_histogram(out: &mut String, at_ms: i64, histogram: &Histogram) {
+    out.push('[');
+    push_time(out, at_ms);
+    push_formatted(
+        out,
+        format_args!(
+            ",{{\"count\":\"{}\",\"sum\":\"{}\"",
+            number::format_value(histogram.count),
+            number::format_value(histogram.sum)
+        ),
+    );
+    if !histogram.buckets().is_empty() {
+        out.push_str(",\"buckets\":");
+        push_list(out, histogram.buckets(), |out, (key, weight)| {
+            // The end nearer to zero belongs to a bucket.
+            let rule = match key.0.cmp(&0) {
+                std::cmp::Ordering::Less => 0,
+                std::cmp::Ordering::Greater => 1,
+                std::cmp::Ordering::Equal => 3,
+            };
+            let (low, high) = key.bounds();
+            let [low, high, weight] = [low, high, *weight].map(number::format_value);
+            push_formatted(out, format_args!("[{rule},\"{low}\",\"{high}\",\"{weight}\"]"));
+        });
+    }
+    out.push_str("}]");
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

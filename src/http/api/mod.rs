@@ -2,10 +2,11 @@
 //! Prometheus can read us.
 
 mod answer;
+mod params;
 mod query;
 mod series;
 mod state;
 
-pub use state::ApiState;
+pub use state::{ApiState, MAX_CONCURRENT};
 
 pub use query::router;

@@ -1,1 +1,168 @@
-//! Names and labels of series.
+//! `/api/v1/series`, `labels`, `label/<name>/values` and `metadata`: what there
+//! is to ask about.
+
+use super::ApiState;
+use super::answer::{Failure, push_labels, push_list, push_text, success};
+use super::params::{Params, invalid};
+use super::query::evaluated;
+use crate::model::label::NAME;
+use crate::model::{Matcher, MetricType, SeriesKey, TimeRange};
+use crate::query::{Engine, Error, parse_selector};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::get;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Most selectors in one call.
+const MAX_SELECTORS: usize = 64;
+/// Bounds of time when a call names none.
+const ALL_TIME_MS: i64 = i64::MAX / 1024;
+
+/// The routes about series.
+pub(super) fn router() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/api/v1/series", get(series).post(series))
+        .route("/api/v1/labels", get(label_names).post(label_names))
+        .route("/api/v1/label/{name}/values", get(label_values))
+        .route("/api/v1/metadata", get(metadata))
+        .route("/api/v1/query_exemplars", get(exemplars).post(exemplars))
+}
+
+async fn series(State(state): State<Arc<ApiState>>, params: Params) -> Result<Response, Failure> {
+    let request = Request::read(&params)?;
+    if request.selectors.is_empty() {
+        return Err(invalid("match[]", "it is missing"));
+    }
+    evaluated(&state, &params, move |engine| {
+        let labels: BTreeSet<_> = request.keys(&engine)?.into_iter().map(|key| key.labels).collect();
+        Ok(request.answer(labels, |out, labels| push_labels(out, &labels)))
+    })
+    .await
+}
+
+async fn label_names(State(state): State<Arc<ApiState>>, params: Params) -> Result<Response, Failure> {
+    let request = Request::read(&params)?;
+    evaluated(&state, &params, move |engine| {
+        let mut names = BTreeSet::new();
+        for key in request.keys(&engine)? {
+            for (name, _) in key.labels.iter() {
+                if !names.contains(name) {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        Ok(request.answer(names, |out, name| push_text(out, &name)))
+    })
+    .await
+}
+
+async fn label_values(
+    State(state): State<Arc<ApiState>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, Failure> {
+    if name.is_empty() {
+        return Err(invalid("name", "it is empty"));
+    }
+    let request = Request::read(&params)?;
+    evaluated(&state, &params, move |engine| {
+        let keys = request.keys(&engine)?;
+        let values: BTreeSet<&str> = keys.iter().filter_map(|key| key.labels.get(&name)).collect();
+        Ok(request.answer(values, push_text))
+    })
+    .await
+}
+
+async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Result<Response, Failure> {
+    let mut request = Request::read(&params)?;
+    if let Some(metric) = params.text("metric") {
+        request.selectors = vec![vec![Matcher::equal(NAME, metric)]];
+    }
+    evaluated(&state, &params, move |engine| {
+        let mut types: BTreeMap<String, BTreeSet<&'static str>> = BTreeMap::new();
+        for key in request.keys(&engine)? {
+            types.entry(key.labels.name().to_owned()).or_default().insert(prometheus_type(key.metric_type));
+        }
+        let mut data = String::from("{");
+        for (at, (name, types)) in types.iter().take(request.limit.unwrap_or(usize::MAX)).enumerate() {
+            if at > 0 {
+                data.push(',');
+            }
+            push_text(&mut data, name);
+            data.push(':');
+            push_list(&mut data, types, |out, name| {
+                out.push_str(&format!("{{\"type\":\"{name}\",\"unit\":\"\",\"help\":\"\"}}"));
+            });
+        }
+        data.push('}');
+        Ok(success(&data, &[]))
+    })
+    .await
+}
+
+/// There are none, which Grafana likes to hear rather than "not found".
+async fn exemplars() -> Response {
+    success("[]", &[])
+}
+
+/// What Prometheus calls a series of this type.
+fn prometheus_type(metric_type: MetricType) -> &'static str {
+    match metric_type {
+        MetricType::Counter => "counter",
+        MetricType::Gauge | MetricType::Set => "gauge",
+        MetricType::Timer | MetricType::Histogram => "histogram",
+    }
+}
+
+/// Which series a call asks about.
+struct Request {
+    /// Lists of matchers, of which one must hold altogether; all series when
+    /// there is none.
+    selectors: Vec<Vec<Matcher>>,
+    range: TimeRange,
+    limit: Option<usize>,
+}
+
+impl Request {
+    fn read(params: &Params) -> Result<Self, Failure> {
+        let mut selectors = Vec::new();
+        for text in params.all("match[]") {
+            let found = parse_selector(text).map_err(|error| invalid("match[]", error))?;
+            selectors.extend(found);
+            if selectors.len() > MAX_SELECTORS {
+                return Err(invalid("match[]", format!("there are more than {MAX_SELECTORS}")));
+            }
+        }
+        let start_ms = params.time_ms("start")?.unwrap_or(-ALL_TIME_MS);
+        let end_ms = params.time_ms("end")?.unwrap_or(ALL_TIME_MS);
+        if end_ms < start_ms {
+            return Err(invalid("end", "it is before start"));
+        }
+        Ok(Request { selectors, range: TimeRange { start_ms, end_ms }, limit: params.limit()? })
+    }
+
+    fn keys(&self, engine: &Engine) -> Result<Vec<SeriesKey>, Error> {
+        let max_series = engine.options().max_series;
+        let source = engine.source();
+        if self.selectors.is_empty() {
+            return Ok(source.series(&[], self.range, max_series)?);
+        }
+        let mut keys = Vec::new();
+        for matchers in &self.selectors {
+            keys.extend(source.series(matchers, self.range, max_series)?);
+        }
+        Ok(keys)
+    }
+
+    /// The items as a list, no more of them than were asked for.
+    fn answer<T>(&self, items: BTreeSet<T>, push: impl Fn(&mut String, T)) -> Response {
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let truncated = items.len() > limit;
+        let mut data = String::new();
+        push_list(&mut data, items.into_iter().take(limit), push);
+        let warnings = truncated.then(|| "results truncated due to limit".to_owned());
+        success(&data, &warnings.into_iter().collect::<Vec<_>>())
+    }
+}

@@ -1,0 +1,86 @@
+//! Parameters of a call: from the URL, and from the form of a POST, as
+//! Prometheus takes them. Reads and checks values; knows no routes.
+
+use super::answer::Failure;
+use crate::model::duration;
+use axum::extract::{Form, FromRequest, Query, Request};
+use axum::http::Method;
+
+/// Longest body of a POST, in bytes.
+pub(super) const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// Names and values in the order in which they came, repeats included.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Params(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequest<S> for Params {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let Query(mut pairs) = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
+            .map_err(|error| Failure::bad_data(format!("cannot read the URL's parameters: {error}")))?;
+        if request.method() == Method::POST {
+            let Form(form) = Form::<Vec<(String, String)>>::from_request(request, state)
+                .await
+                .map_err(|error| Failure::bad_data(format!("cannot read the form: {error}")))?;
+            pairs.extend(form);
+        }
+        Ok(Params(pairs))
+    }
+}
+
+impl Params {
+    /// The first value of `name`, unless it is empty.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// All values of `name`.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn required(&self, name: &str) -> Result<&str, Failure> {
+        self.text(name).ok_or_else(|| invalid(name, "it is missing"))
+    }
+
+    /// A time, in ms: Unix seconds or RFC 3339.
+    pub fn time_ms(&self, name: &str) -> Result<Option<i64>, Failure> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let time = match text.parse::<f64>() {
+            Ok(seconds) => ms_of(seconds),
+            Err(_) => text.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond()),
+        };
+        time.map(Some).ok_or_else(|| invalid(name, format!("{text:?} is neither Unix seconds nor RFC 3339")))
+    }
+
+    /// A span, in ms: seconds, or a duration such as `5m`.
+    pub fn span_ms(&self, name: &str) -> Result<Option<i64>, Failure> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let span = match text.parse::<f64>() {
+            Ok(seconds) => ms_of(seconds),
+            Err(_) => duration::parse_ms(text).ok().and_then(|ms| i64::try_from(ms).ok()),
+        };
+        span.filter(|ms| *ms > 0).map(Some).ok_or_else(|| {
+            invalid(name, format!("{text:?} is neither seconds above 0 nor a duration such as 5m"))
+        })
+    }
+
+    /// A number of results; 0 and nothing mean no limit.
+    pub fn limit(&self) -> Result<Option<usize>, Failure> {
+        let Some(text) = self.text("limit") else { return Ok(None) };
+        let limit: usize =
+            text.parse().map_err(|_| invalid("limit", format!("{text:?} is not a whole number")))?;
+        Ok((limit > 0).then_some(limit))
+    }
+}
+
+/// The answer to a parameter that cannot be used.
+pub(super) fn invalid(name: &str, reason: impl std::fmt::Display) -> Failure {
+    Failure::bad_data(format!("invalid parameter {name:?}: {reason}"))
+}
+
+fn ms_of(seconds: f64) -> Option<i64> {
+    let ms = (seconds * 1000.0).round();
+    (ms.abs() < (i64::MAX / 1024) as f64).then_some(ms as i64)
+}

@@ -1,0 +1,198 @@
+//! The query API as a client sees it: requests in, Prometheus' JSON out.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use statsdeck::clock::ManualClock;
+use statsdeck::http::api::{ApiState, router};
+use statsdeck::model::{Histogram, Labels, MetricType, Sketch};
+use statsdeck::query::{Engine, MemorySource, Options, Source};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn source() -> MemorySource {
+    let source = MemorySource::new();
+    let errors = Labels::from_pairs([("__name__", "etl.errors"), ("job", "a\"<b>")]);
+    for at in 0..=10 {
+        source.push(&errors, Some(MetricType::Counter), at * 10_000, at as f64 * 5.0);
+    }
+    source.push(&Labels::of_name("load"), Some(MetricType::Gauge), 60_500, 1e21);
+    source.push(&Labels::of_name("bad"), Some(MetricType::Gauge), 60_500, f64::NAN);
+    let timer = Labels::of_name("t");
+    let values = [(-1.0, 1.0), (0.0, 2.0), (1.0, 1.0)];
+    source.push_histogram(&timer, Some(MetricType::Timer), 100_000, Histogram::from_values(values));
+    let mut members = Sketch::default();
+    [b"a", b"b"].iter().for_each(|member| members.insert(*member));
+    source.push_sketch(&Labels::of_name("visitors"), 100_000, members);
+    source
+}
+
+fn state(source: impl Source + 'static, options: Options) -> Arc<ApiState> {
+    let clock = Arc::new(ManualClock::at(100_000));
+    Arc::new(ApiState::new(Engine::new(Arc::new(source), options), clock))
+}
+
+async fn send(state: &Arc<ApiState>, method: &str, uri: &str, form: &str) -> (StatusCode, String) {
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(form.to_owned()))
+        .unwrap();
+    let service = TowerToHyperService::new(router().with_state(Arc::clone(state)));
+    let response = service.call(request).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn answers_are_prometheus_json() {
+    let state = state(source(), Options::default());
+    let cases = [
+        (
+            "/api/v1/query?query=etl_errors",
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"etl.errors","job":"a\"\u003cb\u003e"},"value":[100,"50"]}]}}"#,
+        ),
+        (
+            "/api/v1/query?query=load&time=60.5",
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"load"},"value":[60.500,"1e+21"]}]}}"#,
+        ),
+        (
+            "/api/v1/query?query=bad&time=1970-01-01T00:01:01Z",
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"bad"},"value":[61,"NaN"]}]}}"#,
+        ),
+        (
+            "/api/v1/query?query=1%2F0",
+            r#"{"status":"success","data":{"resultType":"scalar","result":[100,"+Inf"]}}"#,
+        ),
+        (
+            "/api/v1/query?query=%22a%22",
+            r#"{"status":"success","data":{"resultType":"string","result":[100,"a"]}}"#,
+        ),
+        (
+            "/api/v1/query?query=visitors",
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"visitors"},"value":[100,"2"]}]}}"#,
+        ),
+        (
+            "/api/v1/query?query=t",
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"t"},"histogram":[100,{"count":"4","sum":"0","buckets":[[0,"-1.0078125","-1","1"],[3,"0","0","2"],[1,"1","1.0078125","1"]]}]}]}}"#,
+        ),
+        (
+            "/api/v1/query?query=etl_errors%5B15s%5D",
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"etl.errors","job":"a\"\u003cb\u003e"},"values":[[90,"45"],[100,"50"]]}]}}"#,
+        ),
+        (
+            "/api/v1/query_range?query=sum(rate(etl_errors%5B20s%5D))&start=80&end=100&step=10s",
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[80,"0.5"],[90,"0.5"],[100,"0.5"]]}]}}"#,
+        ),
+        (
+            "/api/v1/query_range?query=t&start=100&end=110&step=10",
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"t"},"histograms":[[100,{"count":"4","sum":"0","buckets":[[0,"-1.0078125","-1","1"],[3,"0","0","2"],[1,"1","1.0078125","1"]]}],[110,{"count":"4","sum":"0","buckets":[[0,"-1.0078125","-1","1"],[3,"0","0","2"],[1,"1","1.0078125","1"]]}]]}]}}"#,
+        ),
+        (
+            "/api/v1/query?query=%7B__name__!%3D%22%22%7D&limit=1",
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"bad"},"value":[100,"NaN"]}]},"warnings":["results truncated due to limit"]}"#,
+        ),
+        ("/api/v1/series?match[]=load", r#"{"status":"success","data":[{"__name__":"load"}]}"#),
+        (
+            "/api/v1/series?match[]=load&match[]=%7B%22etl.errors%22%7D&start=0&end=30",
+            r#"{"status":"success","data":[{"__name__":"etl.errors","job":"a\"\u003cb\u003e"}]}"#,
+        ),
+        ("/api/v1/labels", r#"{"status":"success","data":["__name__","job"]}"#),
+        ("/api/v1/labels?match[]=load", r#"{"status":"success","data":["__name__"]}"#),
+        (
+            "/api/v1/label/__name__/values",
+            r#"{"status":"success","data":["bad","etl.errors","load","t","visitors"]}"#,
+        ),
+        (
+            "/api/v1/label/__name__/values?limit=1",
+            r#"{"status":"success","data":["bad"],"warnings":["results truncated due to limit"]}"#,
+        ),
+        ("/api/v1/label/nope/values", r#"{"status":"success","data":[]}"#),
+        (
+            "/api/v1/metadata?metric=t",
+            r#"{"status":"success","data":{"t":[{"type":"histogram","unit":"","help":""}]}}"#,
+        ),
+        ("/api/v1/format_query?query=1%2B%20x", r#"{"status":"success","data":"1 + x"}"#),
+        ("/api/v1/query_exemplars?query=x", r#"{"status":"success","data":[]}"#),
+    ];
+    for (uri, expected) in cases {
+        assert_eq!(send(&state, "GET", uri, "").await, (StatusCode::OK, expected.to_owned()), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_takes_its_parameters_from_the_form_and_the_url() {
+    let state = state(source(), Options::default());
+    let (status, body) = send(&state, "POST", "/api/v1/query?time=60.5", "query=load%20%2B%201").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(body.contains(r#""value":[60.500,"1e+21"]"#), "{body}");
+    let form = "match%5B%5D=load&match%5B%5D=bad";
+    let (_, body) = send(&state, "POST", "/api/v1/series", form).await;
+    assert_eq!(body, r#"{"status":"success","data":[{"__name__":"bad"},{"__name__":"load"}]}"#);
+    let (status, _) = send(&state, "POST", "/api/v1/query", &format!("query={}", "1".repeat(100_000))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn errors_have_prometheus_codes_and_say_what_is_wrong() {
+    let state = state(source(), Options { max_points: 5, ..Options::default() });
+    let cases = [
+        ("/api/v1/query", 400, "bad_data", "invalid parameter \\\"query\\\": it is missing"),
+        ("/api/v1/query?query=sum(", 400, "bad_data", "invalid parameter \\\"query\\\""),
+        ("/api/v1/query?query=x&time=noon", 400, "bad_data", "Unix seconds nor RFC 3339"),
+        ("/api/v1/query?query=x&time=1e300", 400, "bad_data", "time"),
+        ("/api/v1/query?query=x&timeout=soon", 400, "bad_data", "timeout"),
+        ("/api/v1/query?query=x&limit=few", 400, "bad_data", "whole number"),
+        ("/api/v1/query_range?query=x&start=0&end=1", 400, "bad_data", "\\\"step\\\": it is missing"),
+        ("/api/v1/query_range?query=x&start=0&end=1&step=0", 400, "bad_data", "step"),
+        ("/api/v1/query_range?query=x&start=2&end=1&step=1", 400, "bad_data", "before the start"),
+        ("/api/v1/query_range?query=x&start=0&end=11001&step=1", 400, "bad_data", "11000"),
+        ("/api/v1/query_range?query=x%5B5m%5D&start=0&end=1&step=1", 400, "bad_data", "range vector"),
+        ("/api/v1/query?query=etl_errors%5B5m%5D", 422, "execution", "more than 5 samples"),
+        ("/api/v1/query?query=sum_over_time(vector(1)%5B1y%3A1s%5D)", 422, "execution", "computed values"),
+        ("/api/v1/query?query=topk(NaN%2C%20load)", 422, "execution", "NaN"),
+        ("/api/v1/series", 400, "bad_data", "match[]"),
+        ("/api/v1/series?match[]=sum(x)", 400, "bad_data", "not a series selector"),
+        ("/api/v1/series?match[]=x&start=9&end=1", 400, "bad_data", "before start"),
+        ("/api/v1/format_query?query=(", 400, "bad_data", "query"),
+    ];
+    for (uri, code, error_type, message) in cases {
+        let (status, body) = send(&state, "GET", uri, "").await;
+        assert_eq!(status.as_u16(), code, "{uri}: {body}");
+        let start = format!("{{\"status\":\"error\",\"errorType\":\"{error_type}\",\"error\":\"");
+        assert!(body.starts_with(&start) && body.contains(message), "{uri}: {body}");
+    }
+}
+
+/// A query that computes for far longer than any test waits.
+const LONG: &str =
+    "/api/v1/query?query=sum_over_time(sum_over_time(sum_over_time(vector(1)[1d:1s])[1d:1s])[1d:1s])";
+
+#[tokio::test]
+async fn a_query_is_stopped_when_its_time_is_up() {
+    let options = Options { timeout: Duration::from_millis(20), ..Options::default() };
+    let state = state(MemorySource::new(), options);
+    let (status, body) = send(&state, "GET", LONG, "").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    assert!(body.contains("\"errorType\":\"timeout\""), "{body}");
+    // The permit comes back only when the work has really stopped.
+    let all = statsdeck::http::api::MAX_CONCURRENT as u32;
+    let stopped = state.permits.acquire_many(all);
+    let permits = tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("the work stops");
+    assert!(permits.is_ok());
+}
+
+#[tokio::test]
+async fn a_query_is_stopped_when_the_client_goes_away() {
+    let state = state(MemorySource::new(), Options::default());
+    let request = send(&state, "GET", LONG, "");
+    assert!(tokio::time::timeout(Duration::from_millis(50), request).await.is_err());
+    let all = statsdeck::http::api::MAX_CONCURRENT as u32;
+    let stopped = state.permits.acquire_many(all);
+    let permits = tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("the work stops");
+    assert!(permits.is_ok());
+}

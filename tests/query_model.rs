@@ -1,0 +1,389 @@
+//! The engine against plain models: what it computes column by column must be
+//! what a naive reading of the samples gives, a range query must be its
+//! instant queries side by side, and no text may make it panic.
+
+use proptest::prelude::*;
+use statsdeck::model::{Histogram, Labels, Matcher, MetricType};
+use statsdeck::query::{Cancel, Engine, Expr, MemorySource, Number, Options, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A series of the model: `job`, `instance`, and values by time in ms; `None`
+/// is a stale marker.
+type Series = ((u8, u8), BTreeMap<i64, Option<f64>>);
+
+fn arbitrary_series() -> impl Strategy<Value = Vec<Series>> {
+    let value = prop_oneof![9 => (0i32..1000).prop_map(|v| Some(f64::from(v) / 4.0)), 1 => Just(None)];
+    let points = prop::collection::btree_map(0i64..1200, value, 0..60);
+    let points = points.prop_map(|points| points.into_iter().map(|(at, v)| (at * 1000, v)).collect());
+    prop::collection::btree_map((0u8..2, 0u8..3), points, 0..6).prop_map(|all| all.into_iter().collect())
+}
+
+fn engine_over(series: &[Series], metric_type: Option<MetricType>) -> Engine {
+    let source = MemorySource::new();
+    for ((job, instance), points) in series {
+        for name in ["x", "y"] {
+            let job = format!("j{job}");
+            let instance = format!("i{instance}");
+            let pairs = [("__name__", name), ("job", job.as_str()), ("instance", instance.as_str())];
+            let labels = Labels::from_pairs(pairs);
+            for (at_ms, value) in points {
+                match value {
+                    Some(value) => source.push(&labels, metric_type, *at_ms, *value),
+                    None => source.push_stale(&labels, metric_type, *at_ms),
+                }
+            }
+        }
+    }
+    Engine::new(Arc::new(source), Options { lookback_ms: 60_000, ..Options::default() })
+}
+
+fn matrix(engine: &Engine, expr: &str, start: i64, end: i64, step: i64) -> BTreeMap<(String, i64), f64> {
+    let result = engine.range(expr, start, end, step).unwrap_or_else(|error| panic!("{expr}: {error}"));
+    let Value::Matrix(series) = result.value else { panic!("a range query gives a matrix") };
+    let mut found = BTreeMap::new();
+    for series in series {
+        for (at_ms, number) in series.points {
+            found.insert((series.labels.to_string(), at_ms), number.as_float().unwrap());
+        }
+    }
+    found
+}
+
+/// `rate(x[range])` at `at`, read off the definition.
+fn naive_rate(points: &BTreeMap<i64, Option<f64>>, at: i64, range: i64, resets: bool) -> Option<f64> {
+    let inside: Vec<(f64, f64)> = points
+        .iter()
+        .filter(|(t, _)| **t > at - range && **t <= at)
+        .filter_map(|(t, v)| Some((*t as f64 / 1000.0, (*v)?)))
+        .collect();
+    let ((first_t, first), (last_t, last)) = (*inside.first()?, *inside.last()?);
+    if inside.len() < 2 {
+        return None;
+    }
+    let lost: f64 = inside.windows(2).filter(|p| resets && p[1].1 < p[0].1).map(|p| p[0].1).sum();
+    let gain = last - first + lost;
+    let gap = (last_t - first_t) / (inside.len() - 1) as f64;
+    let near = |distance: f64| if distance < gap * 1.1 { distance } else { gap / 2.0 };
+    let mut before = near(first_t - (at - range) as f64 / 1000.0);
+    if gain > 0.0 && first >= 0.0 {
+        before = before.min((last_t - first_t) * first / gain);
+    }
+    let after = near(at as f64 / 1000.0 - last_t);
+    let stretched = gain * (last_t - first_t + before + after) / (last_t - first_t);
+    Some(stretched / (range as f64 / 1000.0))
+}
+
+fn naive_instant(points: &BTreeMap<i64, Option<f64>>, at: i64) -> Option<f64> {
+    points.range(at - 60_000 + 1..=at).next_back().and_then(|(_, value)| *value)
+}
+
+fn summed_by_job(
+    series: &[Series],
+    steps: &[i64],
+    value: impl Fn(&BTreeMap<i64, Option<f64>>, i64) -> Option<f64>,
+) -> BTreeMap<(String, i64), f64> {
+    let mut sums = BTreeMap::new();
+    for ((job, _), points) in series {
+        for at in steps {
+            if let Some(value) = value(points, *at) {
+                *sums.entry((format!("{{job=\"j{job}\"}}"), *at)).or_insert(0.0) += value;
+            }
+        }
+    }
+    sums
+}
+
+fn same(ours: &BTreeMap<(String, i64), f64>, theirs: &BTreeMap<(String, i64), f64>) -> Result<(), String> {
+    if !ours.keys().eq(theirs.keys()) {
+        return Err(format!("keys differ: {:?} and {:?}", ours.keys(), theirs.keys()));
+    }
+    for (key, ours) in ours {
+        let theirs = theirs[key];
+        let close = (ours - theirs).abs() <= 1e-9 * ours.abs().max(theirs.abs()).max(1e-3);
+        let same = close || *ours == theirs || (ours.is_nan() && theirs.is_nan());
+        if !same {
+            return Err(format!("{key:?}: {ours} and {theirs}"));
+        }
+    }
+    Ok(())
+}
+
+/// Expressions whose value at a time does not depend on the query around it.
+const LOCAL: [&str; 34] = [
+    "x",
+    "x offset 30s",
+    "sum by (job) (x)",
+    "x / on(job, instance) y",
+    "sum by (job) (x) / on(job) group_right x",
+    "x > 100",
+    "x and y > 50",
+    "x unless on(job) y{instance=\"i0\"}",
+    "x > 200 or y",
+    "topk by (job) (1, x)",
+    "bottomk(2, x)",
+    "quantile(0.4, x)",
+    "count_values(\"v\", x)",
+    "rate(x[2m])",
+    "increase(x[90s] offset 15s)",
+    "delta(x[2m])",
+    "irate(x[2m])",
+    "max_over_time(x[70s])",
+    "stddev_over_time(x[3m])",
+    "changes(x[3m])",
+    "deriv(x[3m])",
+    "predict_linear(x[3m], 60)",
+    "last_over_time(x[1m] @ 600)",
+    "x @ 300",
+    "absent(x{job=\"j1\"})",
+    "absent_over_time(x{job=\"j1\"}[30s])",
+    "sum_over_time(x[2m:15s])",
+    "max_over_time(rate(x[1m])[3m:20s])",
+    "avg_over_time(sum(x)[2m:])",
+    "label_replace(x, \"both\", \"$1\", \"job\", \"(.*)\")",
+    "timestamp(x)",
+    "scalar(sum(x)) + time()",
+    "vector(1) unless on() x",
+    "quantile_over_time(0.5, x[2m])",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn sums_of_rates_are_those_of_the_definition(
+        series in arbitrary_series(),
+        start in 0i64..600, step in 1i64..90, range in 1i64..300, is_counter: bool,
+    ) {
+        let engine = engine_over(&series, is_counter.then_some(MetricType::Counter));
+        let (start, end, step, range) = (start * 1000, 1_250_000, step * 1000, range * 1000);
+        let steps: Vec<i64> = (start..=end).step_by(step as usize).collect();
+        let found = matrix(&engine, &format!("sum by (job) (rate(x[{range}ms]))"), start, end, step);
+        let expected = summed_by_job(&series, &steps, |points, at| naive_rate(points, at, range, !is_counter));
+        prop_assert!(same(&found, &expected).is_ok(), "{:?}", same(&found, &expected));
+
+        let found = matrix(&engine, "sum by (job) (x)", start, end, step);
+        let expected = summed_by_job(&series, &steps, naive_instant);
+        prop_assert!(same(&found, &expected).is_ok(), "{:?}", same(&found, &expected));
+    }
+
+    #[test]
+    fn a_range_query_is_its_instant_queries_side_by_side(
+        series in arbitrary_series(), start in 0i64..900, step in 1i64..200,
+    ) {
+        let engine = engine_over(&series, None);
+        let (start, step) = (start * 1000, step * 1000);
+        let end = start + 6 * step;
+        for expr in LOCAL {
+            let found = matrix(&engine, expr, start, end, step);
+            let mut expected = BTreeMap::new();
+            for at in (start..=end).step_by(step as usize) {
+                match engine.instant(expr, at).unwrap().value {
+                    Value::Vector(points) => expected.extend(points.into_iter().map(|point| {
+                        ((point.labels.to_string(), at), point.value.as_float().unwrap())
+                    })),
+                    Value::Scalar(point) => { expected.insert(("{}".to_owned(), at), point.value); }
+                    other => prop_assert!(false, "{expr}: {other:?}"),
+                }
+            }
+            prop_assert!(same(&found, &expected).is_ok(), "{expr}: {:?}", same(&found, &expected));
+        }
+    }
+
+    #[test]
+    fn totals_add_up_to_what_was_counted(
+        // Increments of 30 windows, for each of 3 counters that begin at different windows.
+        counts in prop::collection::vec((0usize..20, prop::collection::vec(-5i32..50, 30)), 1..4),
+        mut boundaries in prop::collection::vec(0i64..31, 2..6),
+    ) {
+        boundaries.sort_unstable();
+        let source = MemorySource::new();
+        for (number, (begin, increments)) in counts.iter().enumerate() {
+            let labels = Labels::from_pairs([("__name__", "c"), ("n", number.to_string().as_str())]);
+            // What the store keeps: the total at the first window's start, then at each window's end.
+            let mut total = 1000.0;
+            let counter = Some(MetricType::Counter);
+            source.push(&labels, counter, *begin as i64 * 10_000, total);
+            for (window, increment) in increments.iter().enumerate().skip(*begin) {
+                total += f64::from(*increment);
+                source.push(&labels, counter, (window as i64 + 1) * 10_000, total);
+            }
+        }
+        let engine = Engine::new(Arc::new(source), Options::default());
+        let boundaries_ms: Vec<i64> = boundaries.iter().map(|at| at * 10_000).collect();
+        let found = engine.totals(&[Matcher::equal("__name__", "c")], &boundaries_ms).unwrap();
+        prop_assert_eq!(found.len(), boundaries.len() - 1);
+        for (ends, found) in boundaries.windows(2).zip(found) {
+            let windows = ends[0] as usize..ends[1] as usize;
+            let expected: f64 = counts
+                .iter()
+                .map(|(begin, increments)| {
+                    let counted = windows.clone().filter(|window| window >= begin);
+                    counted.filter_map(|window| increments.get(window)).map(|i| f64::from(*i)).sum::<f64>()
+                })
+                .sum();
+            prop_assert_eq!(found.unwrap_or(0.0), expected);
+        }
+    }
+
+    #[test]
+    fn distributions_hold_each_value_once(values in prop::collection::vec((1i64..100, 0.001f64..1e4), 0..80), spans in 1usize..12) {
+        let source = MemorySource::new();
+        let mut windows: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+        values.iter().for_each(|(at, value)| windows.entry(at * 10_000).or_default().push(*value));
+        for (at_ms, values) in &windows {
+            let histogram = Histogram::from_values(values.iter().map(|value| (*value, 1.0)));
+            source.push_histogram(&Labels::of_name("t"), Some(MetricType::Timer), *at_ms, histogram);
+        }
+        let engine = Engine::new(Arc::new(source), Options::default());
+        let found = engine.distribution(&[Matcher::equal("__name__", "t")], 0, 1_000_000, spans).unwrap();
+        prop_assert_eq!(found.len(), spans);
+        for (at, found) in found.iter().enumerate() {
+            let (from, to) = (at as f64 * 1e6 / spans as f64, (at + 1) as f64 * 1e6 / spans as f64);
+            let inside = windows.iter().filter(|(at_ms, _)| **at_ms as f64 > from + 1e-6 && **at_ms as f64 <= to + 1e-6);
+            let expected = Histogram::from_values(inside.flat_map(|(_, values)| values).map(|value| (*value, 1.0)));
+            prop_assert_eq!(found.buckets(), expected.buckets());
+            prop_assert_eq!((found.count, found.min, found.max), (expected.count, expected.min, expected.max));
+        }
+    }
+}
+
+/// Pieces that hostile and broken queries are made of.
+fn arbitrary_query() -> impl Strategy<Value = String> {
+    let words = [
+        "x",
+        "y",
+        "t",
+        "nope",
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        "[5m]",
+        "[1m:10s]",
+        "[1y:1ms]",
+        ":",
+        ",",
+        "+",
+        "-",
+        "*",
+        "/",
+        "%",
+        "^",
+        "==",
+        "!=",
+        ">",
+        "<",
+        ">=",
+        "=~",
+        "!~",
+        "=",
+        "and",
+        "or",
+        "unless",
+        "atan2",
+        "bool",
+        "on(job)",
+        "ignoring()",
+        "group_left",
+        "group_right(a)",
+        "by (job)",
+        "without ()",
+        "offset 5m",
+        "offset -1h",
+        "@ 10",
+        "@ start()",
+        "@ end()",
+        "1",
+        "-0",
+        "1e308",
+        "NaN",
+        "Inf",
+        "0x1f",
+        "5m",
+        "\"a\"",
+        "'",
+        "`",
+        "\\",
+        "\"(\"",
+        "job",
+        "__name__",
+        "sum(",
+        "avg(",
+        "topk(3,",
+        "quantile(2,",
+        "count_values(\"v\",",
+        "limitk(1,",
+        "rate(",
+        "increase(",
+        "x[5m])",
+        "histogram_quantile(0.9,",
+        "histogram_fraction(0,1,",
+        "label_replace(x,",
+        "\"$1\",",
+        "absent(",
+        "scalar(",
+        "vector(",
+        "time()",
+        "sort(",
+        "clamp(",
+        "round(",
+        "predict_linear(",
+        "distinct_over_time(",
+        "double_exponential_smoothing(x[5m],.5,.5)",
+        "days_in_month(",
+        "#",
+        "\n",
+        " ",
+        "é",
+        "\u{0}",
+        "{\"etl.errors\"}",
+        "{__name__=~\".+\"}",
+        "fill(0)",
+        "x[9999999y]",
+        "99999999999999999999",
+    ];
+    prop_oneof![
+        4 => prop::collection::vec(prop::sample::select(words.to_vec()), 1..14).prop_map(|w| w.join(" ")),
+        2 => prop::collection::vec(prop::sample::select(words.to_vec()), 1..14).prop_map(|w| w.concat()),
+        1 => ".{0,60}",
+        1 => "[a-z(){}\\[\\]\"'+*/=~!<>0-9.,: @-]{0,60}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn no_text_makes_it_panic(text in arbitrary_query(), at in prop_oneof![Just(0i64), Just(600_000), any::<i64>()]) {
+        let _ = statsdeck::query::format(&text);
+        let _ = statsdeck::query::parse_selector(&text);
+        let Ok(parsed) = Expr::parse(&text) else { return Ok(()) };
+        let source = MemorySource::new();
+        for name in ["x", "y"] {
+            for at in 0..20 {
+                source.push(&Labels::from_pairs([("__name__", name), ("job", "a")]), None, at * 30_000, at as f64);
+            }
+        }
+        let timer = Histogram::from_values([(1.0, 2.0), (-3.0, 1.0)]);
+        source.push_histogram(&Labels::of_name("t"), Some(MetricType::Timer), 590_000, timer);
+        let options = Options { max_points: 20_000, ..Options::default() };
+        let engine = Engine::new(Arc::new(source), options).with_cancel(Cancel::new());
+        let _ = engine.instant_parsed(&parsed, at);
+        let _ = engine.range_parsed(&parsed, 0, 600_000, 60_000);
+    }
+}
+
+#[test]
+fn the_documented_example_works() {
+    let source = Arc::new(MemorySource::new());
+    let labels = Labels::from_pairs([("__name__", "etl.errors"), ("job", "import")]);
+    source.push(&labels, Some(MetricType::Counter), 0, 0.0);
+    source.push(&labels, Some(MetricType::Counter), 10_000, 3.0);
+    let engine = Engine::new(source, Options::default());
+    let result = engine.instant("etl_errors", 10_000).unwrap();
+    let Value::Vector(points) = result.value else { panic!("an instant vector") };
+    assert_eq!(points[0].value, Number::Float(3.0));
+}
