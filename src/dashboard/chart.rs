@@ -74,11 +74,11 @@ impl Line {
 pub struct LineChart {
     pub grid: Grid,
     pub unit: Unit,
-    /// At most [`MAX_LINES`]; what is left out is told in `note`.
+    /// At most [`MAX_LINES`]; that some are left out is told in `note`.
     pub lines: Vec<Line>,
     /// Whether the axis has to start at zero.
     pub from_zero: bool,
-    /// What the reader must know, such as "6 of 20 series".
+    /// What the reader should know besides, such as "by host, first 6 of 20".
     pub note: Option<String>,
 }
 

@@ -399,7 +399,7 @@ impl Telling {
 
     fn note(&self, found: usize) -> Option<String> {
         let by = self.0.join(", ");
-        let left_out = (found > MAX_LINES).then(|| format!("the first {MAX_LINES} of {found}"));
+        let left_out = (found > MAX_LINES).then(|| format!("first {MAX_LINES} of {found}"));
         match (by.is_empty(), left_out) {
             (true, left_out) => left_out,
             (false, None) => Some(format!("by {by}")),

@@ -106,9 +106,6 @@ pub fn bar_chart(chart: &BarChart, calendar: &Calendar, frame: Frame<'_>) -> Mar
                 put!(svg, " minor");
             }
             let middle = Decimal(x + slot / 2.0);
-            if middle.0 > 96.0 {
-                put!(svg, " end");
-            }
             put!(svg, "\" x=\"", middle, "%\" y=\"", TOP_PX + height + 15, "\">", label, "</text>");
         }
         let Some(value) = bar.value else { continue };

@@ -39,21 +39,15 @@ impl Placed {
 pub fn metric_panel(reader: &Reader, metric: &Metric, address: &Address, placed: Placed) -> Markup {
     let source = PanelSource::of_metric(metric);
     let link = address.beside(PageKind::Metric(metric.name.clone())).href();
-    let kind = match metric.series {
-        0 | 1 => metric.metric_type.to_string(),
-        n => format!("{} · {n} series", metric.metric_type),
-    };
-    let mut body = Body::default();
+    let mut body = Body { remarks: vec![metric.metric_type.to_string()], ..Body::default() };
+    if metric.series > 1 {
+        body.remarks.push(format!("{} series", metric.series));
+    }
     let read = match metric.metric_type {
         MetricType::Counter => counter_body(reader, &source, &mut body, placed),
         _ => lines_body(reader, &source, &mut body, placed.height_px()),
     };
-    panel(
-        PanelHead { source: &source, title: &metric.name, link: Some(&link), kind: &kind },
-        body,
-        read,
-        placed,
-    )
+    panel(PanelHead { source: &source, title: &metric.name, link: Some(&link) }, body, read, placed)
 }
 
 /// A panel of a configured view.
@@ -68,17 +62,14 @@ pub fn view_panel(reader: &Reader, view: &View, at: usize, panel_of: &Panel, ale
             Ok(())
         }
     };
-    panel(
-        PanelHead { source: &source, title: &panel_of.title, link: None, kind: "" },
-        body,
-        read,
-        Placed::InGrid,
-    )
+    panel(PanelHead { source: &source, title: &panel_of.title, link: None }, body, read, Placed::InGrid)
 }
 
 /// What stands below a panel's head.
 #[derive(Default)]
 struct Body {
+    /// Beside the title: what the metric is, what more there is to know.
+    remarks: Vec<String>,
     legend: Markup,
     charts: Markup,
     tables: Markup,
@@ -87,15 +78,15 @@ struct Body {
 
 fn lines_body(reader: &Reader, source: &PanelSource, body: &mut Body, height_px: u16) -> Result<(), Error> {
     let chart = source.line_chart(reader)?;
-    put_legend(&mut body.legend, &chart);
+    put_legend(body, &chart);
     put_lines(body, reader, source, &chart, height_px);
     Ok(())
 }
 
 fn counter_body(reader: &Reader, source: &PanelSource, body: &mut Body, placed: Placed) -> Result<(), Error> {
     let chart = source.line_chart(reader)?;
-    put_legend(&mut body.legend, &chart);
-    let (lines_px, bars_px) = if placed == Placed::Alone { (220, 160) } else { (72, 54) };
+    put_legend(body, &chart);
+    let (lines_px, bars_px) = if placed == Placed::Alone { (220, 160) } else { (76, 56) };
     put_lines(body, reader, source, &chart, lines_px);
     let bars = source.trimmed(source.bar_chart(reader)?);
     put_bars(body, reader, source, &bars, bars_px);
@@ -145,7 +136,9 @@ fn put_chart(body: &mut Body, reader: &Reader, source: &PanelSource, kind: Chart
     put!(body.charts, chart);
 }
 
-fn put_legend(out: &mut Markup, chart: &LineChart) {
+fn put_legend(body: &mut Body, chart: &LineChart) {
+    body.remarks.extend(chart.note.clone());
+    let out = &mut body.legend;
     for (at, line) in chart.lines.iter().enumerate() {
         let value = number::format_option(line.summary, &chart.unit);
         put!(
@@ -158,9 +151,6 @@ fn put_legend(out: &mut Markup, chart: &LineChart) {
             value,
             "</b></li>"
         );
-    }
-    if let Some(note) = &chart.note {
-        put!(out, "<li class=\"note\">", note, "</li>");
     }
 }
 
@@ -193,7 +183,6 @@ struct PanelHead<'a> {
     source: &'a PanelSource,
     title: &'a str,
     link: Option<&'a str>,
-    kind: &'a str,
 }
 
 fn panel(head: PanelHead<'_>, body: Body, read: Result<(), Error>, placed: Placed) -> Markup {
@@ -221,7 +210,7 @@ fn panel(head: PanelHead<'_>, body: Body, read: Result<(), Error>, placed: Place
             put!(out, title.as_ref());
         }
     }
-    put!(out, "</h2><span class=\"kind\">", head.kind, "</span></header>");
+    put!(out, "</h2><span class=\"kind\">", body.remarks.join(" · "), "</span></header>");
     if !body.legend.is_empty() {
         put!(out, "<ul class=\"legend\">", body.legend, "</ul>");
     }
