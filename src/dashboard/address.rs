@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn an_address_survives_its_own_link() {
-        let cases: [(PageKind, &[(&str, &str)], &str); 5] = [
+        type Case<'a> = (PageKind, &'a [(&'a str, &'a str)], &'a str);
+        let cases: [Case<'_>; 5] = [
             (PageKind::Home, &[], "/dashboard"),
             (PageKind::Home, &[("view", "team"), ("range", "6h")], "/dashboard?view=team&range=6h"),
             (
