@@ -84,6 +84,18 @@ impl Calendar {
         format!("{} {}", self.date(at_ms), self.clock(at_ms))
     }
 
+    /// As [`Calendar::moment`], with seconds when times are `step_ms` apart and
+    /// that is no whole minute, so that a column of them aligns.
+    pub fn moment_of_step(&self, at_ms: i64, step_ms: i64) -> String {
+        let format = if step_ms % 60_000 == 0 { "%a %-d %b %H:%M" } else { "%a %-d %b %H:%M:%S" };
+        self.zoned(at_ms).strftime(format).to_string()
+    }
+
+    /// `14:02:00`.
+    pub fn clock_seconds(&self, at_ms: i64) -> String {
+        self.zoned(at_ms).strftime("%H:%M:%S").to_string()
+    }
+
     /// `2026-11-24T14:02:00+01:00`, for files and fields.
     pub fn rfc3339(&self, at_ms: i64) -> String {
         self.zoned(at_ms).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()

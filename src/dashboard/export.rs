@@ -45,7 +45,7 @@ pub fn lines_text(chart: &LineChart, calendar: &Calendar) -> String {
     }
     for (at, time_ms) in chart.grid.times_ms().enumerate() {
         out.push('\n');
-        out.push_str(&calendar.moment(time_ms));
+        out.push_str(&calendar.moment_of_step(time_ms, chart.grid.step_ms));
         for line in &chart.lines {
             let value = line.values.get(at).copied().unwrap_or(f64::NAN);
             out.push('\t');
@@ -106,7 +106,7 @@ mod tests {
             "time,\"'=cmd\"\"x\"\r\n2026-11-24T07:00:00+01:00,\r\n2026-11-24T07:00:10+01:00,0.25\r\n"
         );
         let text = lines_text(&chart("a\tb"), &calendar);
-        assert_eq!(text, "\ta b\nTue 24 Nov 07:00\tno data\nTue 24 Nov 07:00:10\t250\u{a0}ms");
+        assert_eq!(text, "\ta b\nTue 24 Nov 07:00:00\tno data\nTue 24 Nov 07:00:10\t250\u{a0}ms");
         let bar = Bar { start_ms: 1_795_500_000_000, end_ms: 0, value: Some(1234.0), is_unfinished: true };
         let bars = BarChart { bars: vec![bar] };
         assert_eq!(bars_csv(&bars, &calendar), "day,total,unfinished\r\n2026-11-24,1234,true\r\n");

@@ -32,7 +32,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// How far back a metric may be for the dashboard not to be new.
 const EVER_MS: i64 = 366 * 24 * HOUR_MS;
 /// Points of a line in a grid of many, in a view, and alone.
-const GRID_POINTS: usize = 300;
+const GRID_POINTS: usize = 364;
 const VIEW_POINTS: usize = 480;
 const ALONE_POINTS: usize = 720;
 

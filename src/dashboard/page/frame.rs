@@ -172,9 +172,9 @@ impl Frame<'_> {
             "\"><span class=\"dot\"></span><span class=\"words\">",
         );
         if self.range.is_live() {
-            put!(out, "as of ", self.calendar.clock(self.newest_ms / 1000 * 1000));
+            put!(out, "as of ", self.calendar.clock_seconds(self.newest_ms));
         } else {
-            put!(out, "standing still");
+            put!(out, "fixed range");
         }
         put!(out, "</span></a></p></div>");
     }

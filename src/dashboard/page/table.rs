@@ -23,7 +23,12 @@ pub fn of_lines(chart: &LineChart, calendar: &Calendar) -> Markup {
     let mut rows = 0;
     for at in with_data.take(MAX_ROWS) {
         rows += 1;
-        put!(out, "<tr><th scope=\"row\">", calendar.moment(chart.grid.time_ms(at)), "</th>");
+        put!(
+            out,
+            "<tr><th scope=\"row\">",
+            calendar.moment_of_step(chart.grid.time_ms(at), chart.grid.step_ms),
+            "</th>"
+        );
         for line in &chart.lines {
             put!(out, "<td>", number::format(value_at(line, at), &chart.unit), "</td>");
         }

@@ -283,7 +283,7 @@
     events = new EventSource("/dashboard/live");
     events.addEventListener("flush", () => {
       heardAt = Date.now();
-      if (due()) refresh();
+      if (due() || body.dataset.kind === "first-run") refresh();
     });
     events.addEventListener("intake", () => {
       heardAt = Date.now();
@@ -314,7 +314,7 @@
       if (document.hidden) return disconnect();
       heardAt = Date.now();
       connect();
-      if (due()) refresh();
+      if (due() || body.dataset.kind === "first-run") refresh();
     });
   });
 })();
