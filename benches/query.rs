@@ -38,7 +38,8 @@ fn engine() -> Engine {
 }
 
 fn queries(criterion: &mut Criterion) {
-    let long = "sum by (job) (rate(requests{job=~\"job.*\"}[5m])) / ignoring(x) group_left sum(rate(requests[5m])) > 0.5";
+    let long = "sum by (job) (rate(requests{job=~\"job.*\"}[5m])) / ignoring(x) \
+        group_left sum(rate(requests[5m])) > 0.5";
     criterion.bench_function("parse", |bencher| bencher.iter(|| Expr::parse(black_box(long))));
 
     let engine = engine();

@@ -4,6 +4,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::http::auth;
+use crate::model::duration;
+use crate::notify::Receiver;
 use clap::{Args, Parser, Subcommand};
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpStream};
@@ -158,7 +160,24 @@ fn check(file: Option<&Path>) -> anyhow::Result<()> {
         println!("  listens on udp://{} ({dialect})", listener.socket.address);
     }
     println!("  answers on http://{}", config.http.address);
-    println!("  keeps data in {}", config.data_dir.display());
+    let retention = duration::format_ms(config.retention_ms as u64);
+    println!("  keeps data in {} for {retention}", config.data_dir.display());
+    for token in &config.http.tokens {
+        println!("  knows the API key {:?} ({:?})", token.name, token.scopes);
+    }
+    for rule in &config.rules {
+        println!("  alerts {:?} when {}", rule.name, rule.expr.text());
+    }
+    for target in &config.receivers {
+        let receiver = &target.receiver;
+        println!("  tells {:?} by {} at {}", target.name, receiver.kind(), receiver.endpoint());
+        if let Err(error) = receiver.endpoint().check() {
+            anyhow::bail!("receiver {:?}: {error}", target.name);
+        }
+    }
+    if config.receivers.is_empty() && !config.rules.is_empty() {
+        println!("  tells nobody: there is no [[receiver]]");
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -48,6 +48,7 @@ struct Received {
 
 impl Server {
     async fn start() -> Self {
+        Log::start();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server {
             port: listener.local_addr().unwrap().port(),
@@ -377,6 +378,26 @@ async fn a_rule_that_fires_and_ends_makes_two_posts_across_restarts() {
 }
 
 #[tokio::test]
+async fn changes_are_told_as_they_happen() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(folder.path(), webhook(&server), START_MS);
+    let status = daemon.notifier.statuses().remove(0);
+    let expected = ["firing a", "firing b", "resolved a", "firing a, resolved b"];
+    for (n, (a, b)) in [(1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)].into_iter().enumerate() {
+        daemon.flush(&[("a", a), ("b", b)]);
+        within_seconds("a notice", || status.view().sent == n as u64 + 1).await;
+        // Let the worker come to rest, so that the next change must wake it.
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
+        assert_eq!(told(&server), expected[..=n]);
+    }
+    daemon.stop().await;
+    assert_eq!(told(&server), expected);
+}
+
+#[tokio::test]
 async fn while_the_receiver_is_down_nothing_is_lost_and_nothing_told_twice() {
     let server = Server::start().await;
     server.script(&[(500, &[], ""), (503, &[], ""), (502, &[], "")]);
@@ -464,9 +485,31 @@ async fn a_url_file_is_read_for_each_message() {
     assert_eq!((told(&before), told(&after)), (vec!["firing a".into()], vec!["firing b".into()]));
 }
 
-/// A log that a test can read.
+/// The log of all tests of this file.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Set up before anything is logged: each test begins with it.
+    fn start() -> &'static Self {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        LOG.get_or_init(|| {
+            let log = Log::default();
+            let writer = log.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::TRACE)
+                .with_ansi(false)
+                .with_writer(move || writer.clone())
+                .finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+            log
+        })
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -480,18 +523,12 @@ impl Write for Log {
 
 #[tokio::test]
 async fn the_log_says_what_happened_and_never_where_exactly() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
     let server = Server::start().await;
     server.script(&[(500, &[], "at /services/hidden-token"), OK, (410, &[], "channel_is_archived")]);
     let folder = tempfile::tempdir().unwrap();
-    let mut daemon = Daemon::start(folder.path(), webhook(&server), START_MS);
+    let mut targets = webhook(&server);
+    targets[0].name = "logged".into();
+    let mut daemon = Daemon::start(folder.path(), targets, START_MS);
     daemon.flush(&[("a", 1.0)]);
     server.wait_for(2).await;
     let status = daemon.notifier.statuses().remove(0);
@@ -501,8 +538,8 @@ async fn the_log_says_what_happened_and_never_where_exactly() {
     within_seconds("giving up", || status.view().failed == 1).await;
     daemon.stop().await;
 
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let ours: Vec<&str> = text.lines().filter(|line| line.contains("statsdeck::notify")).collect();
+    let text = Log::start().text();
+    let ours: Vec<&str> = text.lines().filter(|line| line.contains("receiver=\"logged\"")).collect();
     for expected in ["will be tried again", "notice sent", "notice given up"] {
         assert!(ours.iter().any(|line| line.contains(expected)), "{expected}:\n{}", ours.join("\n"));
     }

@@ -40,8 +40,16 @@ const LONG_FILES: [&str; 0] = [];
 const SERDE: [&str; 6] =
     ["config/", "http/api/", "notify/slack.rs", "notify/webhook.rs", "store/state.rs", "dashboard/share.rs"];
 /// Places that wait; everything else is plain functions.
-const ASYNC: [&str; 7] =
-    ["ingest/listener", "notify/queue", "remote_write/", "http/", "daemon", "cli", "main.rs"];
+const ASYNC: [&str; 8] = [
+    "ingest/listener",
+    "notify/client",
+    "notify/queue",
+    "remote_write/",
+    "http/",
+    "daemon",
+    "cli",
+    "main.rs",
+];
 /// Places that speak to the terminal.
 const TERMINAL: [&str; 2] = ["cli", "main.rs"];
 const CLOCK: [&str; 1] = ["clock.rs"];

@@ -7,16 +7,23 @@
 use crate::model::{MetricType, SeriesId, SeriesKey};
 use crate::protocol::tag::OWN_PREFIX;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 /// Label that tells a series apart whose name is another type's.
 pub const TYPE_LABEL: &str = "statsdeck_type";
+
+/// Ended series that are still known, for each one that may be alive: what the
+/// store has points of keeps its number, so that its total goes on.
+const ENDED_SHARE_MAX: usize = 4;
 
 /// Series are numbered here; shared by all tables.
 #[derive(Debug)]
 pub struct Registry {
     inner: Mutex<Inner>,
     series_max: usize,
+    /// How many of them have ended, as of the last flush.
+    ended: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -31,9 +38,14 @@ struct Inner {
 }
 
 impl Registry {
-    /// An empty registry that takes `series_max` series.
+    /// An empty registry that takes `series_max` series that are alive.
     pub fn new(series_max: usize) -> Self {
-        Registry { inner: Mutex::default(), series_max }
+        Registry { inner: Mutex::default(), series_max, ended: AtomicUsize::new(0) }
+    }
+
+    /// Tells how many of the series have ended: they make room for others.
+    pub fn note_ended(&self, ended: usize) {
+        self.ended.store(ended, Ordering::Relaxed);
     }
 
     /// Takes over what the store knows: series, and the first number never used.
@@ -58,7 +70,8 @@ impl Registry {
         if let Some(id) = inner.ids.get(&key) {
             return Some(*id);
         }
-        let full = !own && inner.ids.len() - inner.own >= self.series_max;
+        let ended = self.ended.load(Ordering::Relaxed).min(self.series_max.saturating_mul(ENDED_SHARE_MAX));
+        let full = !own && inner.ids.len() - inner.own >= self.series_max.saturating_add(ended);
         if full || inner.next_id == u32::MAX {
             return None;
         }
@@ -154,6 +167,19 @@ mod tests {
         assert!(registry.register(key("statsdeck_series", MetricType::Gauge)).is_some());
         registry.forget([&key("a", MetricType::Counter)]);
         assert_eq!(registry.register(key("a", MetricType::Gauge)), Some(SeriesId(2)));
+    }
+
+    #[test]
+    fn series_that_ended_make_room() {
+        let registry = Registry::new(1);
+        assert!(registry.register(key("a", MetricType::Counter)).is_some());
+        registry.note_ended(1);
+        assert!(registry.register(key("b", MetricType::Counter)).is_some());
+        assert!(registry.register(key("c", MetricType::Counter)).is_none());
+        registry.note_ended(1000);
+        let more =
+            (0..1000).filter(|at| registry.register(key(&format!("d{at}"), MetricType::Counter)).is_some());
+        assert_eq!(more.count(), ENDED_SHARE_MAX - 1);
     }
 
     #[test]

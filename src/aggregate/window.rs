@@ -172,6 +172,11 @@ impl Windows {
         batch
     }
 
+    /// How many series have ended and are still known.
+    pub fn ended(&self) -> usize {
+        self.states.values().filter(|state| !state.alive).count()
+    }
+
     /// All series alive.
     pub fn live(&self) -> Vec<Live> {
         let alive = self.states.values().filter(|state| state.alive);

@@ -74,7 +74,12 @@ impl Flusher {
         // After the tables, so that every series in them is named.
         let mut new_series = std::mem::take(&mut self.unnamed);
         new_series.extend(self.registry.take_new());
-        let batch = lock(&self.windows).flush(end_ms, new_series, partials);
+        let batch = {
+            let mut windows = lock(&self.windows);
+            let batch = windows.flush(end_ms, new_series, partials);
+            self.registry.note_ended(windows.ended());
+            batch
+        };
         self.telemetry.samples_flushed.add(batch.samples() as u64);
         self.waiting.push_back(batch);
         self.write();

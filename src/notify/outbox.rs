@@ -300,6 +300,7 @@ mod tests {
     use super::*;
     use crate::alert::{Answer, Definition, Rule, Ruler};
     use crate::store::state::StateStore;
+    use proptest::prelude::*;
     use std::collections::HashMap;
 
     const RETRY: Verdict = Verdict::Retry { after_ms: None, reason: String::new() };
@@ -529,5 +530,58 @@ mod tests {
         world.evaluate("A1 A2");
         assert_eq!(world.outbox.held_back(), 0);
         assert!(world.deliver().starts_with("A +"));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Evaluate(String),
+        Send(bool),
+        Restart,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let alerts = ["A1", "A2", "B1"].map(|alert| prop::bool::ANY.prop_map(move |on| on.then_some(alert)));
+        prop_oneof![
+            4 => alerts.prop_map(|on| Event::Evaluate(on.into_iter().flatten().collect::<Vec<_>>().join(" "))),
+            4 => prop::bool::ANY.prop_map(Event::Send),
+            1 => Just(Event::Restart),
+        ]
+    }
+
+    proptest! {
+        /// Whatever fails and restarts: for each alert beginning and end take
+        /// turns, and in the end the receiver believes what is.
+        #[test]
+        fn what_is_told_is_never_wrong(events in prop::collection::vec(event(), 0..60)) {
+            let mut world = World::new();
+            let mut believed: BTreeSet<String> = BTreeSet::new();
+            let mut take = |told: String, delivered: bool| -> Result<(), TestCaseError> {
+                let mut words = told.split(' ');
+                let rule = words.next().unwrap_or_default();
+                for word in words.filter(|_| delivered) {
+                    let (sign, host) = word.split_at(1);
+                    let changed = match sign {
+                        "+" => believed.insert(format!("{rule}{host}")),
+                        _ => believed.remove(&format!("{rule}{host}")),
+                    };
+                    prop_assert!(changed, "told twice: {rule} {word}");
+                }
+                Ok(())
+            };
+            for event in events {
+                match event {
+                    Event::Evaluate(firing) => world.evaluate(&firing),
+                    Event::Send(true) => take(world.deliver(), true)?,
+                    Event::Send(false) => take(world.send(&RETRY), false)?,
+                    Event::Restart => world.restart(),
+                }
+            }
+            world.now_ms += 1_000_000;
+            world.evaluate("A1 B1");
+            for _ in 0..3 {
+                take(world.deliver(), true)?;
+            }
+            prop_assert_eq!(believed, BTreeSet::from(["A1".to_owned(), "B1".to_owned()]));
+        }
     }
 }

@@ -133,9 +133,12 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self, mut updates: watch::Receiver<Arc<Snapshot>>) {
+        // `changed` marks the value as seen: what it saw must be taken over here.
+        let mut fresh = true;
         let mut stopping = false;
         loop {
-            if updates.has_changed().unwrap_or(true) {
+            if fresh || updates.has_changed().unwrap_or(false) {
+                fresh = false;
                 let snapshot = Arc::clone(&updates.borrow_and_update());
                 self.update(&snapshot);
             }
@@ -144,11 +147,17 @@ impl Worker {
             match step {
                 Step::Send(message) => self.send(message).await,
                 Step::Idle | Step::WaitUntil(_) if stopping => break,
-                Step::Idle => stopping = updates.changed().await.is_err(),
+                Step::Idle => {
+                    fresh = updates.changed().await.is_ok();
+                    stopping = !fresh;
+                }
                 Step::WaitUntil(at_ms) => {
                     let until = self.started + Duration::from_millis(at_ms.unsigned_abs());
                     tokio::select! {
-                        changed = updates.changed() => stopping = changed.is_err(),
+                        changed = updates.changed() => {
+                            fresh = changed.is_ok();
+                            stopping = !fresh;
+                        }
                         () = tokio::time::sleep_until(until) => {}
                     }
                 }

@@ -359,9 +359,14 @@ mod tests {
         ) {
             let text = |n: usize| texts[n % texts.len()].as_str();
             let names: Vec<String> = (0..labels).map(|n| format!("label{n}")).collect();
-            let pairs: Vec<(&str, &str)> = names.iter().enumerate().map(|(n, name)| (name.as_str(), text(n))).collect();
+            let pairs: Vec<(&str, &str)> =
+                names.iter().enumerate().map(|(n, name)| (name.as_str(), text(n))).collect();
             let firing: Vec<Notice> = (0..alerts)
-                .map(|n| notice(&pairs, &[("summary", text(n)), ("description", text(n + 1)), ("runbook_url", text(n))]))
+                .map(|n| {
+                    let annotations =
+                        [("summary", text(n)), ("description", text(n + 1)), ("runbook_url", text(n))];
+                    notice(&pairs, &annotations)
+                })
                 .collect();
             let mut message = message(text(0), firing.clone());
             message.resolved = firing;

@@ -70,6 +70,12 @@ impl Engine {
         &self.options
     }
 
+    /// # Errors
+    /// When the [`Cancel`] of this engine was pulled.
+    pub fn check_cancelled(&self) -> Result<(), Error> {
+        self.cancel.check()
+    }
+
     /// Where the engine reads from.
     pub fn source(&self) -> &dyn Source {
         &*self.source

@@ -11,8 +11,7 @@ use super::chunk::{put_chunk, read_chunk};
 use super::coding::{Reader, put_bytes, put_number, put_signed, put_varint};
 use super::error::Error;
 use super::head::Span;
-use super::point::Class;
-use crate::model::sample::is_stale;
+use super::point::{Class, last_float};
 use crate::model::{Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -152,7 +151,9 @@ fn write_file(
     let mut entries = Vec::new();
     let mut count = 0u64;
     for (id, key) in series {
-        let Some(stream) = span.streams.get(id).filter(|stream| stream.points() > 0) else { continue };
+        let Some((_, stream)) = span.streams.get(id).filter(|(_, stream)| stream.points() > 0) else {
+            continue;
+        };
         let start = out.len();
         let points = put_chunk(&mut out, *id, Class::of(key.metric_type), stream);
         let Some(points) = points else {
@@ -206,14 +207,6 @@ fn symbols(series: &[(SeriesId, SeriesKey)]) -> BTreeMap<&str, u64> {
     let mut symbols: BTreeMap<&str, u64> = texts.map(|text| (text, 0)).collect();
     symbols.values_mut().zip(0..).for_each(|(number, at)| *number = at);
     symbols
-}
-
-/// The last value that is no stale marker, and whether one follows it.
-fn last_float(points: &Points) -> (Option<f64>, bool) {
-    let Points::Floats(samples) = points else { return (None, false) };
-    let mut values = samples.iter().rev().map(|sample| sample.value);
-    let ended = values.clone().next().is_some_and(is_stale);
-    (values.find(|value| !is_stale(*value)), ended)
 }
 
 impl Block {

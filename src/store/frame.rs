@@ -40,6 +40,15 @@ fn header(length: u32, body_crc: u32) -> [u8; HEADER_BYTES] {
     bytes
 }
 
+/// Every series that the batch has a sample of.
+pub(super) fn ids(batch: &FlushBatch) -> impl Iterator<Item = SeriesId> + '_ {
+    let counters = batch.counters.iter().map(|counter| counter.id);
+    let gauges = batch.gauges.iter().map(|gauge| gauge.id);
+    let timers = batch.timers.iter().map(|(id, _)| *id);
+    let sets = batch.sets.iter().map(|(id, _)| *id);
+    counters.chain(gauges).chain(timers).chain(sets).chain(batch.stale.iter().copied())
+}
+
 /// What stands at some place of a segment.
 #[derive(Debug, PartialEq)]
 pub(super) enum Found {

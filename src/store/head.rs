@@ -20,7 +20,7 @@ pub(super) struct Span {
     pub(super) end_ms: i64,
     /// End of its last window.
     pub(super) last_end_ms: i64,
-    pub(super) streams: HashMap<SeriesId, Arc<Stream>, foldhash::fast::RandomState>,
+    pub(super) streams: HashMap<SeriesId, (MetricType, Arc<Stream>), foldhash::fast::RandomState>,
     samples: usize,
     memory: usize,
 }
@@ -119,7 +119,14 @@ impl Head {
     /// is now: the next append changes a copy.
     pub(super) fn streams(&self, id: SeriesId) -> impl Iterator<Item = &Arc<Stream>> {
         let closed = self.closed.iter().map(|span| &**span);
-        closed.chain(&self.open).filter_map(move |span| span.streams.get(&id))
+        closed.chain(&self.open).filter_map(move |span| span.streams.get(&id).map(|(_, stream)| stream))
+    }
+
+    /// Every stream with its series, oldest first.
+    pub(super) fn all_streams(&self) -> impl Iterator<Item = (SeriesId, MetricType, &Stream)> {
+        let closed = self.closed.iter().map(|span| &**span);
+        let streams = closed.chain(&self.open).flat_map(|span| &span.streams);
+        streams.map(|(id, (metric_type, stream))| (*id, *metric_type, &**stream))
     }
 
     pub(super) fn size(&self) -> Size {
@@ -139,16 +146,20 @@ impl Span {
         &mut self,
         index: &mut Index,
         id: SeriesId,
-        fits: impl FnOnce(MetricType) -> bool,
+        fits: impl Fn(MetricType) -> bool,
         push: impl FnOnce(&mut Stream) -> bool,
     ) -> usize {
-        if !index.key(id).is_some_and(|key| fits(key.metric_type)) {
-            return 1;
-        }
-        let stream = self.streams.entry(id).or_insert_with(|| {
-            index.hold(id);
-            Arc::default()
-        });
+        let stream = match self.streams.get_mut(&id) {
+            Some((metric_type, stream)) if fits(*metric_type) => stream,
+            Some(_) => return 1,
+            None => match index.key(id).map(|key| key.metric_type) {
+                Some(metric_type) if fits(metric_type) => {
+                    index.hold(id);
+                    &mut self.streams.entry(id).or_insert((metric_type, Arc::default())).1
+                }
+                _ => return 1,
+            },
+        };
         let stream = Arc::make_mut(stream);
         let (memory, points) = (stream.memory(), stream.points());
         let placed = push(stream);

@@ -15,6 +15,7 @@ mod point;
 mod read;
 mod replay;
 pub mod state;
+mod state_file;
 #[expect(clippy::module_inception, reason = "the folder's main concept has its name")]
 mod store;
 mod stream;

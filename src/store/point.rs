@@ -5,8 +5,9 @@
 
 use super::coding::{Reader, put_number, put_signed, put_varint, put_weight};
 use crate::model::histogram::BucketKey;
+use crate::model::sample::is_stale;
 use crate::model::sketch::REGISTERS;
-use crate::model::{Histogram, MetricType, Sketch};
+use crate::model::{Histogram, MetricType, Points, Sketch};
 
 /// What the points of a series are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,14 @@ impl Class {
             MetricType::Set => Class::Sketches,
         }
     }
+}
+
+/// The last value that is no stale marker, and whether one follows it.
+pub(super) fn last_float(points: &Points) -> (Option<f64>, bool) {
+    let Points::Floats(samples) = points else { return (None, false) };
+    let mut values = samples.iter().rev().map(|sample| sample.value);
+    let ended = values.clone().next().is_some_and(is_stale);
+    (values.find(|value| !is_stale(*value)), ended)
 }
 
 /// count, sum, min, max, number of buckets, then key gap and weight of each.

@@ -33,7 +33,8 @@ pub struct RecoveredSeries {
     pub last_ms: i64,
     /// A counter's total, a gauge's value; `None` for other types.
     pub last: Option<f64>,
-    /// Whether it had ended: its last point is a stale marker.
+    /// Whether it had ended: its last point is a stale marker. Of counters and
+    /// gauges alone.
     pub ended: bool,
 }
 

@@ -10,10 +10,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
-    TableDefinition,
-};
+use super::state_file::{Refusal, StateFile, database_error};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 /// File name within the data directory.
@@ -24,9 +22,7 @@ pub const HISTORY_ENTRIES_MAX: u64 = 10_000;
 pub const HISTORY_AGE_MAX_MS: i64 = 30 * 86_400_000;
 
 /// Written into the file; a higher one was written by a newer program.
-const VERSION: u64 = 1;
-/// The tables hold a few thousand small rows; redb's own default is 1 GiB.
-const CACHE_BYTES: usize = 4 << 20;
+const VERSION: i64 = 1;
 
 const META: TableDefinition<&str, i64> = TableDefinition::new("meta");
 /// (rule, alert) → [`AlertRecord`]
@@ -116,8 +112,8 @@ pub struct SavedAlerts {
 pub enum Error {
     #[error("{} is in use by another process; stop it or choose another data directory", .0.display())]
     InUse(PathBuf),
-    #[error("{} has version {found}, newer than this program's {VERSION}; run the newer program", path.display())]
-    Newer { path: PathBuf, found: i64 },
+    #[error("{FILE_NAME} has version {found}, newer than this program's {VERSION}; run the newer program")]
+    Newer { found: i64 },
     #[error("cannot move the damaged {} aside: {source}", path.display())]
     MoveAside { path: PathBuf, source: std::io::Error },
     #[error("cannot open {}: {source}", path.display())]
@@ -128,165 +124,161 @@ pub enum Error {
     Encode(#[from] serde_json::Error),
 }
 
+impl Error {
+    /// The disk failed; the same may work later.
+    pub fn is_io(&self) -> bool {
+        matches!(self, Error::Database(error) if matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo))
+    }
+}
+
 /// The open file. One writer at a time: a second waits.
 #[derive(Debug)]
 pub struct StateStore {
-    database: Database,
-    moved_aside: Option<PathBuf>,
+    file: StateFile,
 }
 
 impl StateStore {
     /// Opens or creates the file at `path`; its folder must exist.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        match open_checked(path) {
-            Ok(database) => Ok(StateStore { database, moved_aside: None }),
-            Err(Refusal::Damaged(reason)) => {
-                let aside = free_name_beside(path);
-                std::fs::rename(path, &aside)
-                    .map_err(|source| Error::MoveAside { path: path.into(), source })?;
-                tracing::error!(
-                    file = %path.display(), moved_to = %aside.display(), reason,
-                    "the state file is damaged: begun anew; alerts that still fire are told once more"
-                );
-                let database = open_checked(path).map_err(|refusal| match refusal {
-                    Refusal::Damaged(reason) => {
-                        Error::Open { path: path.into(), source: Box::new(redb::Error::Corrupted(reason)) }
-                    }
-                    Refusal::Failed(error) => error,
-                })?;
-                Ok(StateStore { database, moved_aside: Some(aside) })
-            }
-            Err(Refusal::Failed(error)) => Err(error),
-        }
+        StateFile::open(path, prepare).map(|file| StateStore { file })
     }
 
     /// A store that forgets everything when it is dropped.
     pub fn in_memory() -> Result<Self, Error> {
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(redb::backends::InMemoryBackend::new())
-            .map_err(database_error)?;
-        create_tables(&database).map_err(database_error)?;
-        Ok(StateStore { database, moved_aside: None })
+        StateFile::in_memory(prepare).map(|file| StateStore { file })
     }
 
     /// Where a damaged file went when this one was opened.
     pub fn moved_aside(&self) -> Option<&Path> {
-        self.moved_aside.as_deref()
+        self.file.moved_aside()
     }
 
     /// All alerts, and when they were last evaluated.
     pub fn alerts(&self) -> Result<SavedAlerts, Error> {
-        let read = self.database.begin_read().map_err(database_error)?;
-        let meta = read.open_table(META).map_err(database_error)?;
-        let evaluated = meta.get("evaluated_at_ms").map_err(database_error)?;
-        let mut saved = SavedAlerts { evaluated_at_ms: evaluated.map(|at| at.value()), alerts: Vec::new() };
-        let table = read.open_table(ALERTS).map_err(database_error)?;
-        for row in table.iter().map_err(database_error)? {
-            let (key, value) = row.map_err(database_error)?;
-            if let Some(record) = decode("alerts", value.value()) {
-                saved.alerts.push((key.value(), record));
+        self.file.with(|database| {
+            let read = database.begin_read().map_err(database_error)?;
+            let meta = read.open_table(META).map_err(database_error)?;
+            let evaluated = meta.get("evaluated_at_ms").map_err(database_error)?;
+            let mut saved =
+                SavedAlerts { evaluated_at_ms: evaluated.map(|at| at.value()), alerts: Vec::new() };
+            let table = read.open_table(ALERTS).map_err(database_error)?;
+            for row in table.iter().map_err(database_error)? {
+                let (key, value) = row.map_err(database_error)?;
+                if let Some(record) = decode("alerts", value.value()) {
+                    saved.alerts.push((key.value(), record));
+                }
             }
-        }
-        Ok(saved)
+            Ok(saved)
+        })
     }
 
     /// Writes what one evaluation changed, and drops history that is too old or too much.
     pub fn save_alerts(&self, changes: &AlertChanges) -> Result<(), Error> {
-        let write = self.database.begin_write().map_err(database_error)?;
-        {
-            let mut meta = write.open_table(META).map_err(database_error)?;
-            meta.insert("evaluated_at_ms", changes.evaluated_at_ms).map_err(database_error)?;
-            let mut alerts = write.open_table(ALERTS).map_err(database_error)?;
-            if changes.replace_all {
-                alerts.retain(|_, _| false).map_err(database_error)?;
-            }
-            for key in &changes.remove {
-                alerts.remove(key).map_err(database_error)?;
-            }
-            for (key, record) in &changes.put {
-                alerts.insert(key, &*serde_json::to_vec(record)?).map_err(database_error)?;
-            }
-            if !changes.history.is_empty() {
-                let mut history = write.open_table(HISTORY).map_err(database_error)?;
-                // Counted apart from the keys, whose order a clock that was set back disturbs.
-                let stored = meta.get("history_number").map_err(database_error)?.map(|number| number.value());
-                let mut number = stored.unwrap_or(0);
-                for record in &changes.history {
-                    number += 1;
-                    history
-                        .insert((record.at_ms, number as u64), &*serde_json::to_vec(record)?)
-                        .map_err(database_error)?;
+        self.file.with(|database| {
+            let write = database.begin_write().map_err(database_error)?;
+            {
+                let mut meta = write.open_table(META).map_err(database_error)?;
+                meta.insert("evaluated_at_ms", changes.evaluated_at_ms).map_err(database_error)?;
+                let mut alerts = write.open_table(ALERTS).map_err(database_error)?;
+                if changes.replace_all {
+                    alerts.retain(|_, _| false).map_err(database_error)?;
                 }
-                meta.insert("history_number", number).map_err(database_error)?;
-                let oldest = changes.evaluated_at_ms.saturating_sub(HISTORY_AGE_MAX_MS);
-                history.retain_in(..(oldest, 0), |_, _| false).map_err(database_error)?;
-                while history.len().map_err(database_error)? > HISTORY_ENTRIES_MAX {
-                    history.pop_first().map_err(database_error)?;
+                for key in &changes.remove {
+                    alerts.remove(key).map_err(database_error)?;
+                }
+                for (key, record) in &changes.put {
+                    alerts.insert(key, &*serde_json::to_vec(record)?).map_err(database_error)?;
+                }
+                if !changes.history.is_empty() {
+                    let mut history = write.open_table(HISTORY).map_err(database_error)?;
+                    // Counted apart from the keys, whose order a clock that was set back disturbs.
+                    let stored =
+                        meta.get("history_number").map_err(database_error)?.map(|number| number.value());
+                    let mut number = stored.unwrap_or(0);
+                    for record in &changes.history {
+                        number += 1;
+                        history
+                            .insert((record.at_ms, number as u64), &*serde_json::to_vec(record)?)
+                            .map_err(database_error)?;
+                    }
+                    meta.insert("history_number", number).map_err(database_error)?;
+                    let oldest = changes.evaluated_at_ms.saturating_sub(HISTORY_AGE_MAX_MS);
+                    history.retain_in(..(oldest, 0), |_, _| false).map_err(database_error)?;
+                    while history.len().map_err(database_error)? > HISTORY_ENTRIES_MAX {
+                        history.pop_first().map_err(database_error)?;
+                    }
                 }
             }
-        }
-        write.commit().map_err(database_error)
+            write.commit().map_err(database_error)
+        })
     }
 
     /// The newest `limit` entries of the history, oldest first.
     pub fn history(&self, limit: usize) -> Result<Vec<HistoryRecord>, Error> {
-        let read = self.database.begin_read().map_err(database_error)?;
-        let table = read.open_table(HISTORY).map_err(database_error)?;
-        let mut records = Vec::new();
-        for row in table.iter().map_err(database_error)?.rev().take(limit) {
-            let (_, value) = row.map_err(database_error)?;
-            records.extend(decode("history", value.value()));
-        }
-        records.reverse();
-        Ok(records)
+        self.file.with(|database| {
+            let read = database.begin_read().map_err(database_error)?;
+            let table = read.open_table(HISTORY).map_err(database_error)?;
+            let mut records = Vec::new();
+            for row in table.iter().map_err(database_error)?.rev().take(limit) {
+                let (_, value) = row.map_err(database_error)?;
+                records.extend(decode("history", value.value()));
+            }
+            records.reverse();
+            Ok(records)
+        })
     }
 
     /// What `receiver` was told and not yet told the end of: (alert, record).
     pub fn sent(&self, receiver: &str) -> Result<Vec<(u64, SentRecord)>, Error> {
-        let read = self.database.begin_read().map_err(database_error)?;
-        let table = read.open_table(SENT).map_err(database_error)?;
-        let mut records = Vec::new();
-        for row in table.range((receiver, 0)..=(receiver, u64::MAX)).map_err(database_error)? {
-            let (key, value) = row.map_err(database_error)?;
-            if let Some(record) = decode("sent", value.value()) {
-                records.push((key.value().1, record));
+        self.file.with(|database| {
+            let read = database.begin_read().map_err(database_error)?;
+            let table = read.open_table(SENT).map_err(database_error)?;
+            let mut records = Vec::new();
+            for row in table.range((receiver, 0)..=(receiver, u64::MAX)).map_err(database_error)? {
+                let (key, value) = row.map_err(database_error)?;
+                if let Some(record) = decode("sent", value.value()) {
+                    records.push((key.value().1, record));
+                }
             }
-        }
-        Ok(records)
+            Ok(records)
+        })
     }
 
     /// Writes what one message to `receiver` told: firing alerts are put,
     /// resolved ones removed.
     pub fn save_sent(&self, receiver: &str, put: &[(u64, SentRecord)], remove: &[u64]) -> Result<(), Error> {
-        let write = self.database.begin_write().map_err(database_error)?;
-        {
-            let mut sent = write.open_table(SENT).map_err(database_error)?;
-            for alert in remove {
-                sent.remove((receiver, *alert)).map_err(database_error)?;
+        self.file.with(|database| {
+            let write = database.begin_write().map_err(database_error)?;
+            {
+                let mut sent = write.open_table(SENT).map_err(database_error)?;
+                for alert in remove {
+                    sent.remove((receiver, *alert)).map_err(database_error)?;
+                }
+                for (alert, record) in put {
+                    sent.insert((receiver, *alert), &*serde_json::to_vec(record)?).map_err(database_error)?;
+                }
             }
-            for (alert, record) in put {
-                sent.insert((receiver, *alert), &*serde_json::to_vec(record)?).map_err(database_error)?;
-            }
-        }
-        write.commit().map_err(database_error)
+            write.commit().map_err(database_error)
+        })
     }
 
     /// Drops the sent log of receivers other than `receivers`; how many entries.
     pub fn retain_receivers(&self, receivers: &[&str]) -> Result<u64, Error> {
-        let write = self.database.begin_write().map_err(database_error)?;
-        let dropped = {
-            let mut sent = write.open_table(SENT).map_err(database_error)?;
-            let before = sent.len().map_err(database_error)?;
-            sent.retain(|(receiver, _), _| receivers.contains(&receiver)).map_err(database_error)?;
-            before.saturating_sub(sent.len().map_err(database_error)?)
-        };
-        if dropped == 0 {
-            write.abort().map_err(database_error)?;
-        } else {
-            write.commit().map_err(database_error)?;
-        }
-        Ok(dropped)
+        self.file.with(|database| {
+            let write = database.begin_write().map_err(database_error)?;
+            let dropped = {
+                let mut sent = write.open_table(SENT).map_err(database_error)?;
+                let before = sent.len().map_err(database_error)?;
+                sent.retain(|(receiver, _), _| receivers.contains(&receiver)).map_err(database_error)?;
+                before.saturating_sub(sent.len().map_err(database_error)?)
+            };
+            if dropped == 0 {
+                write.abort().map_err(database_error)?;
+            } else {
+                write.commit().map_err(database_error)?;
+            }
+            Ok(dropped)
+        })
     }
 }
 
@@ -303,49 +295,16 @@ mod float {
     }
 }
 
-enum Refusal {
-    Damaged(String),
-    Failed(Error),
-}
-
-fn open_checked(path: &Path) -> Result<Database, Refusal> {
-    let opened = Database::builder()
-        .set_cache_size(CACHE_BYTES)
-        // Without it redb trusts a file that was closed cleanly, and may panic on a damaged one.
-        .set_check_integrity_on_open(true)
-        .create(path);
-    let database = match opened {
-        Ok(database) => database,
-        Err(DatabaseError::DatabaseAlreadyOpen) => return Err(Refusal::Failed(Error::InUse(path.into()))),
-        Err(DatabaseError::Storage(StorageError::Corrupted(reason))) => return Err(Refusal::Damaged(reason)),
-        Err(DatabaseError::Storage(StorageError::Io(error)))
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData
-            ) =>
-        {
-            return Err(Refusal::Damaged(error.to_string()));
-        }
-        Err(error) => {
-            return Err(Refusal::Failed(Error::Open { path: path.into(), source: Box::new(error.into()) }));
-        }
-    };
-    match create_tables(&database) {
-        Ok(found) if found > VERSION as i64 => {
-            Err(Refusal::Failed(Error::Newer { path: path.into(), found }))
-        }
-        Ok(_) => Ok(database),
-        Err(redb::Error::Corrupted(reason)) => Err(Refusal::Damaged(reason)),
-        Err(
-            error @ (redb::Error::TableTypeMismatch { .. }
-            | redb::Error::TypeDefinitionChanged { .. }
-            | redb::Error::TableIsMultimap(_)),
-        ) => Err(Refusal::Damaged(error.to_string())),
-        Err(error) => Err(Refusal::Failed(Error::Open { path: path.into(), source: Box::new(error) })),
+/// Creates the tables that are missing and looks at the version.
+fn prepare(database: &Database) -> Result<(), Refusal> {
+    let found = create_tables(database).map_err(|error| Refusal::Failed(database_error(error)))?;
+    if found > VERSION {
+        return Err(Refusal::Failed(Error::Newer { found }));
     }
+    Ok(())
 }
 
-/// Creates the tables that are missing; the version that the file has.
+/// The version that the file has.
 fn create_tables(database: &Database) -> Result<i64, redb::Error> {
     let write = database.begin_write()?;
     let version = {
@@ -354,11 +313,11 @@ fn create_tables(database: &Database) -> Result<i64, redb::Error> {
         match found {
             Some(version) => version,
             None => {
-                meta.insert("version", VERSION as i64)?;
+                meta.insert("version", VERSION)?;
                 write.open_table(ALERTS)?;
                 write.open_table(SENT)?;
                 write.open_table(HISTORY)?;
-                VERSION as i64
+                VERSION
             }
         }
     };
@@ -371,19 +330,6 @@ fn decode<T: for<'de> Deserialize<'de>>(table: &str, bytes: &[u8]) -> Option<T> 
     serde_json::from_slice(bytes)
         .inspect_err(|error| tracing::warn!(table, %error, "skipped a row of the state database"))
         .ok()
-}
-
-fn free_name_beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Ends: the folder holds fewer files than that.
-    (1u32..)
-        .map(|number| path.with_file_name(format!("{name}.damaged-{number}")))
-        .find(|candidate| !candidate.exists())
-        .unwrap_or_else(|| path.with_file_name(format!("{name}.damaged")))
-}
-
-fn database_error(error: impl Into<redb::Error>) -> Error {
-    Error::Database(Box::new(error.into()))
 }
 
 #[cfg(test)]
@@ -515,9 +461,12 @@ mod tests {
         let path = folder.path().join(FILE_NAME);
         let store = StateStore::open(&path).unwrap();
         assert!(matches!(StateStore::open(&path), Err(Error::InUse(_))));
-        let write = store.database.begin_write().unwrap();
-        write.open_table(META).unwrap().insert("version", 99).unwrap();
-        write.commit().unwrap();
+        let newer = store.file.with(|database| {
+            let write = database.begin_write().unwrap();
+            write.open_table(META).unwrap().insert("version", 99).unwrap();
+            write.commit().map_err(database_error)
+        });
+        newer.unwrap();
         drop(store);
         let error = StateStore::open(&path).unwrap_err().to_string();
         assert!(error.contains("version 99"), "{error}");

@@ -8,8 +8,10 @@
 use super::backend::Backend;
 use super::block::{self, Block, Listed, Unreadable, block_name, is_block_name};
 use super::error::Error;
+use super::frame;
 use super::head::{Head, span_end};
 use super::index::Index;
+use super::point::{Class, last_float};
 use super::replay::{Recovered, RecoveredSeries, replay};
 use super::wal::Wal;
 use crate::model::{FlushBatch, SeriesId, SeriesKey};
@@ -24,6 +26,8 @@ const LOCK_NAME: &str = "lock";
 /// Two hours.
 const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
+/// Latest time of a window: sums of a few times and durations do not overflow.
+const MAX_MS: i64 = i64::MAX / 4;
 
 /// How a store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +153,7 @@ impl Store {
         let blocks_lost = state.open_blocks(&*backend, &options, &names, &mut last)?;
         let mut refused = 0;
         let replayed = replay(&*backend, &dir, &names, |batch| {
-            refused += state.replay(&batch, &mut last);
+            refused += state.replay(&batch);
         })?;
         state.index.forget_unheld();
         let recovered = state.recovered(last);
@@ -191,6 +195,9 @@ impl Store {
         let end_ms = batch.end_ms;
         if batch.start_ms >= end_ms {
             return Err(Error::Batch { end_ms, reason: "its window is empty" });
+        }
+        if batch.start_ms < 0 || end_ms > MAX_MS {
+            return Err(Error::Batch { end_ms, reason: "its time is out of range" });
         }
         if let Some(last_end_ms) = writer.last_end_ms.filter(|last| end_ms <= *last) {
             return Err(Error::OutOfOrder { end_ms, last_end_ms });
@@ -361,18 +368,15 @@ impl State {
     }
 
     /// Takes in a frame of the log; returns how many samples had no place.
-    fn replay(&mut self, batch: &FlushBatch, last: &mut LastValues) -> u64 {
+    fn replay(&mut self, batch: &FlushBatch) -> u64 {
         if self.last_end_ms.is_some_and(|end_ms| batch.end_ms <= end_ms) {
             // In a block already. What it names may be used by later frames.
             batch.new_series.iter().for_each(|(id, key)| self.define(*id, key));
             return 0;
         }
-        let mut note = |id, value, ended| note_last(last, id, Last { at_ms: batch.end_ms, value, ended });
-        batch.counters.iter().for_each(|counter| note(counter.id, Some(counter.total), false));
-        batch.gauges.iter().for_each(|gauge| note(gauge.id, Some(gauge.last), false));
-        batch.timers.iter().for_each(|(id, _)| note(*id, None, false));
-        batch.sets.iter().for_each(|(id, _)| note(*id, None, false));
-        batch.stale.iter().for_each(|id| note(*id, None, true));
+        // Also an id whose definition was lost is not given again.
+        let greatest = frame::ids(batch).map(|id| id.0).max();
+        self.next_id = self.next_id.max(greatest.map_or(0, |id| id.saturating_add(1)));
         self.apply(batch) as u64
     }
 
@@ -382,10 +386,14 @@ impl State {
         self.head.apply(batch, &mut self.index)
     }
 
-    fn recovered(&mut self, last: LastValues) -> Recovered {
-        // Also an id whose definition was lost is not given again.
-        let greatest = last.keys().max().map_or(0, |id| id.0.saturating_add(1));
-        self.next_id = self.next_id.max(greatest);
+    fn recovered(&self, mut last: LastValues) -> Recovered {
+        for (id, metric_type, stream) in self.head.all_streams() {
+            let class = Class::of(metric_type);
+            let floats = (class == Class::Floats).then(|| stream.read(class)).flatten();
+            let (value, ended) = floats.as_ref().map_or((None, false), last_float);
+            let at_ms = stream.last_ms().unwrap_or_default();
+            note_last(&mut last, id, Last { at_ms, value, ended });
+        }
         let mut latest: HashMap<&SeriesKey, RecoveredSeries> = HashMap::new();
         for (id, key) in self.index.iter() {
             let Last { at_ms, value, ended } = last.get(&id).copied().unwrap_or_default();

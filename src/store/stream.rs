@@ -12,6 +12,10 @@ use crate::model::{Histogram, Points, Sample, Sketch, TimeRange};
 
 /// Bit of a float's head that says "the step is that of the point before".
 const SAME_STEP: u64 = 1 << 3;
+/// Bytes, roughly, of a distribution or a sketch without its buckets or
+/// hashes, and of a bucket: room is made for so many at once.
+const HEAD_BYTES: usize = 40;
+const BUCKET_BYTES: usize = 3;
 /// Bits of a float's head below its integer.
 const HEAD_BITS: u32 = 4;
 
@@ -87,24 +91,27 @@ impl Stream {
 
     /// Appends a distribution unless it does not lie after the last point.
     pub(super) fn push_histogram(&mut self, timestamp_ms: i64, histogram: &Histogram) -> bool {
-        self.push_body(timestamp_ms, |out| put_histogram(out, histogram))
+        let most_bytes = HEAD_BYTES + histogram.buckets().len() * BUCKET_BYTES;
+        self.push_body(timestamp_ms, most_bytes, |out| put_histogram(out, histogram))
     }
 
     /// Appends a sketch unless it does not lie after the last point.
     pub(super) fn push_sketch(&mut self, timestamp_ms: i64, sketch: &Sketch) -> bool {
-        self.push_body(timestamp_ms, |out| put_sketch(out, sketch))
+        let most_bytes = match sketch {
+            Sketch::Exact(hashes) => HEAD_BYTES + hashes.len() * size_of::<u64>(),
+            Sketch::Registers(registers) => registers.len(),
+        };
+        self.push_body(timestamp_ms, most_bytes, |out| put_sketch(out, sketch))
     }
 
-    fn push_body(&mut self, timestamp_ms: i64, put: impl FnOnce(&mut Vec<u8>)) -> bool {
+    fn push_body(&mut self, timestamp_ms: i64, most_bytes: usize, put: impl FnOnce(&mut Vec<u8>)) -> bool {
         if self.last_ms().is_some_and(|last| timestamp_ms <= last) {
             return false;
         }
         let step_ms = timestamp_ms - self.last_ms;
-        let mut body = Vec::new();
-        put_signed(&mut body, step_ms - self.step_ms);
-        put(&mut body);
-        self.make_room(body.len());
-        self.bytes.extend_from_slice(&body);
+        self.make_room(most_bytes);
+        put_signed(&mut self.bytes, step_ms - self.step_ms);
+        put(&mut self.bytes);
         self.count(timestamp_ms, step_ms);
         true
     }

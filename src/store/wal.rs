@@ -7,7 +7,7 @@
 
 use super::backend::{Backend, File};
 use super::error::Error;
-use super::frame::{HEADER_BYTES, MAX_BODY_BYTES, put_frame};
+use super::frame::{HEADER_BYTES, MAX_BODY_BYTES, ids, put_frame};
 use crate::model::{FlushBatch, SeriesId, SeriesKey};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -189,13 +189,4 @@ impl Active {
         }
         Ok(())
     }
-}
-
-/// Every series that the batch has a sample of.
-fn ids(batch: &FlushBatch) -> impl Iterator<Item = SeriesId> + '_ {
-    let counters = batch.counters.iter().map(|counter| counter.id);
-    let gauges = batch.gauges.iter().map(|gauge| gauge.id);
-    let timers = batch.timers.iter().map(|(id, _)| *id);
-    let sets = batch.sets.iter().map(|(id, _)| *id);
-    counters.chain(gauges).chain(timers).chain(sets).chain(batch.stale.iter().copied())
 }

@@ -50,3 +50,37 @@ fn write_the_fixture() {
     drop(store);
     std::fs::remove_file(dir.join("lock")).unwrap();
 }
+
+/// Changes one file of the fixture and returns why the store does not open.
+fn refusal(prefix: &str, change: fn(&mut Vec<u8>)) -> String {
+    let backend = MemoryBackend::new();
+    for entry in std::fs::read_dir(fixture().join("store")).expect("the fixture is there") {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        if name.starts_with(prefix) {
+            change(&mut bytes);
+        }
+        backend.put(&options().dir.join(name), &bytes);
+    }
+    let before = backend.files();
+    let error = Store::open(options(), backend.clone(), START_MS).err().expect("refused");
+    assert_eq!(backend.files(), before, "nothing is touched");
+    error.to_string()
+}
+
+#[test]
+fn files_of_a_newer_version_are_refused_and_left_alone() {
+    let of_log = refusal("wal-", |bytes| {
+        bytes[8] = 2;
+        let crc = crc32fast::hash(&bytes[..12]);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    });
+    let of_block = refusal("block-", |bytes| {
+        bytes[8] = 2;
+        *bytes.last_mut().unwrap() = b'2';
+    });
+    for text in [of_log, of_block] {
+        assert!(text.contains("has format version 2, this statsdeck reads up to 1"), "{text}");
+    }
+}

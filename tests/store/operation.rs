@@ -4,6 +4,7 @@
 use crate::world::{ALL, Model, SPAN_MS, START_MS, WINDOW_MS, World, dump, open, options, read};
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::{FlushBatch, Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
+use statsdeck::store::memory::Fault;
 use statsdeck::store::{Error, FsBackend, MemoryBackend, Options, Store};
 
 fn gauge(id: u32, value: f64, start_ms: i64) -> FlushBatch {
@@ -47,6 +48,33 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     let (store, _) = open(&backend);
     assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
     assert_eq!(store.stats().tails_cut, 0, "failed writes were cut back at once");
+}
+
+#[test]
+fn a_window_that_was_given_up_never_comes_back() {
+    for fault in [Fault::Fail, Fault::Tear, Fault::Deny] {
+        for at in 0..70 {
+            let backend = MemoryBackend::new();
+            let (store, _) = open(&backend);
+            backend.fail_at(at, fault, false);
+            let mut expected = Vec::new();
+            for window in 0..25 {
+                let batch = gauge(1, window as f64, START_MS + window * WINDOW_MS);
+                if store.append(&batch).is_ok() {
+                    expected.push(window as f64);
+                }
+            }
+            assert!(expected.len() >= 24, "one fault costs one window at most");
+            drop(store);
+            backend.heal();
+            let (store, _) = open(&backend);
+            let series = read(&store, ALL);
+            let Points::Floats(points) = &series[0].points else { panic!("gauges are floats") };
+            let found: Vec<f64> = points.iter().map(|sample| sample.value).collect();
+            assert_eq!(found, expected, "{fault:?} at {at}");
+            assert_eq!(store.stats().tails_cut + store.stats().frames_lost, 0, "{fault:?} at {at}");
+        }
+    }
 }
 
 #[test]
@@ -156,6 +184,12 @@ fn windows_come_once_and_in_order() {
     let end_ms = START_MS + 9 * WINDOW_MS;
     let empty = FlushBatch { start_ms: end_ms, end_ms, ..FlushBatch::default() };
     assert!(matches!(store.append(&empty), Err(Error::Batch { .. })));
+    for (start_ms, end_ms) in
+        [(-20_000, -10_000), (i64::MIN, i64::MAX), (0, i64::MAX), (end_ms, i64::MAX / 2)]
+    {
+        let odd = FlushBatch { start_ms, end_ms, ..FlushBatch::default() };
+        assert!(store.append(&odd).is_err(), "{start_ms}..{end_ms}");
+    }
     assert_eq!(read(&store, ALL)[0].points.len(), 1);
 }
 
