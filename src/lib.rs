@@ -12,6 +12,7 @@ pub mod config;
 // floor 6
 pub mod http;
 // floor 5
+pub mod dashboard;
 pub mod notify;
 // floor 4
 pub mod alert;

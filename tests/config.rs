@@ -28,6 +28,7 @@ fn the_example_says_the_defaults() {
 fn the_examples_in_the_example_are_right() {
     let config = parse(&uncommented()).unwrap();
     assert_eq!((config.rules.len(), config.receivers.len(), config.http.tokens.len()), (1, 2, 1));
+    assert_eq!((config.views[0].kpis.len(), config.views[0].panels.len()), (3, 4));
 }
 
 /// Every key that the reader knows, by table: it names them when it meets one
@@ -47,6 +48,9 @@ fn the_example_shows_every_key() {
         "[[alert.rule]]",
         "[[receiver]]",
         "[[receiver]]\nname = \"x\"\n[receiver.slack]",
+        "[[view]]",
+        "[[view]]\nid = \"x\"\n[[view.kpi]]",
+        "[[view]]\nid = \"x\"\n[[view.panel]]",
     ];
     for table in tables {
         let error = parse(&format!("{table}\nzzz = 1\n")).unwrap_err();

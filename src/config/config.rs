@@ -4,12 +4,16 @@ use super::alert;
 use super::error::{Error, Problem};
 use super::file::{self, File};
 use super::size::parse_bytes;
+use super::view;
 use crate::alert::Rule;
+use crate::dashboard::calendar::Calendar;
+use crate::dashboard::view::View;
 use crate::http::auth;
 use crate::model::duration;
 use crate::notify::Target;
 use crate::protocol::Dialect;
 use crate::{aggregate, ingest};
+use jiff::tz::TimeZone;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -33,6 +37,7 @@ pub struct Config {
     pub retention_ms: i64,
     pub rules: Vec<Rule>,
     pub receivers: Vec<Target>,
+    pub views: Vec<View>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,8 +53,8 @@ pub struct Http {
     pub public_url: Option<String>,
     pub tokens: Vec<auth::Token>,
     pub connections_max: usize,
-    /// Zone of the days on pages; an IANA name.
-    pub timezone: String,
+    /// Zone of the days on pages whose view has none of its own.
+    pub calendar: Calendar,
 }
 
 impl Config {
@@ -100,10 +105,13 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         labels_max: number(&limits.labels, "limits.labels", 32, 0..=LABELS_MAX, problems) as usize,
         idle_windows_max: (longest_expiry / interval_ms).clamp(1, 100_000) as u32,
     };
+    let http = http(&file.http, problems);
+    let rule_names: Vec<&str> = rules.iter().map(|rule| &*rule.name).collect();
+    let views = taken(view::views(&file.view, &http.calendar, &rule_names), problems);
     Config {
         data_dir: data_dir(&file, env),
         listeners: listeners(file.listen.as_deref(), problems),
-        http: http(&file.http, problems),
+        http,
         windows,
         table,
         series_max: number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems)
@@ -111,6 +119,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         retention_ms: retention(file.tier.as_deref(), interval_ms, problems),
         rules,
         receivers,
+        views,
     }
 }
 
@@ -242,19 +251,17 @@ fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {
         }
         valid.then(|| text.to_owned())
     });
-    let timezone = match &written.timezone {
-        None => "UTC".to_owned(),
-        Some(zone) => {
-            if jiff::tz::TimeZone::get(zone.as_ref()).is_err() {
-                let message = "no such time zone; write it as \"Europe/Berlin\"";
-                problems.push(Problem::new(zone.span(), "http.timezone", message));
-            }
-            zone.as_ref().clone()
-        }
+    let zone = match &written.timezone {
+        None => TimeZone::system(),
+        Some(zone) => TimeZone::get(zone.as_ref()).unwrap_or_else(|_| {
+            let message = "no such time zone; write it as \"Europe/Berlin\"";
+            problems.push(Problem::new(zone.span(), "http.timezone", message));
+            TimeZone::UTC
+        }),
     };
     let connections_max =
         number(&written.connections, "http.connections", 512, 1..=65_536, problems) as usize;
-    Http { address, public_url, tokens, connections_max, timezone }
+    Http { address, public_url, tokens, connections_max, calendar: Calendar::new(zone) }
 }
 
 fn tokens(written: &[file::Token], problems: &mut Vec<Problem>) -> Vec<auth::Token> {

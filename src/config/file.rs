@@ -3,6 +3,7 @@
 
 use super::alert::{AlertSection, ReceiverSection};
 use super::error::{Error, nearest};
+use super::view::ViewSection;
 use serde::Deserialize;
 use std::path::Path;
 use toml::Spanned;
@@ -22,6 +23,7 @@ pub struct File {
     pub tier: Option<Vec<Tier>>,
     pub alert: AlertSection,
     pub receiver: Vec<ReceiverSection>,
+    pub view: Vec<ViewSection>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,6 +6,7 @@ pub mod config;
 pub mod error;
 pub mod file;
 pub mod size;
+pub mod view;
 
 pub use config::Config;
 pub use error::{Error, Problem, nearest};

@@ -1,8 +1,9 @@
 //! Rules, their states, and the notices: evaluated after each flush, replaced
 //! at a reload.
 
-use crate::alert::{Board, Rule, Ruler};
+use crate::alert::{Alert, Board, Rule, RuleView, Ruler, State};
 use crate::clock::Clock;
+use crate::dashboard::alerts::{AlertRow, AlertState};
 use crate::http::api::alerts::AlertsState;
 use crate::notify::{self, Notifier, Target};
 use crate::query::Engine;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// Receivers have so long to be told what waits when the daemon stops.
 const STOP_WAIT: Duration = Duration::from_secs(3);
+/// Label that holds an alert's rule.
+const ALERT_NAME: &str = "alertname";
 /// Name of the file in the data directory.
 const STATE_FILE: &str = "state.redb";
 
@@ -80,6 +83,11 @@ impl Alerting {
         }
     }
 
+    /// The states of all rules and alerts, as pages show them.
+    pub fn rows(&self) -> Vec<AlertRow> {
+        self.board.snapshot().rules.iter().flat_map(rows).collect()
+    }
+
     /// Takes over new rules and receivers. What receivers were told is known
     /// to the new ones of the same name.
     pub async fn replace(&self, rules: Vec<Rule>, targets: Vec<Target>) -> Result<(), Error> {
@@ -102,6 +110,49 @@ impl Alerting {
             tracing::warn!("some notices could not be sent in time; they will be after the next start");
         }
     }
+}
+
+fn rows(view: &RuleView) -> Vec<AlertRow> {
+    let row = |state, since_ms, value, summary: String, labels| AlertRow {
+        rule: view.rule.name.to_string(),
+        state,
+        since_ms,
+        value,
+        summary,
+        labels,
+    };
+    let evaluated_ms = view.evaluated_at_ms.unwrap_or_default();
+    if let Some(error) = &view.last_error {
+        return vec![row(
+            AlertState::NoData,
+            evaluated_ms,
+            None,
+            format!("cannot be evaluated: {error}"),
+            vec![],
+        )];
+    }
+    if view.alerts.is_empty() {
+        let (state, summary) = if view.selects_nothing {
+            (AlertState::NoData, "nothing that it selects was ever received; is a name misspelt?")
+        } else {
+            (AlertState::Inactive, "")
+        };
+        return vec![row(state, evaluated_ms, None, summary.into(), vec![])];
+    }
+    let alert_row = |alert: &Alert| {
+        let (state, since_ms) = match alert.state {
+            State::Firing => (AlertState::Firing, alert.fired_at_ms.unwrap_or(alert.active_at_ms)),
+            State::Pending => (AlertState::Pending, alert.active_at_ms),
+            State::Resolved => (AlertState::Resolved, alert.resolved_at_ms.unwrap_or(alert.active_at_ms)),
+            State::Inactive => (AlertState::Inactive, alert.active_at_ms),
+        };
+        let annotation = |name| alert.annotations.get(name).filter(|text| !text.is_empty());
+        let summary = annotation("summary").or_else(|| annotation("description")).unwrap_or_default();
+        let labels = alert.labels.iter().filter(|(name, _)| *name != ALERT_NAME);
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        row(state, since_ms, Some(alert.value), summary.to_owned(), labels)
+    };
+    view.alerts.iter().map(alert_row).collect()
 }
 
 fn add_figures(telemetry: &Telemetry, ruler: &Ruler, state: &Arc<AlertsState>) {

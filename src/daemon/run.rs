@@ -15,12 +15,14 @@ use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
 use crate::http::auth::Auth;
 use crate::http::guard::Guard;
+use crate::http::page::{Intake, PageParts, PageState};
 use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
 use crate::http::server;
+use crate::protocol::Reject;
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, Store};
-use crate::telemetry::{Telemetry, Transport};
+use crate::telemetry::{Counter, Telemetry, Transport};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
 use std::io;
@@ -81,6 +83,7 @@ struct Reloadable {
     auth: Arc<ArcSwap<Auth>>,
     signing_key: Vec<u8>,
     alerting: Arc<Alerting>,
+    pages: Arc<PageState>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -96,7 +99,7 @@ impl Daemon {
             let address = format!("udp://{}", listener.socket.address);
             bound.push(receive::bind(listener).map_err(|source| Error::Bind { address, source })?);
         }
-        let udp_addresses = bound.iter().map(|bound| bound.address).collect();
+        let udp_addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
         let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
         let http_listener = TcpListener::bind(config.http.address).await.map_err(http_error)?;
         let http_address = http_listener.local_addr().map_err(http_error)?;
@@ -135,7 +138,8 @@ impl Daemon {
 
         let source: Arc<dyn Source> = store.clone();
         let engine = Engine::new(source.clone(), crate::query::Options::default());
-        let (flushed, _) = watch::channel(lock(&windows).last_end_ms());
+        // 0 until the first window is closed.
+        let (flushed, follows) = watch::channel(0);
         let (stop_flusher, flusher_stops) = mpsc::channel();
         let flusher = Flusher {
             clock: clock.clone(),
@@ -170,6 +174,23 @@ impl Daemon {
         let keeper =
             std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run(&keeper_stops))?;
 
+        let parts = PageParts {
+            engine: engine.clone(),
+            clock: clock.clone(),
+            calendar: config.http.calendar.clone(),
+            window_ms: config.windows.interval_ms,
+            alerts: {
+                let alerting = alerting.clone();
+                Arc::new(move || alerting.rows())
+            },
+            intake: {
+                let (telemetry, udp) = (telemetry.clone(), udp_addresses.clone());
+                Arc::new(move || intake(&telemetry, &udp))
+            },
+            flushed: follows,
+        };
+        let pages = Arc::new(PageState::new(parts, config.views.clone()));
+
         let (ready, is_ready) = watch::channel(true);
         let (reload_sender, reload_requests) = async_mpsc::channel(1);
         let parts = Parts {
@@ -183,6 +204,7 @@ impl Daemon {
             scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone())),
             api: Arc::new(ApiState::new(engine, clock)),
             alerts: alerting.state.clone(),
+            pages: pages.clone(),
             health: Arc::new(HealthState { ready: is_ready, reload: reload_sender }),
         };
         let (stop_http, http_stops) = watch::channel(false);
@@ -199,7 +221,14 @@ impl Daemon {
             stop_http,
             http,
             reload_requests,
-            reloadable: Reloadable { reload, auth, signing_key, alerting: alerting.clone(), telemetry },
+            reloadable: Reloadable {
+                reload,
+                auth,
+                signing_key,
+                alerting: alerting.clone(),
+                pages,
+                telemetry,
+            },
             alerting,
             stop_flusher,
             flusher,
@@ -277,6 +306,7 @@ impl Reloadable {
         let reloaded = match (self.reload)() {
             Ok(config) => {
                 self.auth.store(Arc::new(new_auth(&config, &self.signing_key)));
+                self.pages.views.store(Arc::new(config.views));
                 self.alerting.replace(config.rules, config.receivers).await.map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
@@ -284,7 +314,7 @@ impl Reloadable {
         match &reloaded {
             Ok(()) => {
                 self.telemetry.config_reloads.add(1);
-                tracing::info!("config reloaded: tokens, rules and receivers");
+                tracing::info!("config reloaded: tokens, views, rules and receivers");
             }
             Err(error) => {
                 self.telemetry.config_reload_failures.add(1);
@@ -379,6 +409,20 @@ fn resume(
     });
     let last_end_ms = recovered.last_end_ms.unwrap_or(now_ms).max(now_ms);
     Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms)
+}
+
+/// What came in since the start.
+fn intake(telemetry: &Telemetry, udp: &[SocketAddr]) -> Intake {
+    let rejected =
+        Reject::ALL.iter().map(|reject| (*reject, telemetry.lines_rejected[*reject as usize].value()));
+    Intake {
+        received: telemetry.lines_received.iter().map(Counter::value).sum(),
+        rejected: rejected
+            .filter(|(_, lines)| *lines > 0)
+            .map(|(reject, lines)| (reject.explanation().to_owned(), lines))
+            .collect(),
+        udp: udp.iter().map(SocketAddr::to_string).collect(),
+    }
 }
 
 fn new_auth(config: &Config, signing_key: &[u8]) -> Auth {

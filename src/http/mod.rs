@@ -1,8 +1,14 @@
 //! HTTP: pages, the scrape endpoint, and the API.
 
 pub mod api;
+pub mod asset;
 pub mod auth;
 pub mod guard;
+pub mod live;
+pub mod page;
+mod page_file;
+mod page_response;
+mod page_state;
 pub mod router;
 pub mod scrape;
 pub mod server;

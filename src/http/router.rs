@@ -5,6 +5,7 @@ use super::api::alerts::{self, AlertsState};
 use super::api::health::{self, HealthState};
 use super::api::ingest::{self, IngestState};
 use super::guard::{self, Guard};
+use super::page::{self, PageState};
 use super::scrape::{self, ScrapeState};
 use axum::{Router, middleware};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub struct Parts {
     pub scrape: Arc<ScrapeState>,
     pub api: Arc<api::ApiState>,
     pub alerts: Arc<AlertsState>,
+    pub pages: Arc<PageState>,
     pub health: Arc<HealthState>,
 }
 
@@ -25,7 +27,8 @@ pub fn router(parts: Parts) -> Router {
     let readable = Router::new()
         .merge(scrape::router(parts.scrape))
         .merge(api::router().with_state(parts.api))
-        .merge(alerts::router().with_state(parts.alerts));
+        .merge(alerts::router().with_state(parts.alerts))
+        .merge(page::router().with_state(parts.pages));
     let readable = readable.layer(middleware::from_fn_with_state(guard.clone(), guard::read));
     let settings = health::reload_router(parts.health.clone())
         .layer(middleware::from_fn_with_state(guard.clone(), guard::admin));

@@ -1,0 +1,409 @@
+//! Numbers of panels and tiles, read from the engine.
+//!
+//! Counts are differences of running totals, never extrapolated; percentiles
+//! come from merged distributions, never averaged. An interval that has only
+//! just begun is left out of a rate, unless it is all there is.
+
+use super::calendar::Calendar;
+use super::chart::{Bar, BarChart, Grid, Line, LineChart, MAX_LINES};
+use super::number::{self, Unit};
+use super::range::Span;
+use super::view::{Selection, Show};
+use crate::model::{
+    Histogram, Matcher, MetricType, Points, Sample, Select, Series, Sketch, TimeRange, sample,
+};
+use crate::model::{Labels, label::NAME};
+use crate::query::{Engine, Error, Number, Value};
+use std::collections::BTreeSet;
+
+/// When and how finely to read.
+#[derive(Clone)]
+pub struct Reader {
+    pub engine: Engine,
+    pub calendar: Calendar,
+    /// What the page shows.
+    pub span: Span,
+    /// End of the newest flush: later there is no data yet.
+    pub newest_ms: i64,
+    /// Length of a window, the finest step there is.
+    pub window_ms: i64,
+    /// Most points of a line.
+    pub points: usize,
+}
+
+/// Series read to draw a gauge's lines; more is an error that says so.
+const MAX_GAUGE_SERIES: usize = 2_000;
+
+impl Reader {
+    /// The grid of this reader's charts.
+    pub fn grid(&self) -> Grid {
+        Grid::covering(self.span.start_ms, self.span.end_ms, self.window_ms, self.points)
+    }
+
+    /// The same with fewer points, for tiles.
+    #[must_use]
+    pub fn coarser(&self, points: usize) -> Self {
+        Reader { points, ..self.clone() }
+    }
+
+    /// Type of the first series that `matchers` find near the span.
+    pub fn type_of(&self, matchers: &[Matcher]) -> Result<Option<MetricType>, Error> {
+        let range = TimeRange { start_ms: self.span.start_ms, end_ms: self.span.end_ms };
+        let found = self.engine.source().series(matchers, range, 1)?;
+        Ok(found.first().map(|key| key.metric_type))
+    }
+
+    /// Lines of a metric. `unit` is that of its values; what is counted has its own.
+    pub fn lines(
+        &self,
+        selection: &Selection,
+        metric_type: MetricType,
+        show: &[Show],
+        unit: &Unit,
+    ) -> Result<LineChart, Error> {
+        let defaults = default_show(metric_type);
+        let show = if show.is_empty() { defaults } else { show };
+        let show = &show[..show.len().min(MAX_LINES)];
+        match metric_type {
+            MetricType::Timer | MetricType::Histogram => self.distribution_lines(selection, show, unit),
+            MetricType::Counter => self.counter_lines(selection, show),
+            MetricType::Set => self.set_line(selection),
+            MetricType::Gauge => self.gauge_lines(selection, unit),
+        }
+    }
+
+    /// Exact counts of `days` local days, today included.
+    pub fn bars_per_day(&self, selection: &Selection, days: usize) -> Result<BarChart, Error> {
+        let now_ms = self.span.end_ms;
+        let days = self.calendar.days(now_ms.saturating_sub(1), days);
+        let mut boundaries: Vec<i64> = days.iter().map(|day| day.start_ms).collect();
+        boundaries.extend(days.last().map(|day| day.end_ms));
+        let totals = self.engine.totals(&selection.matchers, &boundaries)?;
+        let bars = days.iter().zip(totals).map(|(day, value)| Bar {
+            start_ms: day.start_ms,
+            end_ms: day.end_ms,
+            value,
+            is_unfinished: day.end_ms > self.newest_ms,
+        });
+        Ok(BarChart { bars: bars.collect() })
+    }
+
+    /// Exact count over `span`; `None` when nothing was counted there.
+    pub fn total(&self, selection: &Selection, span: Span) -> Result<Option<f64>, Error> {
+        let totals = self.engine.totals(&selection.matchers, &[span.start_ms, span.end_ms])?;
+        Ok(totals.into_iter().next().flatten())
+    }
+
+    /// One number of a metric over `span`.
+    pub fn number(
+        &self,
+        selection: &Selection,
+        metric_type: MetricType,
+        show: Show,
+        span: Span,
+    ) -> Result<Option<f64>, Error> {
+        let seconds = (span.end_ms.min(self.newest_ms) - span.start_ms).max(1) as f64 / 1000.0;
+        let value = match metric_type {
+            MetricType::Timer | MetricType::Histogram => {
+                let parts = self.engine.distribution(&selection.matchers, span.start_ms, span.end_ms, 1)?;
+                let whole = parts.into_iter().next().unwrap_or_default();
+                of_distribution(&whole, show, seconds)
+            }
+            MetricType::Counter => {
+                let total = self.total(selection, span)?.unwrap_or(f64::NAN);
+                if show == Show::Rate { total / seconds } else { total }
+            }
+            MetricType::Set => merged_sketches(&self.select(selection, span, MetricType::Set)?),
+            MetricType::Gauge => {
+                let at = span.end_ms.min(self.newest_ms);
+                let lookback = self.engine.options().lookback_ms;
+                let near = Span { start_ms: at - lookback, end_ms: at };
+                let series = self.select(selection, near, MetricType::Gauge)?;
+                let last = series.iter().map(|s| held(floats(s), at, lookback)).filter(|v| !v.is_nan());
+                last.reduce(|a, b| a + b).unwrap_or(f64::NAN)
+            }
+        };
+        Ok(Some(value).filter(|v| !v.is_nan()))
+    }
+
+    /// Lines of a PromQL expression.
+    pub fn query_lines(&self, expr: &str, unit: &Unit, title: &str) -> Result<LineChart, Error> {
+        let grid = self.grid();
+        let known_end = self.newest_ms.clamp(grid.start_ms, grid.end_ms());
+        let result = self.engine.range(expr, grid.start_ms, known_end, grid.step_ms)?;
+        let Value::Matrix(mut series) = result.value else {
+            return Err(Error::Range("the expression gives no series over time".into()));
+        };
+        let found = series.len();
+        series.truncate(MAX_LINES);
+        let told = Telling::apart(series.iter().map(|series| &series.labels));
+        let lines = series.into_iter().map(|series| {
+            let mut values = vec![f64::NAN; grid.points];
+            for (at_ms, number) in &series.points {
+                let at = ((at_ms - grid.start_ms) / grid.step_ms) as usize;
+                if let Some(slot) = values.get_mut(at) {
+                    *slot = match number {
+                        Number::Float(value) => *value,
+                        Number::Histogram(histogram) => histogram.mean(),
+                    };
+                }
+            }
+            let label = if found == 1 { title.to_owned() } else { told.label(&series.labels) };
+            summed_up(label, values)
+        });
+        let lines = lines.collect();
+        Ok(LineChart { grid, unit: unit.clone(), lines, from_zero: false, note: told.note(found) })
+    }
+
+    /// Value of a PromQL expression at `at_ms`: a scalar, or the only element
+    /// of a vector.
+    pub fn query_number(&self, expr: &str, at_ms: i64) -> Result<Option<f64>, Error> {
+        let value = match self.engine.instant(expr, at_ms)?.value {
+            Value::Scalar(point) => Some(point.value),
+            Value::Vector(points) => match points.as_slice() {
+                [] => None,
+                [only] => Some(match &only.value {
+                    Number::Float(value) => *value,
+                    Number::Histogram(histogram) => histogram.mean(),
+                }),
+                more => {
+                    return Err(Error::Execution(format!(
+                        "the expression gives {} values where a tile shows one; wrap it in sum() or max()",
+                        more.len()
+                    )));
+                }
+            },
+            _ => return Err(Error::Execution("a tile needs a number, not a range or a text".into())),
+        };
+        Ok(value.filter(|v| !v.is_nan()))
+    }
+
+    fn distribution_lines(
+        &self,
+        selection: &Selection,
+        show: &[Show],
+        unit: &Unit,
+    ) -> Result<LineChart, Error> {
+        let grid = self.grid();
+        let parts = self.engine.distribution(
+            &selection.matchers,
+            grid.start_ms,
+            grid.end_ms().max(grid.start_ms + 1),
+            grid.points.saturating_sub(1).max(1),
+        )?;
+        let mut whole = Histogram::default();
+        parts.iter().filter(|part| !part.is_empty()).for_each(|part| whole.merge(part));
+        let step_s = grid.step_ms as f64 / 1000.0;
+        let span_s = (grid.end_ms() - grid.start_ms).max(1) as f64 / 1000.0;
+        let lines = show.iter().map(|show| {
+            let mut values = vec![f64::NAN];
+            values.extend(parts.iter().map(|part| of_distribution(part, *show, step_s)));
+            let summary = Some(of_distribution(&whole, *show, span_s)).filter(|v| !v.is_nan());
+            Line { label: show.label(), values, summary }
+        });
+        let unit = match show.first() {
+            Some(Show::Rate) => Unit::PerSecond,
+            Some(Show::Total) => Unit::Count,
+            _ => unit.clone(),
+        };
+        let note = (!whole.is_empty()).then(|| format!("{} values", number::exact(whole.count)));
+        Ok(LineChart { grid, unit, lines: lines.collect(), from_zero: true, note })
+    }
+
+    fn counter_lines(&self, selection: &Selection, show: &[Show]) -> Result<LineChart, Error> {
+        let grid = self.grid();
+        // The ends are cut to what the page shows and to what is known.
+        let newest = self.newest_ms.max(grid.start_ms);
+        let boundaries: Vec<i64> = grid
+            .times_ms()
+            .map(|at| {
+                at.clamp(
+                    self.span.start_ms.min(newest),
+                    newest.min(self.span.end_ms).max(self.span.start_ms.min(newest)),
+                )
+            })
+            .collect();
+        let totals = self.engine.totals(&selection.matchers, &boundaries)?;
+        let wants_total = show.first() == Some(&Show::Total);
+        let widths = || boundaries.windows(2).map(|ends| ends[1] - ends[0]);
+        let is_young = |width: i64| width * 2 < grid.step_ms;
+        let has_others =
+            totals.iter().zip(widths()).any(|(total, width)| total.is_some() && !is_young(width));
+        let mut values = vec![f64::NAN];
+        values.extend(totals.iter().zip(widths()).map(|(total, width)| match total {
+            Some(total) if wants_total => *total,
+            Some(_) if width <= 0 || (is_young(width) && has_others) => f64::NAN,
+            Some(total) => total / (width as f64 / 1000.0),
+            None => f64::NAN,
+        }));
+        let counted: Option<f64> = totals.iter().flatten().copied().reduce(|a, b| a + b);
+        let seconds = (boundaries.last().copied().unwrap_or(0) - boundaries.first().copied().unwrap_or(0))
+            .max(1) as f64
+            / 1000.0;
+        let (label, unit, summary) = if wants_total {
+            ("total", Unit::Count, counted)
+        } else {
+            ("rate", Unit::PerSecond, counted.map(|total| total / seconds))
+        };
+        let line = Line { label: label.into(), values, summary };
+        let note = counted.filter(|_| !wants_total).map(|total| format!("{} in all", number::exact(total)));
+        Ok(LineChart { grid, unit, lines: vec![line], from_zero: true, note })
+    }
+
+    fn set_line(&self, selection: &Selection) -> Result<LineChart, Error> {
+        let grid = self.grid();
+        let span = Span { start_ms: grid.start_ms + 1, end_ms: grid.end_ms() };
+        let series = self.select(selection, span, MetricType::Set)?;
+        let mut merged: Vec<Option<Sketch>> = vec![None; grid.points];
+        for (at_ms, sketch) in series.iter().flat_map(sketches) {
+            // A window that ends on a grid point belongs to the step before it.
+            let at = (at_ms - grid.start_ms + grid.step_ms - 1) / grid.step_ms;
+            if let Some(slot) = usize::try_from(at).ok().and_then(|at| merged.get_mut(at)) {
+                slot.get_or_insert_default().merge(sketch);
+            }
+        }
+        let values =
+            merged.iter().map(|sketch| sketch.as_ref().map_or(f64::NAN, |s| s.count().round())).collect();
+        let summary = Some(merged_sketches(&series)).filter(|v| !v.is_nan());
+        let line = Line { label: "distinct".into(), values, summary };
+        Ok(LineChart { grid, unit: Unit::Count, lines: vec![line], from_zero: true, note: None })
+    }
+
+    fn gauge_lines(&self, selection: &Selection, unit: &Unit) -> Result<LineChart, Error> {
+        let grid = self.grid();
+        let hold_ms = self.engine.options().lookback_ms.min(grid.step_ms.max(self.window_ms * 3));
+        let span = Span { start_ms: grid.start_ms - hold_ms, end_ms: grid.end_ms() };
+        let series = self.select(selection, span, MetricType::Gauge)?;
+        let found = series.len();
+        let told = Telling::apart(series.iter().take(MAX_LINES).map(|series| &series.labels));
+        let lines: Vec<Line> = series
+            .iter()
+            .take(MAX_LINES)
+            .map(|series| {
+                let points = floats(series);
+                // Beyond the newest flush a point stands for the step that began before it.
+                let values = grid.times_ms().map(|at| {
+                    let begun = at - grid.step_ms < self.newest_ms;
+                    if at <= self.newest_ms {
+                        held(points, at, hold_ms)
+                    } else if begun {
+                        held(points, self.newest_ms, hold_ms)
+                    } else {
+                        f64::NAN
+                    }
+                });
+                let label = if found == 1 { "last".to_owned() } else { told.label(&series.labels) };
+                summed_up(label, values.collect())
+            })
+            .collect();
+        Ok(LineChart { grid, unit: unit.clone(), lines, from_zero: false, note: told.note(found) })
+    }
+
+    fn select(&self, selection: &Selection, span: Span, wanted: MetricType) -> Result<Vec<Series>, Error> {
+        let request = Select {
+            matchers: &selection.matchers,
+            range: TimeRange { start_ms: span.start_ms, end_ms: span.end_ms },
+            step_ms: self.grid().step_ms,
+            max_series: MAX_GAUGE_SERIES,
+            max_points: self.engine.options().max_points,
+        };
+        let mut series = self.engine.source().select(&request)?;
+        series.retain(|s| {
+            s.metric_type == Some(wanted) || (s.metric_type.is_none() && wanted == MetricType::Gauge)
+        });
+        Ok(series)
+    }
+}
+
+/// What is drawn of a metric when nothing is said.
+fn default_show(metric_type: MetricType) -> &'static [Show] {
+    match metric_type {
+        MetricType::Timer | MetricType::Histogram => {
+            &[Show::Quantile(0.5), Show::Quantile(0.95), Show::Quantile(1.0)]
+        }
+        MetricType::Counter => &[Show::Rate],
+        MetricType::Gauge | MetricType::Set => &[Show::Last],
+    }
+}
+
+fn of_distribution(histogram: &Histogram, show: Show, seconds: f64) -> f64 {
+    if histogram.is_empty() {
+        return f64::NAN;
+    }
+    match show {
+        Show::Quantile(q) => histogram.quantile(q),
+        Show::Mean | Show::Last => histogram.mean(),
+        Show::Total => histogram.count,
+        Show::Rate => histogram.count / seconds,
+    }
+}
+
+fn merged_sketches(series: &[Series]) -> f64 {
+    let mut whole: Option<Sketch> = None;
+    for (_, sketch) in series.iter().flat_map(sketches) {
+        whole.get_or_insert_default().merge(sketch);
+    }
+    // An estimate's fraction says nothing.
+    whole.map_or(f64::NAN, |sketch| sketch.count().round())
+}
+
+fn floats(series: &Series) -> &[Sample] {
+    match &series.points {
+        Points::Floats(points) => points,
+        _ => &[],
+    }
+}
+
+fn sketches(series: &Series) -> &[(i64, Sketch)] {
+    match &series.points {
+        Points::Sketches(points) => points,
+        _ => &[],
+    }
+}
+
+/// The newest value at `at_ms`, if it is not older than `hold_ms` and the
+/// series had not ended.
+fn held(points: &[Sample], at_ms: i64, hold_ms: i64) -> f64 {
+    let after = points.partition_point(|point| point.timestamp_ms <= at_ms);
+    match after.checked_sub(1).and_then(|at| points.get(at)) {
+        Some(point) if point.timestamp_ms > at_ms - hold_ms && !sample::is_stale(point.value) => point.value,
+        _ => f64::NAN,
+    }
+}
+
+fn summed_up(label: String, values: Vec<f64>) -> Line {
+    let mut line = Line { label, values, summary: None };
+    line.summary = line.last();
+    line
+}
+
+/// The labels by which some series differ: only those need to be said.
+struct Telling(Vec<String>);
+
+impl Telling {
+    fn apart<'a>(all: impl Iterator<Item = &'a Labels> + Clone) -> Self {
+        let names: BTreeSet<&str> =
+            all.clone().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+        let differs = |name: &&str| {
+            let mut values = all.clone().map(|labels| labels.get(name));
+            let first = values.next();
+            values.any(|value| Some(value) != first)
+        };
+        Telling(names.into_iter().filter(|name| *name != NAME).filter(differs).map(str::to_owned).collect())
+    }
+
+    fn label(&self, labels: &Labels) -> String {
+        let values: Vec<&str> = self.0.iter().map(|name| labels.get(name).unwrap_or("–")).collect();
+        if values.is_empty() { labels.to_string() } else { values.join(", ") }
+    }
+
+    fn note(&self, found: usize) -> Option<String> {
+        let by = self.0.join(", ");
+        let left_out = (found > MAX_LINES).then(|| format!("first {MAX_LINES} of {found}"));
+        match (by.is_empty(), left_out) {
+            (true, left_out) => left_out,
+            (false, None) => Some(format!("by {by}")),
+            (false, Some(left_out)) => Some(format!("by {by}, {left_out}")),
+        }
+    }
+}
