@@ -47,7 +47,7 @@ pub fn list(rows: &[AlertRow], rules: &[String], calendar: &Calendar, now_ms: i6
     }
     put!(
         out,
-        "<div class=\"scroll\"><table class=\"alerts\"><thead><tr><th scope=\"col\">State</th><th \
+        "<div class=\"rows\"><table class=\"alerts\"><thead><tr><th scope=\"col\">State</th><th \
          scope=\"col\">Rule</th><th scope=\"col\">Value</th><th scope=\"col\">Since</th></tr></thead><tbody>",
     );
     for row in rows.iter().take(MAX_ROWS) {
