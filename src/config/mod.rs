@@ -2,5 +2,6 @@
 
 pub mod error;
 pub mod view;
+mod view_text;
 
 pub use error::{Error, Problem, nearest};

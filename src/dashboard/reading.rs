@@ -4,8 +4,9 @@
 //! come from merged distributions, never averaged. An interval that has only
 //! just begun is left out of a rate, unless it is all there is.
 
-use super::calendar::Calendar;
+use super::calendar::{Calendar, Day};
 use super::chart::{Bar, BarChart, Grid, Line, LineChart, MAX_LINES};
+use super::day_totals::DayTotals;
 use super::number::{self, Unit};
 use super::range::Span;
 use super::view::{Selection, Show};
@@ -15,6 +16,7 @@ use crate::model::{
 use crate::model::{Labels, label::NAME};
 use crate::query::{Engine, Error, Number, Value};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// When and how finely to read.
 #[derive(Clone)]
@@ -29,6 +31,8 @@ pub struct Reader {
     pub window_ms: i64,
     /// Most points of a line.
     pub points: usize,
+    /// Days that were read before.
+    pub day_totals: Arc<DayTotals>,
 }
 
 /// Series read to draw a gauge's lines; more is an error that says so.
@@ -76,9 +80,17 @@ impl Reader {
     pub fn bars_per_day(&self, selection: &Selection, days: usize) -> Result<BarChart, Error> {
         let now_ms = self.span.end_ms;
         let days = self.calendar.days(now_ms.saturating_sub(1), days);
-        let mut boundaries: Vec<i64> = days.iter().map(|day| day.start_ms).collect();
-        boundaries.extend(days.last().map(|day| day.end_ms));
-        let totals = self.engine.totals(&selection.matchers, &boundaries)?;
+        let known =
+            |day: &Day| self.day_totals.known(&selection.text, (day.start_ms, day.end_ms), self.newest_ms);
+        let mut totals: Vec<Option<f64>> = days.iter().map_while(known).collect();
+        let rest = days.get(totals.len()..).unwrap_or_default();
+        let mut boundaries: Vec<i64> = rest.iter().map(|day| day.start_ms).collect();
+        boundaries.extend(rest.last().map(|day| day.end_ms));
+        let read = self.engine.totals(&selection.matchers, &boundaries)?;
+        for (day, total) in rest.iter().zip(&read) {
+            self.day_totals.keep(&selection.text, (day.start_ms, day.end_ms), self.newest_ms, *total);
+        }
+        totals.extend(read);
         let bars = days.iter().zip(totals).map(|(day, value)| Bar {
             start_ms: day.start_ms,
             end_ms: day.end_ms,

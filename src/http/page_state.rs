@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use crate::dashboard::alerts::AlertRow;
 use crate::dashboard::calendar::Calendar;
+use crate::dashboard::day_totals::DayTotals;
 use crate::dashboard::range::Span;
 use crate::dashboard::reading::Reader;
 use crate::dashboard::view::View;
@@ -60,6 +61,7 @@ pub struct PageState {
     /// Replaced as a whole when the config is read again.
     pub views: ArcSwap<Vec<View>>,
     pub panel_limit: Duration,
+    day_totals: Arc<DayTotals>,
     reads: Arc<Semaphore>,
     pub(super) listeners: Arc<Semaphore>,
 }
@@ -70,6 +72,7 @@ impl PageState {
             parts,
             views: ArcSwap::from_pointee(views),
             panel_limit: PANEL_LIMIT,
+            day_totals: Arc::default(),
             reads: Arc::new(Semaphore::new(MAX_READS)),
             listeners: Arc::new(Semaphore::new(MAX_LISTENERS)),
         }
@@ -91,6 +94,7 @@ impl PageState {
             newest_ms: self.newest_ms(),
             window_ms: self.parts.window_ms.max(1),
             points,
+            day_totals: self.day_totals.clone(),
         }
     }
 
