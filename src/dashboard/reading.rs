@@ -203,6 +203,7 @@ impl Reader {
             grid.end_ms().max(grid.start_ms + 1),
             grid.points.saturating_sub(1).max(1),
         )?;
+        let (grid, parts) = coarsened(grid, parts);
         let mut whole = Histogram::default();
         parts.iter().filter(|part| !part.is_empty()).for_each(|part| whole.merge(part));
         let step_s = grid.step_ms as f64 / 1000.0;
@@ -348,6 +349,39 @@ fn of_distribution(histogram: &Histogram, show: Show, seconds: f64) -> f64 {
         Show::Total => histogram.count,
         Show::Rate => histogram.count / seconds,
     }
+}
+
+/// Empty steps between two values that are taken for sparseness, not a pause.
+const SHORT_GAP: usize = 4;
+
+/// The same distributions in coarser steps, as long as the line would fall
+/// into dots because fewer values come than there are steps. Exact, since
+/// distributions merge; a longer pause stays a gap.
+fn coarsened(mut grid: Grid, mut parts: Vec<Histogram>) -> (Grid, Vec<Histogram>) {
+    // Each round at least doubles the step.
+    for _ in 0..4 {
+        let filled = parts.iter().filter(|part| !part.is_empty()).count();
+        let short_gaps: usize = parts
+            .chunk_by(|a, b| a.is_empty() == b.is_empty())
+            .filter(|run| run.iter().all(Histogram::is_empty) && run.len() <= SHORT_GAP)
+            .map(<[Histogram]>::len)
+            .sum();
+        if short_gaps * 6 < filled || filled < 12 {
+            break;
+        }
+        let Some(wider) = grid.wider() else { break };
+        let mut merged = vec![Histogram::default(); wider.points.saturating_sub(1)];
+        for (at, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+            // A part ends at its point; the wider step that ends there or later holds it.
+            let since = grid.time_ms(at + 1) - wider.start_ms;
+            let step = usize::try_from((since + wider.step_ms - 1) / wider.step_ms).unwrap_or(0);
+            if let Some(slot) = merged.get_mut(step.saturating_sub(1)) {
+                slot.merge(part);
+            }
+        }
+        (grid, parts) = (wider, merged);
+    }
+    (grid, parts)
 }
 
 fn merged_sketches(series: &[Series]) -> f64 {

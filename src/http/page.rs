@@ -71,10 +71,11 @@ async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: He
     let calendar = view.map_or(&state.parts.calendar, |view| &view.calendar).clone();
     let (address, range_error) = Address::read(kind, &pairs, &calendar);
     let now_ms = state.parts.clock.now_ms();
+    let anchor_ms = state.anchor_ms();
     let range = match (address.range, view) {
         (Some(range), _) => range,
         (None, Some(view)) => view.range,
-        (None, None) => default_range(&state, &calendar, now_ms).await,
+        (None, None) => default_range(&state, &calendar, anchor_ms).await,
     };
     let page = Page {
         alerts: (state.parts.alerts)(),
@@ -84,6 +85,7 @@ async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: He
         calendar,
         range,
         now_ms,
+        anchor_ms,
     };
     page.answer(view, &views, &headers).await
 }
@@ -106,6 +108,8 @@ struct Page {
     calendar: Calendar,
     range: Range,
     now_ms: i64,
+    /// What "now" is in a range.
+    anchor_ms: i64,
     alerts: Vec<AlertRow>,
     notices: Vec<String>,
 }
@@ -132,7 +136,7 @@ impl Page {
         };
         let titles: Vec<(String, String)> =
             views.iter().map(|view| (view.id.clone(), view.title.clone())).collect();
-        let span = self.range.span(self.now_ms);
+        let span = self.range.span(self.anchor_ms);
         let step_ms = self.reader(GRID_POINTS).grid().step_ms;
         let frame = Frame {
             title: &content.title,
@@ -142,7 +146,7 @@ impl Page {
             calendar: &self.calendar,
             range: self.range,
             span,
-            now_ms: self.now_ms,
+            now_ms: self.anchor_ms,
             newest_ms: self.state.newest_ms(),
             window_ms: self.state.parts.window_ms,
             every_ms: step_ms.min(60_000),
@@ -158,7 +162,7 @@ impl Page {
     }
 
     fn reader(&self, points: usize) -> Reader {
-        self.state.reader(&self.calendar, self.range.span(self.now_ms), points)
+        self.state.reader(&self.calendar, self.range.span(self.anchor_ms), points)
     }
 
     async fn view(&mut self, view: &View) -> Content {
@@ -305,7 +309,7 @@ impl Page {
 
     /// All metrics in the page's range; a notice when they cannot be read.
     async fn catalogue(&mut self) -> Vec<Metric> {
-        let span = self.range.span(self.now_ms);
+        let span = self.range.span(self.anchor_ms);
         let range = TimeRange { start_ms: span.start_ms, end_ms: span.end_ms };
         let reader = self.reader(GRID_POINTS);
         let read = self.state.read(reader, self.state.deadline(), move |reader| {

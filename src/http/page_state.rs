@@ -86,6 +86,14 @@ impl PageState {
         }
     }
 
+    /// What "now" means in a range: the end of the newest flush, so that the
+    /// right edge of a chart has data; the clock's time when flushes stay out.
+    pub(super) fn anchor_ms(&self) -> i64 {
+        let (now_ms, newest_ms) = (self.parts.clock.now_ms(), self.newest_ms());
+        let is_fresh = (0..=2 * self.parts.window_ms).contains(&(now_ms - newest_ms));
+        if is_fresh { newest_ms } else { now_ms }
+    }
+
     pub(super) fn reader(&self, calendar: &Calendar, span: Span, points: usize) -> Reader {
         Reader {
             engine: self.parts.engine.clone(),
