@@ -3,14 +3,29 @@
 //!
 //! `ARCHITECTURE.md` has the map. Floors import downwards only.
 
+// floor 9
+pub mod cli;
+// floor 8
+pub mod daemon;
 // floor 7
 pub mod config;
 // floor 6
 pub mod http;
 // floor 5
 pub mod dashboard;
+pub mod notify;
+// floor 4
+pub mod alert;
 // floor 3
 pub mod query;
+// floor 2
+pub mod aggregate;
+pub mod ingest;
+pub mod store;
+// floor 1
+pub mod exposition;
+pub mod protocol;
+pub mod telemetry;
 // floor 0
 pub mod clock;
 pub mod model;

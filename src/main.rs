@@ -1,1 +1,5 @@
-fn main() {}
+//! Entry point.
+
+fn main() -> std::process::ExitCode {
+    statsdeck::cli::main()
+}

@@ -235,7 +235,8 @@ fn expressions() -> Vec<String> {
     ]
     .map(String::from)
     .to_vec();
-    let over_time = "rate increase delta irate idelta avg_over_time min_over_time max_over_time sum_over_time count_over_time \
+    let over_time = "rate increase delta irate idelta avg_over_time min_over_time max_over_time \
+        sum_over_time count_over_time \
         last_over_time present_over_time stddev_over_time stdvar_over_time changes resets deriv";
     for function in over_time.split_whitespace() {
         for range in ["5s", "15s", "1m", "5m", "30m"] {

@@ -3,8 +3,8 @@
 //! instant queries side by side, and no text may make it panic.
 
 use proptest::prelude::*;
-use statsdeck::model::{Histogram, Labels, Matcher, MetricType};
-use statsdeck::query::{Cancel, Engine, Expr, MemorySource, Number, Options, Value};
+use statsdeck::model::{Histogram, Labels, Matcher, MetricType, Sketch};
+use statsdeck::query::{Cancel, Engine, Expr, MemorySource, Options, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -227,7 +227,10 @@ proptest! {
     }
 
     #[test]
-    fn distributions_hold_each_value_once(values in prop::collection::vec((1i64..100, 0.001f64..1e4), 0..80), spans in 1usize..12) {
+    fn distributions_hold_each_value_once(
+        values in prop::collection::vec((1i64..100, 0.001f64..1e4), 0..80),
+        spans in 1usize..12,
+    ) {
         let source = MemorySource::new();
         let mut windows: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
         values.iter().for_each(|(at, value)| windows.entry(at * 10_000).or_default().push(*value));
@@ -240,12 +243,80 @@ proptest! {
         prop_assert_eq!(found.len(), spans);
         for (at, found) in found.iter().enumerate() {
             let (from, to) = (at as f64 * 1e6 / spans as f64, (at + 1) as f64 * 1e6 / spans as f64);
-            let inside = windows.iter().filter(|(at_ms, _)| **at_ms as f64 > from + 1e-6 && **at_ms as f64 <= to + 1e-6);
-            let expected = Histogram::from_values(inside.flat_map(|(_, values)| values).map(|value| (*value, 1.0)));
+            let is_inside = |at_ms: i64| at_ms as f64 > from + 1e-6 && at_ms as f64 <= to + 1e-6;
+            let inside = windows.iter().filter(|(at_ms, _)| is_inside(**at_ms));
+            let values = inside.flat_map(|(_, values)| values);
+            let expected = Histogram::from_values(values.map(|value| (*value, 1.0)));
             prop_assert_eq!(found.buckets(), expected.buckets());
             prop_assert_eq!((found.count, found.min, found.max), (expected.count, expected.min, expected.max));
         }
     }
+}
+
+/// Mostly well-typed expressions, nested: `$` in a template is another one.
+fn arbitrary_expression() -> impl Strategy<Value = String> {
+    let leaves = [
+        "x",
+        "y",
+        "t",
+        "{__name__=~\".+\"}",
+        "x{job=\"a\"} offset 1m",
+        "vector(1)",
+        "vector(NaN)",
+        "nope",
+        "t @ end()",
+    ];
+    let templates = [
+        "sum($)",
+        "avg by (job) ($)",
+        "topk(1, $)",
+        "quantile(0.5, $)",
+        "count_values(\"v\", $)",
+        "stddev($)",
+        "-$",
+        "($)",
+        "abs($)",
+        "sort($)",
+        "rate($[5m:30s])",
+        "increase($[3m:])",
+        "sum_over_time($[2m:20s] offset 1m)",
+        "last_over_time($[1m:10s] @ start())",
+        "changes($[5m:1m])",
+        "predict_linear($[5m:1m], scalar($))",
+        "quantile_over_time(scalar($), $[5m:1m])",
+        "histogram_quantile(0.9, $)",
+        "histogram_count($)",
+        "histogram_fraction(-1, scalar($), $)",
+        "label_replace($, \"job\", \"$1\", \"job\", \"(.).*\")",
+        "label_join($, \"z\", \"-\", \"job\")",
+        "absent($)",
+        "timestamp($)",
+        "clamp($, scalar($), 5)",
+        "round($, scalar($))",
+        "year($)",
+        "scalar($) + $",
+        "$ * scalar($)",
+        "$ + $",
+        "$ / on(job) $",
+        "$ - on() group_left $",
+        "$ > bool $",
+        "$ == $",
+        "$ and $",
+        "$ or $",
+        "$ unless on(job) $",
+        "$ ^ 2",
+        "$ % 0",
+        "limitk(2, $)",
+    ];
+    prop::sample::select(leaves.to_vec()).prop_map(String::from).prop_recursive(4, 24, 2, move |inner| {
+        (prop::sample::select(templates.to_vec()), inner.clone(), inner).prop_map(
+            |(template, first, second)| {
+                // "$1" belongs to label_replace.
+                let text = template.replace("$1", "\u{1}").replacen('$', &first, 1).replacen('$', &second, 1);
+                text.replace('\u{1}', "$1")
+            },
+        )
+    })
 }
 
 /// Pieces that hostile and broken queries are made of.
@@ -346,6 +417,7 @@ fn arbitrary_query() -> impl Strategy<Value = String> {
         "99999999999999999999",
     ];
     prop_oneof![
+        6 => arbitrary_expression(),
         4 => prop::collection::vec(prop::sample::select(words.to_vec()), 1..14).prop_map(|w| w.join(" ")),
         2 => prop::collection::vec(prop::sample::select(words.to_vec()), 1..14).prop_map(|w| w.concat()),
         1 => ".{0,60}",
@@ -357,14 +429,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn no_text_makes_it_panic(text in arbitrary_query(), at in prop_oneof![Just(0i64), Just(600_000), any::<i64>()]) {
+    fn no_text_makes_it_panic(
+        text in arbitrary_query(),
+        at in prop_oneof![Just(0i64), Just(600_000), any::<i64>()],
+    ) {
         let _ = statsdeck::query::format(&text);
         let _ = statsdeck::query::parse_selector(&text);
         let Ok(parsed) = Expr::parse(&text) else { return Ok(()) };
         let source = MemorySource::new();
         for name in ["x", "y"] {
             for at in 0..20 {
-                source.push(&Labels::from_pairs([("__name__", name), ("job", "a")]), None, at * 30_000, at as f64);
+                let labels = Labels::from_pairs([("__name__", name), ("job", "a")]);
+                source.push(&labels, None, at * 30_000, at as f64);
             }
         }
         let timer = Histogram::from_values([(1.0, 2.0), (-3.0, 1.0)]);
@@ -376,14 +452,91 @@ proptest! {
     }
 }
 
+/// A thread that evaluates has a bounded stack; the parser's limits must keep
+/// every query within it, also in a build without optimisation.
 #[test]
-fn the_documented_example_works() {
-    let source = Arc::new(MemorySource::new());
-    let labels = Labels::from_pairs([("__name__", "etl.errors"), ("job", "import")]);
-    source.push(&labels, Some(MetricType::Counter), 0, 0.0);
-    source.push(&labels, Some(MetricType::Counter), 10_000, 3.0);
-    let engine = Engine::new(source, Options::default());
-    let result = engine.instant("etl_errors", 10_000).unwrap();
+fn the_deepest_queries_fit_a_small_stack() {
+    let deepest = [
+        format!("x{}", " + x".repeat(199)),
+        format!("x{}", " ^ x".repeat(199)),
+        format!("x{}", " or x".repeat(199)),
+        format!("{}x", "-".repeat(199)),
+        format!("{}x{}", "abs(".repeat(47), ")".repeat(47)),
+        format!("{}x{}", "(1 + ".repeat(47), ")".repeat(47)),
+        format!("{}x{}", "sum(".repeat(47), ")".repeat(47)),
+        format!("{}x{}", "last_over_time(".repeat(46), "[1m:1m])".repeat(46)),
+        format!("{}x{}", "label_replace(".repeat(47), ", \"a\", \"b\", \"c\", \"d\")".repeat(47)),
+    ];
+    for query in deepest {
+        let evaluate = move || {
+            let source = MemorySource::new();
+            source.push(&Labels::of_name("x"), None, 0, 1.0);
+            let engine = Engine::new(Arc::new(source), Options::default());
+            let parsed = Expr::parse(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+            engine.instant_parsed(&parsed, 0).unwrap_or_else(|error| panic!("{query}: {error}"));
+            statsdeck::query::format(&query).unwrap();
+        };
+        std::thread::Builder::new().stack_size(1 << 20).spawn(evaluate).unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn a_name_sent_as_two_types_answers_with_the_latest_and_says_so() {
+    let source = MemorySource::new();
+    let labels = Labels::of_name("mixed");
+    source.push(&labels, Some(MetricType::Counter), 10_000, 1.0);
+    source.push(&labels, Some(MetricType::Gauge), 20_000, 7.0);
+    let engine = Engine::new(Arc::new(source), Options::default());
+    let result = engine.instant("mixed", 20_000).unwrap();
+    assert_eq!(result.warnings, ["mixed was received as more than one type; only the latest is used"]);
     let Value::Vector(points) = result.value else { panic!("an instant vector") };
-    assert_eq!(points[0].value, Number::Float(3.0));
+    assert_eq!(points.len(), 1);
+    assert_eq!(points[0].value.as_float(), Some(7.0));
+}
+
+#[test]
+fn limits_are_told_with_their_number() {
+    let series = vec![((0, 0), (0..50).map(|at| (at * 1000, Some(1.0))).collect())];
+    let source = engine_over(&series, None);
+    let check = |options: Options, expr: &str, expected: &str| {
+        let memory = MemorySource::new();
+        for at in 0..50 {
+            memory.push(&Labels::of_name("x"), None, at * 1000, 1.0);
+            memory.push(&Labels::of_name("y"), None, at * 1000, 1.0);
+        }
+        let error = Engine::new(Arc::new(memory), options).range(expr, 0, 49_000, 1000).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let options = Options::default();
+    check(Options { max_series: 1, ..options }, "{__name__=~\"x|y\"}", "more than 1 series");
+    check(Options { max_points: 60, ..options }, "x + y", "more than");
+    check(Options { max_steps: 10, ..options }, "x", "maximum resolution of 10");
+    let cancel = Cancel::new();
+    cancel.time_out();
+    let error = source.with_cancel(cancel).instant("x", 0).unwrap_err();
+    assert!(error.to_string().contains("took longer"), "{error}");
+}
+
+#[test]
+fn distinct_members_of_a_span_are_counted_once() {
+    let source = MemorySource::new();
+    let sketch_of = |members: &[&str]| {
+        let mut sketch = Sketch::default();
+        members.iter().for_each(|member| sketch.insert(member.as_bytes()));
+        sketch
+    };
+    let visitors = Labels::of_name("visitors");
+    source.push_sketch(&visitors, 10_000, sketch_of(&["ann", "bob"]));
+    source.push_sketch(&visitors, 20_000, sketch_of(&["bob", "cem"]));
+    source.push_sketch(&visitors, 30_000, sketch_of(&["ann"]));
+    let engine = Engine::new(Arc::new(source), Options::default());
+    let value = |expr: &str| match engine.instant(expr, 30_000).unwrap().value {
+        Value::Vector(points) => points.first().and_then(|point| point.value.as_float()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(value("visitors"), Some(1.0));
+    assert_eq!(value("sum_over_time(visitors[1m])"), Some(5.0));
+    assert_eq!(value("distinct_over_time(visitors[1m])"), Some(3.0));
+    assert_eq!(value("distinct_over_time(visitors[20s])"), Some(3.0));
+    assert_eq!(value("distinct_over_time(visitors[10s])"), Some(1.0));
 }

@@ -44,6 +44,25 @@ impl Error {
 }
 
 fn render(path: &str, text: &str, problem: &Problem) -> String {
+    without_urls(&render_plain(path, text, problem))
+}
+
+/// `text` with what follows `://` hidden: URLs of webhooks are secrets.
+fn without_urls(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(part.len());
+        // What a message itself says, such as "https://host/path", stays readable.
+        let example = part.starts_with("host/path");
+        shown.push_str("://");
+        shown.push_str(if example { &part[..end] } else { "…" });
+        shown.push_str(&part[end..]);
+    }
+    shown
+}
+
+fn render_plain(path: &str, text: &str, problem: &Problem) -> String {
     let Some(span) = problem.span.clone().filter(|span| span.start <= text.len()) else {
         return format!("{path}: {}: {}", problem.key, problem.message);
     };

@@ -1,7 +1,13 @@
 //! The config: as written in TOML (`file.rs`) and what it means (`config.rs`).
 
+pub mod alert;
+#[expect(clippy::module_inception, reason = "the folder's main concept has its name")]
+pub mod config;
 pub mod error;
+pub mod file;
+pub mod size;
 pub mod view;
 mod view_text;
 
+pub use config::Config;
 pub use error::{Error, Problem, nearest};

@@ -2,8 +2,13 @@
 
 pub mod api;
 pub mod asset;
+pub mod auth;
+pub mod guard;
 pub mod live;
 pub mod page;
 mod page_file;
 mod page_response;
 mod page_state;
+pub mod router;
+pub mod scrape;
+pub mod server;

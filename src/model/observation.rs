@@ -40,6 +40,12 @@ impl MetricType {
         MetricType::ALL.into_iter().find(|t| *t as u8 == number)
     }
 
+    /// What a value as sent is divided by for the unit that is kept:
+    /// milliseconds become seconds.
+    pub fn unit_divisor(self) -> f64 {
+        if self == MetricType::Timer { 1000.0 } else { 1.0 }
+    }
+
     /// Whether a window of it keeps a distribution.
     pub fn is_distribution(self) -> bool {
         matches!(self, MetricType::Timer | MetricType::Histogram)
@@ -55,7 +61,7 @@ impl fmt::Display for MetricType {
 /// The value of an observation. Numbers are finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
-    /// A counter's increment, a gauge's new value, a timer's duration …
+    /// A counter's increment, a gauge's new value, a timer's milliseconds …
     Number(f64),
     /// A gauge's change against what it was.
     Change(f64),

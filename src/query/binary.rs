@@ -204,11 +204,13 @@ fn matched(
                 if *taken && cell.is_some() {
                     return Err(Error::Execution(match node.matching.group {
                         Group::OneToOne => format!(
-                            "several series on the left side of {} match {signature}; say which side has many with group_left or group_right",
+                            "several series on the left side of {} match {signature}; say which side has many \
+                             with group_left or group_right",
                             node.op.as_str()
                         ),
                         _ => format!(
-                            "several results of {} would have the labels {labels}; add labels that keep them apart",
+                            "several results of {} would have the labels {labels}; add labels that keep them \
+                             apart",
                             node.op.as_str()
                         ),
                     }));
@@ -238,7 +240,8 @@ fn refuse_repeats<'a>(
             if rows.iter().filter(|row| has_value(row)).count() > 1 && many.iter().any(has_value) {
                 let names: Vec<String> = rows.iter().take(2).map(|row| row.labels.to_string()).collect();
                 return Err(Error::Execution(format!(
-                    "several series match {signature} on the {side} side ({}); many-to-many matching is not possible",
+                    "several series match {signature} on the {side} side ({}); many-to-many matching is not \
+                     possible",
                     names.join(", ")
                 )));
             }

@@ -93,7 +93,8 @@ pub(crate) fn join_equal(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
                     match (ours.is_some(), theirs.is_some()) {
                         (true, true) => {
                             return Err(Error::Execution(format!(
-                                "the result would hold the labels {} more than once; keep them apart with by or without",
+                                "the result would hold the labels {} more than once; keep them apart with by \
+                                 or without",
                                 kept.labels
                             )));
                         }

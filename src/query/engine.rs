@@ -38,7 +38,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             max_series: 100_000,
-            max_points: 50_000_000,
+            max_points: 20_000_000,
             max_steps: 11_000,
             timeout: Duration::from_secs(60),
             lookback_ms: 300_000,
@@ -68,6 +68,12 @@ impl Engine {
 
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// # Errors
+    /// When the [`Cancel`] of this engine was pulled.
+    pub fn check_cancelled(&self) -> Result<(), Error> {
+        self.cancel.check()
     }
 
     /// Where the engine reads from.

@@ -216,10 +216,16 @@ impl<'a> Evaluator<'a> {
         self.check_size(1, inner.steps)?;
         let rows = self.vector(&subquery.expr, &inner)?;
         // A plain selector's counters do not reset; of anything else it is not known.
-        let never_resets: HashMap<_, _> = match &subquery.expr {
-            Expr::Vector(at) => self.selector(*at)?.1.iter().map(|t| (&t.labels, t.never_resets)).collect(),
-            _ => HashMap::new(),
+        let plain: &[Track] = match &subquery.expr {
+            Expr::Vector(at) => self.selector(*at)?.1,
+            _ => &[],
         };
+        let never_resets: HashMap<_, _> = plain.iter().map(|t| (&t.labels, t.never_resets)).collect();
+        if plain.iter().any(|track| track.windowed && !track.histograms.is_empty()) {
+            self.warn(
+                "a subquery of a timer may hold a window twice or leave it out; write its range as x[5m]",
+            );
+        }
         let tracks = rows.into_iter().map(|row| {
             let mut track = Track {
                 never_resets: never_resets.get(&row.labels).copied().unwrap_or(false),

@@ -1,4 +1,25 @@
 //! PromQL: parse, evaluate, answer.
+//!
+//! `parse` gives [`Parsed`], `plan` reads each of its selectors once through
+//! [`Source`], `eval` computes whole series at a time (`column`), `value` is the
+//! answer. Nothing here knows the time, a disk or a socket.
+//!
+//! ```
+//! use statsdeck::model::{Labels, MetricType};
+//! use statsdeck::query::{Engine, MemorySource, Number, Options, Value};
+//! use std::sync::Arc;
+//!
+//! let source = Arc::new(MemorySource::new());
+//! let labels = Labels::from_pairs([("__name__", "etl.errors"), ("job", "import")]);
+//! source.push(&labels, Some(MetricType::Counter), 0, 0.0);
+//! source.push(&labels, Some(MetricType::Counter), 10_000, 3.0);
+//!
+//! let engine = Engine::new(source, Options::default());
+//! let result = engine.instant("etl_errors", 10_000)?;
+//! let Value::Vector(points) = result.value else { panic!("an instant vector") };
+//! assert_eq!(points[0].value, Number::Float(3.0));
+//! # Ok::<(), statsdeck::query::Error>(())
+//! ```
 
 mod aggregation;
 mod binary;
@@ -13,6 +34,7 @@ mod function;
 pub mod function_table;
 mod histogram_function;
 mod label_function;
+pub mod limits;
 mod math;
 pub mod memory;
 pub mod notation;

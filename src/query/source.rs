@@ -1,6 +1,7 @@
 //! Where the engine reads from: the store, or memory in tests.
 
 use crate::model::{Matcher, Select, Series, SeriesKey, TimeRange};
+use crate::store::{self, Store};
 
 /// Something that series can be read from.
 pub trait Source: Send + Sync {
@@ -25,4 +26,28 @@ pub enum SourceError {
     Limit { what: &'static str, limit: usize },
     #[error("{0}")]
     Storage(String),
+}
+
+impl Source for Store {
+    fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, SourceError> {
+        Ok(Store::select(self, request)?)
+    }
+
+    fn series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        max_series: usize,
+    ) -> Result<Vec<SeriesKey>, SourceError> {
+        Ok(Store::series(self, matchers, range, max_series)?)
+    }
+}
+
+impl From<store::Error> for SourceError {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Limit { what, limit } => SourceError::Limit { what, limit },
+            other => SourceError::Storage(other.to_string()),
+        }
+    }
 }

@@ -304,9 +304,33 @@ mod tests {
 
     #[test]
     fn a_script_that_holds_passes_and_one_that_does_not_names_the_line() {
-        let holds = "load 1m\n  a{b=\"c\"} 0+1x10\n\n# comment\neval instant at 5m a + 1\n  {b=\"c\"} 6\n\neval range from 0 to 2m step 1m a\n  a{b=\"c\"} 0 1 2\n\neval instant at 0 1 + 1\n  2\n";
+        let holds = "
+load 1m
+  a{b=\"c\"} 0+1x10
+
+# comment
+eval instant at 5m a + 1
+  {b=\"c\"} 6
+
+eval range from 0 to 2m step 1m a
+  a{b=\"c\"} 0 1 2
+
+eval instant at 0 1 + 1
+  2
+";
         assert_eq!(run(holds).unwrap(), 3);
-        let wrong = "load 1m\n  a 1x5\n\neval instant at 1m a\n  a 2\n\neval instant at 1m b\n  expect fail\n\nevil\n";
+        let wrong = "\
+load 1m
+  a 1x5
+
+eval instant at 1m a
+  a 2
+
+eval instant at 1m b
+  expect fail
+
+evil
+";
         let lines: Vec<usize> = run(wrong).unwrap_err().iter().map(|failure| failure.line).collect();
         assert_eq!(lines, [5, 7, 10]);
     }

@@ -1,7 +1,10 @@
 //! The HTTP API under `/api/v1`: Prometheus' own, so that what can read a
 //! Prometheus can read us.
 
+pub mod alerts;
 mod answer;
+pub mod health;
+pub mod ingest;
 mod params;
 mod query;
 mod series;

@@ -76,10 +76,7 @@ async fn label_values(
 }
 
 async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Result<Response, Failure> {
-    let mut request = Request::read(&params)?;
-    if let Some(metric) = params.text("metric") {
-        request.selectors = vec![vec![Matcher::equal(NAME, metric)]];
-    }
+    let request = Request::read(&params)?;
     evaluated(&state, &params, move |engine| {
         let mut types: BTreeMap<String, BTreeSet<&'static str>> = BTreeMap::new();
         for key in request.keys(&engine)? {
@@ -118,40 +115,45 @@ fn prometheus_type(metric_type: MetricType) -> &'static str {
 
 /// Which series a call asks about.
 struct Request {
-    /// Lists of matchers, of which one must hold altogether; all series when
-    /// there is none.
-    selectors: Vec<Vec<Matcher>>,
+    /// Selectors as written; all series when there is none. They are parsed
+    /// where the query runs: regular expressions take their time.
+    selectors: Vec<String>,
+    /// The only metric that is asked about, in metadata.
+    metric: Option<String>,
     range: TimeRange,
     limit: Option<usize>,
 }
 
 impl Request {
     fn read(params: &Params) -> Result<Self, Failure> {
-        let mut selectors = Vec::new();
-        for text in params.all("match[]") {
-            let found = parse_selector(text).map_err(|error| invalid("match[]", error))?;
-            selectors.extend(found);
-            if selectors.len() > MAX_SELECTORS {
-                return Err(invalid("match[]", format!("there are more than {MAX_SELECTORS}")));
-            }
+        let selectors: Vec<String> = params.all("match[]").map(String::from).collect();
+        if selectors.len() > MAX_SELECTORS {
+            return Err(invalid("match[]", format!("there are more than {MAX_SELECTORS}")));
         }
         let start_ms = params.time_ms("start")?.unwrap_or(-ALL_TIME_MS);
         let end_ms = params.time_ms("end")?.unwrap_or(ALL_TIME_MS);
         if end_ms < start_ms {
             return Err(invalid("end", "it is before start"));
         }
-        Ok(Request { selectors, range: TimeRange { start_ms, end_ms }, limit: params.limit()? })
+        let metric = params.text("metric").map(String::from);
+        Ok(Request { selectors, metric, range: TimeRange { start_ms, end_ms }, limit: params.limit()? })
     }
 
     fn keys(&self, engine: &Engine) -> Result<Vec<SeriesKey>, Error> {
         let max_series = engine.options().max_series;
         let source = engine.source();
-        if self.selectors.is_empty() {
-            return Ok(source.series(&[], self.range, max_series)?);
-        }
         let mut keys = Vec::new();
-        for matchers in &self.selectors {
-            keys.extend(source.series(matchers, self.range, max_series)?);
+        if self.selectors.is_empty() {
+            let matchers: Vec<Matcher> = self.metric.iter().map(|name| Matcher::equal(NAME, name)).collect();
+            return Ok(source.series(&matchers, self.range, max_series)?);
+        }
+        for text in &self.selectors {
+            engine.check_cancelled()?;
+            let alternatives = parse_selector(text)
+                .map_err(|error| Error::Range(format!("invalid parameter \"match[]\": {error}")))?;
+            for matchers in &alternatives {
+                keys.extend(source.series(matchers, self.range, max_series)?);
+            }
         }
         Ok(keys)
     }

@@ -1,0 +1,208 @@
+//! The command line: what was asked for, and doing it.
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::daemon::Daemon;
+use crate::http::auth;
+use crate::model::duration;
+use crate::notify::Receiver;
+use clap::{Args, Parser, Subcommand};
+use std::io::IsTerminal;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "\
+Examples:
+  statsdeck                                 run with no config: StatsD on udp 8125, pages on http 8127
+  statsdeck --config statsdeck.toml         run with a config
+  statsdeck check statsdeck.toml            say what is wrong with a config, by line and key
+  statsdeck token new                       make an API key and its hash for the config
+  echo 'etl.records:1|c' | nc -u -w0 127.0.0.1 8125";
+
+/// StatsD in; rollups on disk, PromQL, dashboard, scrape endpoint and alert notices out.
+#[derive(Debug, Parser)]
+#[command(name = "statsdeck", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Default, Args)]
+struct RunArgs {
+    /// Config file (TOML); without one, defaults hold.
+    #[arg(long, value_name = "FILE", env = "STATSDECK_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    /// Where the data is kept; wins over the config.
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon (the default).
+    Run,
+    /// Check a config file and say what it would do.
+    Check {
+        /// The file; else that of --config.
+        file: Option<PathBuf>,
+    },
+    /// Make API keys.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Ask a running daemon whether it is ready; for container health checks.
+    Healthcheck {
+        /// Address of its HTTP port; else that of the config.
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Option<SocketAddr>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Print a new API key and the lines for the config.
+    New {
+        /// Name of the key in the config.
+        #[arg(long, default_value = "etl")]
+        name: String,
+    },
+}
+
+/// Runs the program; the exit code is 0, 1 when it failed, 2 when it was
+/// called wrongly.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        None | Some(Command::Run) => run(&cli.run),
+        Some(Command::Check { file }) => check(file.as_deref().or(cli.run.config.as_deref())),
+        Some(Command::Token { command: TokenCommand::New { name } }) => token_new(&name),
+        Some(Command::Healthcheck { address }) => healthcheck(&cli.run, address),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("statsdeck: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(args: &RunArgs) -> Result<Config, crate::config::Error> {
+    let env: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let mut config = Config::load(args.config.as_deref(), &env)?;
+    if let Some(dir) = &args.data_dir {
+        config.data_dir = dir.clone();
+    }
+    Ok(config)
+}
+
+fn run(args: &RunArgs) -> anyhow::Result<()> {
+    log_to_stderr();
+    let config = load(args)?;
+    let reload_args = RunArgs { config: args.config.clone(), data_dir: args.data_dir.clone() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut daemon = Daemon::start(config, Box::new(move || load(&reload_args)), clock).await?;
+        for address in daemon.udp_addresses() {
+            tracing::info!("taking StatsD on udp://{address}");
+        }
+        tracing::info!("dashboard on http://{}/dashboard", daemon.http_address());
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                // Whoever sent the signal reads the log.
+                _ = hangup.recv() => { let _ = daemon.reload().await; }
+                () = daemon.serve_reload() => {}
+            }
+        }
+        tracing::info!("stopping: flushing the open window");
+        daemon.stop().await;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// For people on a terminal, JSON for machines otherwise.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.compact().with_target(false).init();
+    } else {
+        log.json().flatten_event(true).init();
+    }
+}
+
+fn check(file: Option<&Path>) -> anyhow::Result<()> {
+    let config = load(&RunArgs { config: file.map(Path::to_owned), data_dir: None })?;
+    let shown = file.map_or("no file, all defaults".into(), |file| file.display().to_string());
+    println!("{shown}: ok");
+    for listener in &config.listeners {
+        let dialect = match listener.dialect {
+            crate::protocol::Dialect::Statsd => "statsd: a signed gauge is a change",
+            crate::protocol::Dialect::Dogstatsd => "dogstatsd: a signed gauge is a value",
+        };
+        println!("  listens on udp://{} ({dialect})", listener.socket.address);
+    }
+    println!("  answers on http://{}", config.http.address);
+    let retention = duration::format_ms(config.retention_ms as u64);
+    println!("  keeps data in {} for {retention}", config.data_dir.display());
+    for token in &config.http.tokens {
+        println!("  knows the API key {:?} ({:?})", token.name, token.scopes);
+    }
+    for rule in &config.rules {
+        println!("  alerts {:?} when {}", rule.name, rule.expr.text());
+    }
+    for target in &config.receivers {
+        let receiver = &target.receiver;
+        println!("  tells {:?} by {} at {}", target.name, receiver.kind(), receiver.endpoint());
+        if let Err(error) = receiver.endpoint().check() {
+            anyhow::bail!("receiver {:?}: {error}", target.name);
+        }
+    }
+    if config.receivers.is_empty() && !config.rules.is_empty() {
+        println!("  tells nobody: there is no [[receiver]]");
+    }
+    Ok(())
+}
+
+fn token_new(name: &str) -> anyhow::Result<()> {
+    let key = auth::new_key()?;
+    println!("API key (shown once, give it to the sender):\n  {key}\n");
+    println!("For the config:\n[[http.token]]\nname = {name:?}\nhash = \"{}\"", auth::format_hash(&key));
+    println!("scopes = [\"write\"]");
+    Ok(())
+}
+
+fn healthcheck(args: &RunArgs, address: Option<SocketAddr>) -> anyhow::Result<()> {
+    use std::io::{Read, Write};
+    let address = match address {
+        Some(address) => address,
+        None => load(args)?.http.address,
+    };
+    let timeout = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.write_all(
+        format!("GET /-/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer)?;
+    anyhow::ensure!(answer.ends_with(b" 200"), "the daemon on {address} is not ready");
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! What the config means, with every default in place. Nothing acts here.
+
+use super::alert;
+use super::error::{Error, Problem};
+use super::file::{self, File};
+use super::size::parse_bytes;
+use super::view;
+use crate::alert::Rule;
+use crate::dashboard::calendar::Calendar;
+use crate::dashboard::view::View;
+use crate::http::auth;
+use crate::model::duration;
+use crate::notify::Target;
+use crate::protocol::Dialect;
+use crate::{aggregate, ingest};
+use jiff::tz::TimeZone;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// Sockets and threads that one listener may have.
+const THREADS_MAX: u64 = 64;
+const INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
+/// Longest line that can be asked for: one datagram.
+const LINE_BYTES_MAX: u64 = 65_507;
+const LABELS_MAX: u64 = 256;
+
+/// The whole config.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub listeners: Vec<Listener>,
+    pub http: Http,
+    pub windows: aggregate::Options,
+    pub table: aggregate::table::Options,
+    pub series_max: usize,
+    pub retention_ms: i64,
+    pub rules: Vec<Rule>,
+    pub receivers: Vec<Target>,
+    pub views: Vec<View>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub socket: ingest::Options,
+    pub dialect: Dialect,
+}
+
+#[derive(Clone, Debug)]
+pub struct Http {
+    pub address: SocketAddr,
+    /// Where people reach us, without a slash at the end; for links in notices.
+    pub public_url: Option<String>,
+    pub tokens: Vec<auth::Token>,
+    pub connections_max: usize,
+    /// Zone of the days on pages whose view has none of its own.
+    pub calendar: Calendar,
+}
+
+impl Config {
+    /// Reads a config file (or none: all defaults), then what the environment
+    /// overrides.
+    pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Self, Error> {
+        let text = match path {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|source| Error::Read { path: path.to_owned(), source })?,
+            None => String::new(),
+        };
+        let shown = path.unwrap_or(Path::new("config"));
+        // On its own first, so that problems have the file's own lines.
+        let config = Config::parse(shown, &text, env)?;
+        match file::overridden(&text, env)? {
+            Some(merged) => Config::parse(Path::new("config with environment"), &merged, env),
+            None => Ok(config),
+        }
+    }
+
+    /// What the text of a config file means.
+    pub fn parse(path: &Path, text: &str, env: &[(String, String)]) -> Result<Self, Error> {
+        let file = File::parse(path, text)?;
+        let mut problems = Vec::new();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let config = build(file, folder, env, &mut problems);
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        Err(Error::invalid(&path.display().to_string(), text, &problems))
+    }
+}
+
+fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec<Problem>) -> Config {
+    let rules = taken(file.alert.rules(), problems);
+    let receivers = taken(alert::receivers(&file.receiver, folder), problems);
+    let interval_ms = interval(&file.window, problems);
+    let windows = windows(&file.window, interval_ms, problems);
+    let limits = &file.limits;
+    let longest_expiry =
+        [windows.counter_expire_ms, windows.gauge_expire_ms, windows.timer_expire_ms, windows.set_expire_ms]
+            .into_iter()
+            .max()
+            .unwrap_or_default();
+    let table = aggregate::table::Options {
+        line_bytes_max: number(&limits.line_bytes, "limits.line_bytes", 8192, 1..=LINE_BYTES_MAX, problems)
+            as usize,
+        labels_max: number(&limits.labels, "limits.labels", 32, 0..=LABELS_MAX, problems) as usize,
+        idle_windows_max: (longest_expiry / interval_ms).clamp(1, 100_000) as u32,
+    };
+    let http = http(&file.http, problems);
+    let rule_names: Vec<&str> = rules.iter().map(|rule| &*rule.name).collect();
+    let views = taken(view::views(&file.view, &http.calendar, &rule_names), problems);
+    Config {
+        data_dir: data_dir(&file, env),
+        listeners: listeners(file.listen.as_deref(), problems),
+        http,
+        windows,
+        table,
+        series_max: number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems)
+            as usize,
+        retention_ms: retention(file.tier.as_deref(), interval_ms, problems),
+        rules,
+        receivers,
+        views,
+    }
+}
+
+/// What a section means, or nothing and its problems noted.
+fn taken<T>(section: Result<Vec<T>, Vec<Problem>>, problems: &mut Vec<Problem>) -> Vec<T> {
+    section.unwrap_or_else(|found| {
+        problems.extend(found);
+        Vec::new()
+    })
+}
+
+fn data_dir(file: &File, env: &[(String, String)]) -> PathBuf {
+    let state_directory =
+        || env.iter().find(|(name, _)| name == "STATE_DIRECTORY").map(|(_, dir)| dir.into());
+    file.data_dir.clone().or_else(state_directory).unwrap_or_else(|| "statsdeck-data".into())
+}
+
+fn interval(window: &file::Window, problems: &mut Vec<Problem>) -> i64 {
+    let ms = ms(&window.interval, "window.interval", 10_000, problems);
+    if INTERVAL_MS.contains(&(ms as u64)) {
+        return ms;
+    }
+    let span = window.interval.as_ref().map(Spanned::span);
+    problems.push(Problem::new(span, "window.interval", "must be between 100ms and 1h"));
+    10_000
+}
+
+fn windows(window: &file::Window, interval_ms: i64, problems: &mut Vec<Problem>) -> aggregate::Options {
+    let expire = &window.expire;
+    let mut expire_ms = |value: &Option<Spanned<String>>, key: &str, default_ms: i64| {
+        let ms = ms(value, key, default_ms.max(interval_ms), problems);
+        if ms > 0 && ms < interval_ms {
+            let span = value.as_ref().map(Spanned::span);
+            problems.push(Problem::new(
+                span,
+                key,
+                "must not be shorter than window.interval (0 means never)",
+            ));
+        }
+        ms
+    };
+    aggregate::Options {
+        interval_ms,
+        counter_expire_ms: expire_ms(&expire.counter, "window.expire.counter", 300_000),
+        gauge_expire_ms: expire_ms(&expire.gauge, "window.expire.gauge", 3_600_000),
+        timer_expire_ms: expire_ms(&expire.timer, "window.expire.timer", 300_000),
+        set_expire_ms: expire_ms(&expire.set, "window.expire.set", 300_000),
+    }
+}
+
+fn listeners(written: Option<&[file::Listen]>, problems: &mut Vec<Problem>) -> Vec<Listener> {
+    let Some(written) = written else {
+        return vec![Listener {
+            socket: ingest::Options {
+                address: SocketAddr::from(([127, 0, 0, 1], 8125)),
+                receive_buffer: 8 << 20,
+                threads: 1,
+            },
+            dialect: Dialect::Statsd,
+        }];
+    };
+    let mut listeners = Vec::new();
+    for (at, listen) in written.iter().enumerate() {
+        let key = |name: &str| format!("listen[{at}].{name}");
+        let address = match listen.address.as_ref().strip_prefix("udp://") {
+            Some(address) => socket_address(address, &listen.address, &key("address"), problems),
+            None => {
+                let message = "must begin with udp://, as in \"udp://127.0.0.1:8125\"";
+                problems.push(Problem::new(listen.address.span(), key("address"), message));
+                None
+            }
+        };
+        let dialect = match listen.dialect.as_ref().map(|dialect| dialect.as_ref().as_str()) {
+            None | Some("statsd") => Dialect::Statsd,
+            Some("dogstatsd") => Dialect::Dogstatsd,
+            Some(_) => {
+                let span = listen.dialect.as_ref().map(Spanned::span);
+                let message = "must be \"statsd\" (-10|g is a change) or \"dogstatsd\" (-10|g is a value)";
+                problems.push(Problem::new(span, key("dialect"), message));
+                Dialect::Statsd
+            }
+        };
+        let receive_buffer = match &listen.receive_buffer {
+            None => 8 << 20,
+            Some(text) => parse_bytes(text.as_ref()).filter(|bytes| *bytes <= 1 << 30).unwrap_or_else(|| {
+                let message = "must be a size up to 1GiB, such as \"8MiB\"";
+                problems.push(Problem::new(text.span(), key("receive_buffer"), message));
+                0
+            }),
+        };
+        let threads = number(&listen.threads, &key("threads"), 1, 1..=THREADS_MAX, problems) as usize;
+        if let Some(address) = address {
+            let socket = ingest::Options { address, receive_buffer: receive_buffer as usize, threads };
+            listeners.push(Listener { socket, dialect });
+        }
+    }
+    listeners
+}
+
+fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {
+    let default = SocketAddr::from(([127, 0, 0, 1], 8127));
+    let address = match &written.address {
+        None => default,
+        Some(text) => socket_address(text.as_ref(), text, "http.address", problems).unwrap_or(default),
+    };
+    let tokens = tokens(&written.token, problems);
+    let open = match &written.auth {
+        None => false,
+        Some(word) if word.as_ref() == "none" => true,
+        Some(word) => {
+            problems.push(Problem::new(
+                word.span(),
+                "http.auth",
+                "the only value is \"none\": everyone may read and write",
+            ));
+            true
+        }
+    };
+    if !address.ip().is_loopback() && tokens.is_empty() && !open {
+        let message = "this address is reached from other machines: add an [[http.token]] \
+                       (`statsdeck token new`), or say auth = \"none\" if everyone may read and write";
+        problems.push(Problem::new(written.address.as_ref().map(Spanned::span), "http.address", message));
+    }
+    let public_url = written.public_url.as_ref().and_then(|url| {
+        let text = url.as_ref().trim_end_matches('/');
+        let valid = text.starts_with("http://") || text.starts_with("https://");
+        if !valid {
+            problems.push(Problem::new(url.span(), "http.public_url", "must begin with http:// or https://"));
+        }
+        valid.then(|| text.to_owned())
+    });
+    let zone = match &written.timezone {
+        None => TimeZone::system(),
+        Some(zone) => TimeZone::get(zone.as_ref()).unwrap_or_else(|_| {
+            let message = "no such time zone; write it as \"Europe/Berlin\"";
+            problems.push(Problem::new(zone.span(), "http.timezone", message));
+            TimeZone::UTC
+        }),
+    };
+    let connections_max =
+        number(&written.connections, "http.connections", 512, 1..=65_536, problems) as usize;
+    Http { address, public_url, tokens, connections_max, calendar: Calendar::new(zone) }
+}
+
+fn tokens(written: &[file::Token], problems: &mut Vec<Problem>) -> Vec<auth::Token> {
+    let mut tokens: Vec<auth::Token> = Vec::new();
+    for (at, token) in written.iter().enumerate() {
+        let key = |name: &str| format!("http.token[{at}].{name}");
+        let name = token.name.as_ref();
+        if name.is_empty() || name.contains('|') || tokens.iter().any(|known| known.name == *name) {
+            problems.push(Problem::new(
+                token.name.span(),
+                key("name"),
+                "must be unique, not empty, without '|'",
+            ));
+        }
+        let mut scopes = Vec::new();
+        for scope in token.scopes.as_ref() {
+            match auth::Scope::parse(scope) {
+                Some(scope) => scopes.push(scope),
+                None => {
+                    let message =
+                        format!("no such scope: {scope:?}; known are \"read\", \"write\", \"admin\"");
+                    problems.push(Problem::new(token.scopes.span(), key("scopes"), message));
+                }
+            }
+        }
+        match auth::parse_hash(token.hash.as_ref()) {
+            Some(hash) => tokens.push(auth::Token { name: name.clone(), hash, scopes }),
+            None => {
+                let message =
+                    "must be \"sha256:\" and 64 hexadecimal digits, as `statsdeck token new` prints it";
+                problems.push(Problem::new(token.hash.span(), key("hash"), message));
+            }
+        }
+    }
+    tokens
+}
+
+fn retention(written: Option<&[file::Tier]>, interval_ms: i64, problems: &mut Vec<Problem>) -> i64 {
+    const DEFAULT_MS: i64 = 35 * 86_400_000;
+    let Some(tiers) = written else { return DEFAULT_MS };
+    if let Some(second) = tiers.get(1) {
+        let message = "this version keeps one tier; remove the others";
+        problems.push(Problem::new(second.resolution.span(), "tier[1]", message));
+    }
+    let Some(tier) = tiers.first() else { return DEFAULT_MS };
+    let mut read = |value: &Spanned<String>, key: &str| match duration::parse_ms(value.as_ref()) {
+        Ok(ms) => Some(ms as i64),
+        Err(error) => {
+            problems.push(Problem::new(value.span(), key, error));
+            None
+        }
+    };
+    let resolution_ms = read(&tier.resolution, "tier[0].resolution");
+    let retention_ms = read(&tier.retention, "tier[0].retention");
+    if resolution_ms.is_some_and(|ms| ms != interval_ms) {
+        let message = "the first tier has the resolution of window.interval";
+        problems.push(Problem::new(tier.resolution.span(), "tier[0].resolution", message));
+    }
+    if retention_ms.is_some_and(|ms| ms < 3_600_000) {
+        problems.push(Problem::new(tier.retention.span(), "tier[0].retention", "must be 1h at least"));
+    }
+    retention_ms.unwrap_or(DEFAULT_MS)
+}
+
+/// A duration in ms; problems are noted and the default stands in.
+fn ms(value: &Option<Spanned<String>>, key: &str, default_ms: i64, problems: &mut Vec<Problem>) -> i64 {
+    let Some(text) = value else { return default_ms };
+    match duration::parse_ms(text.as_ref()) {
+        Ok(ms) => ms as i64,
+        Err(error) => {
+            problems.push(Problem::new(text.span(), key, error));
+            default_ms
+        }
+    }
+}
+
+/// A number within bounds; problems are noted and the default stands in.
+fn number(
+    value: &Option<Spanned<u64>>,
+    key: &str,
+    default: u64,
+    bounds: std::ops::RangeInclusive<u64>,
+    problems: &mut Vec<Problem>,
+) -> u64 {
+    let Some(value) = value else { return default };
+    if bounds.contains(value.as_ref()) {
+        return *value.as_ref();
+    }
+    let message = format!("must be between {} and {}", bounds.start(), bounds.end());
+    problems.push(Problem::new(value.span(), key, message));
+    default
+}
+
+fn socket_address(
+    text: &str,
+    spanned: &Spanned<String>,
+    key: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<SocketAddr> {
+    match text.to_socket_addrs().map(|mut found| found.next()) {
+        Ok(Some(address)) => Some(address),
+        Ok(None) | Err(_) => {
+            let message = format!("{text:?} is no address; write host:port, as in \"127.0.0.1:8125\"");
+            problems.push(Problem::new(spanned.span(), key, message));
+            None
+        }
+    }
+}

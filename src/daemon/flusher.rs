@@ -1,0 +1,143 @@
+//! The flush: closes a window, has it written, tells who waits for it.
+//!
+//! Runs on a thread of its own. A window that the store does not take is kept
+//! and tried again with the next one, within a bound.
+
+use super::self_metrics::SelfMetrics;
+use crate::aggregate::{Registry, Table, Windows};
+use crate::clock::Clock;
+use crate::model::{FlushBatch, SeriesId, SeriesKey};
+use crate::store::{Error as StoreError, Store};
+use crate::telemetry::Telemetry;
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Samples that may wait for the store: an hour of 27,000 series in 10 s
+/// windows. Beyond it the oldest window is given up, and counted.
+pub const RETRY_SAMPLES_MAX: usize = 10_000_000;
+
+/// What a flush works on.
+pub struct Flusher {
+    pub clock: Arc<dyn Clock>,
+    pub interval: Duration,
+    pub tables: Vec<Arc<Mutex<Table>>>,
+    pub registry: Arc<Registry>,
+    pub windows: Arc<Mutex<Windows>>,
+    pub store: Arc<Store>,
+    pub telemetry: Arc<Telemetry>,
+    /// Told the end of each window once it can be read.
+    pub flushed: watch::Sender<i64>,
+    /// Called at the end of each flush with the window's end: rules are
+    /// evaluated here.
+    pub after: Box<dyn FnMut(i64) + Send>,
+    pub own: SelfMetrics,
+    pub waiting: VecDeque<FlushBatch>,
+    /// Series named by windows that were given up.
+    pub unnamed: Vec<(SeriesId, SeriesKey)>,
+}
+
+impl Flusher {
+    /// Flushes at each window's end until `stop` says so or is dropped, then
+    /// the open window at last.
+    pub fn run(mut self, stop: &Receiver<()>) {
+        loop {
+            let now_ms = self.clock.now_ms();
+            let end_ms = lock(&self.windows).next_end_ms(now_ms);
+            // When the clock was set back the end is far: windows keep their
+            // pace all the same.
+            let wait = Duration::from_millis((end_ms - now_ms).max(0) as u64).min(self.interval);
+            match stop.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => self.flush(end_ms),
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let end_ms = self.clock.now_ms().max(lock(&self.windows).last_end_ms() + 1);
+        self.flush(end_ms);
+        if !self.waiting.is_empty() {
+            let samples: usize = self.waiting.iter().map(FlushBatch::samples).sum();
+            tracing::error!(
+                samples,
+                windows = self.waiting.len(),
+                "lost: the store could not take them before the stop"
+            );
+        }
+    }
+
+    /// Closes the open window at `end_ms`.
+    fn flush(&mut self, end_ms: i64) {
+        let begun = Instant::now();
+        let mut partials: Vec<_> = self.tables.iter().map(|table| lock(table).take()).collect();
+        partials.push(self.own.partial(&self.telemetry, &self.registry, end_ms));
+        // After the tables, so that every series in them is named.
+        let mut new_series = std::mem::take(&mut self.unnamed);
+        new_series.extend(self.registry.take_new());
+        let batch = {
+            let mut windows = lock(&self.windows);
+            let batch = windows.flush(end_ms, new_series, partials);
+            self.registry.note_ended(windows.ended());
+            batch
+        };
+        self.telemetry.samples_flushed.add(batch.samples() as u64);
+        self.waiting.push_back(batch);
+        self.write();
+        (self.after)(end_ms);
+        // Nobody listening is fine.
+        self.flushed.send_replace(end_ms);
+        let took_us = begun.elapsed().as_micros() as i64;
+        self.telemetry.flushes.add(1);
+        self.telemetry.flush_duration_us.add(took_us as u64);
+        self.telemetry.flush_last_duration_us.set(took_us);
+        self.telemetry.flush_last_end_ms.set(end_ms);
+    }
+
+    fn write(&mut self) {
+        while let Some(batch) = self.waiting.front() {
+            let samples = batch.samples();
+            match self.store.append(batch) {
+                Ok(()) => {
+                    self.telemetry.samples_written.add(samples as u64);
+                    self.waiting.pop_front();
+                }
+                Err(error @ (StoreError::OutOfOrder { .. } | StoreError::Batch { .. })) => {
+                    // Trying again cannot help.
+                    tracing::error!(%error, samples, "window given up");
+                    self.telemetry.store_errors.add(1);
+                    self.give_up();
+                }
+                Err(error) => {
+                    tracing::error!(%error, windows = self.waiting.len(), "cannot write; will be tried again");
+                    self.telemetry.store_errors.add(1);
+                    break;
+                }
+            }
+        }
+        let mut retrying: usize = self.waiting.iter().map(FlushBatch::samples).sum();
+        while retrying > RETRY_SAMPLES_MAX
+            && let Some(oldest) = self.waiting.front()
+        {
+            tracing::error!(window_end_ms = oldest.end_ms, "window given up: too many wait for the store");
+            retrying -= oldest.samples();
+            self.give_up();
+        }
+        self.telemetry.samples_retrying.set(retrying as i64);
+    }
+
+    fn give_up(&mut self) {
+        if let Some(batch) = self.waiting.pop_front() {
+            self.telemetry.samples_dropped.add(batch.samples() as u64);
+            // Later windows use these series: their names must not be lost.
+            match self.waiting.front_mut() {
+                Some(next) => next.new_series.splice(0..0, batch.new_series).for_each(drop),
+                None => self.unnamed.extend(batch.new_series),
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is behind the locks is valid between statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,11 @@
+//! The daemon: builds the parts, joins them, and stops them in order.
+
+pub mod alerting;
+pub mod flusher;
+pub mod receive;
+pub mod reject_log;
+pub mod run;
+pub mod secret_file;
+pub mod self_metrics;
+
+pub use run::{Daemon, Error};

@@ -1,0 +1,49 @@
+//! Our own figures as series: each flush carries them, so that rules and
+//! charts can use them like any other.
+
+use crate::aggregate::Registry;
+use crate::aggregate::table::{Gauge, Partial};
+use crate::model::label::NAME;
+use crate::model::{Labels, MetricType, SeriesId, SeriesKey};
+use crate::telemetry::{FamilyKind, Telemetry};
+use std::collections::HashMap;
+
+/// Remembers what was told last, as counters are told by their increase.
+#[derive(Debug, Default)]
+pub struct SelfMetrics {
+    told: HashMap<Labels, (SeriesId, f64)>,
+}
+
+impl SelfMetrics {
+    /// The figures since the last call.
+    pub fn partial(&mut self, telemetry: &Telemetry, registry: &Registry, now_ms: i64) -> Partial {
+        let mut partial = Partial::default();
+        for family in telemetry.families() {
+            let metric_type = match family.kind {
+                FamilyKind::Counter => MetricType::Counter,
+                FamilyKind::Gauge => MetricType::Gauge,
+            };
+            for (labels, value) in family.samples {
+                let labels = labels.iter().map(|(name, value)| (*name, value.as_str()));
+                let labels = Labels::from_pairs(labels.chain([(NAME, family.name)]));
+                let (id, before) = match self.told.get(&labels) {
+                    Some(told) => *told,
+                    None => {
+                        let key = SeriesKey { labels: labels.clone(), metric_type };
+                        let Some(id) = registry.register(key) else { continue };
+                        (id, 0.0)
+                    }
+                };
+                match family.kind {
+                    FamilyKind::Counter => partial.counters.push((id, value - before)),
+                    FamilyKind::Gauge => {
+                        let set = Gauge { set: Some((value, now_ms)), ..Gauge::default() };
+                        partial.gauges.push((id, set));
+                    }
+                }
+                self.told.insert(labels, (id, value));
+            }
+        }
+        partial
+    }
+}

@@ -1,0 +1,52 @@
+//! `/-/healthy`, `/-/ready` and `/-/reload`, as in Prometheus.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Asks for a reload; the answer is an error's text or none.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// What the handlers need.
+#[derive(Debug)]
+pub struct HealthState {
+    /// Whether everything is up and the stop has not begun.
+    pub ready: watch::Receiver<bool>,
+    pub reload: mpsc::Sender<ReloadRequest>,
+}
+
+/// `/-/healthy` and `/-/ready`.
+pub fn router(state: Arc<HealthState>) -> Router {
+    Router::new()
+        .route("/-/healthy", get(|| async { "statsdeck is healthy.\n" }))
+        .route("/-/ready", get(ready))
+        .with_state(state)
+}
+
+/// `POST /-/reload`, for those who may change settings.
+pub fn reload_router(state: Arc<HealthState>) -> Router {
+    Router::new().route("/-/reload", post(reload)).with_state(state)
+}
+
+async fn ready(State(state): State<Arc<HealthState>>) -> Response {
+    if *state.ready.borrow() {
+        "statsdeck is ready.\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "statsdeck is not ready.\n").into_response()
+    }
+}
+
+async fn reload(State(state): State<Arc<HealthState>>) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let asked = state.reload.try_send(answer).is_ok();
+    match answered.await {
+        Ok(Ok(())) => "reloaded\n".into_response(),
+        Ok(Err(error)) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        Err(_) if asked => (StatusCode::SERVICE_UNAVAILABLE, "statsdeck is stopping\n").into_response(),
+        Err(_) => (StatusCode::TOO_MANY_REQUESTS, "a reload is under way\n").into_response(),
+    }
+}

@@ -1,0 +1,93 @@
+//! What every request passes: the count of requests, the check of tokens, and
+//! the refusal of what other sites' pages send.
+
+use super::auth::{Auth, AuthError, Scope};
+use crate::clock::Clock;
+use crate::telemetry::Telemetry;
+use arc_swap::ArcSwap;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+/// Shared by the guards.
+#[derive(Clone)]
+pub struct Guard {
+    pub auth: Arc<ArcSwap<Auth>>,
+    pub clock: Arc<dyn Clock>,
+    pub telemetry: Arc<Telemetry>,
+}
+
+/// Lets requests through that may read.
+pub async fn read(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    guarded(Scope::Read, guard, request, next).await
+}
+
+/// Lets requests through that may change settings.
+pub async fn admin(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    guarded(Scope::Admin, guard, request, next).await
+}
+
+/// Counts requests, and refuses those that a page of another site sends with
+/// the visitor's browser: an open loopback port is no invitation to them.
+pub async fn every(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    guard.telemetry.http_requests.add(1);
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if changes && from_another_site(request.headers()) {
+        return (StatusCode::FORBIDDEN, "requests of other sites' pages are not taken\n").into_response();
+    }
+    next.run(request).await
+}
+
+async fn guarded(scope: Scope, guard: Guard, request: Request, next: Next) -> Response {
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match guard.auth.load().check(scope, authorization, guard.clock.now_ms()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => {
+            let status = match error {
+                AuthError::Missing | AuthError::Unknown | AuthError::NoRandomness => StatusCode::UNAUTHORIZED,
+                AuthError::Forbidden => StatusCode::FORBIDDEN,
+            };
+            // Basic, because that is what a browser can ask its user for.
+            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"statsdeck\"")];
+            (status, challenge, format!("{error}\n")).into_response()
+        }
+    }
+}
+
+fn from_another_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
+    match (text("origin"), text("host")) {
+        (Some(origin), Some(host)) => origin.split_once("://").is_none_or(|(_, from)| from != host),
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_sites_are_told_from_clients_and_ourselves() {
+        let cases: [(&[(&str, &str)], bool); 6] = [
+            (&[], false),
+            (&[("host", "127.0.0.1:8127")], false),
+            (&[("origin", "http://127.0.0.1:8127"), ("host", "127.0.0.1:8127")], false),
+            (&[("origin", "https://evil.example"), ("host", "127.0.0.1:8127")], true),
+            (&[("sec-fetch-site", "cross-site")], true),
+            (&[("sec-fetch-site", "same-origin")], false),
+        ];
+        for (pairs, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(header::HeaderName::from_static(name), value.parse().unwrap());
+            }
+            assert_eq!(from_another_site(&headers), expected, "{pairs:?}");
+        }
+    }
+}

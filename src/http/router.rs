@@ -1,0 +1,42 @@
+//! All routes, and who may use them.
+
+use super::api;
+use super::api::alerts::{self, AlertsState};
+use super::api::health::{self, HealthState};
+use super::api::ingest::{self, IngestState};
+use super::guard::{self, Guard};
+use super::page::{self, PageState};
+use super::scrape::{self, ScrapeState};
+use axum::{Router, middleware};
+use std::sync::Arc;
+
+/// What the routes are made from.
+pub struct Parts {
+    pub guard: Guard,
+    pub ingest: Arc<IngestState>,
+    pub scrape: Arc<ScrapeState>,
+    pub api: Arc<api::ApiState>,
+    pub alerts: Arc<AlertsState>,
+    pub pages: Arc<PageState>,
+    pub health: Arc<HealthState>,
+}
+
+/// The router of the whole surface.
+pub fn router(parts: Parts) -> Router {
+    let guard = parts.guard;
+    let readable = Router::new()
+        .merge(scrape::router(parts.scrape))
+        .merge(api::router().with_state(parts.api))
+        .merge(alerts::router().with_state(parts.alerts))
+        .merge(page::router().with_state(parts.pages));
+    let readable = readable.layer(middleware::from_fn_with_state(guard.clone(), guard::read));
+    let settings = health::reload_router(parts.health.clone())
+        .layer(middleware::from_fn_with_state(guard.clone(), guard::admin));
+    Router::new()
+        .merge(readable)
+        .merge(settings)
+        // Senders present their token to the handler, whose answers are JSON.
+        .merge(ingest::router(parts.ingest))
+        .merge(health::router(parts.health))
+        .layer(middleware::from_fn_with_state(guard, guard::every))
+}

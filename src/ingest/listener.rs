@@ -1,0 +1,88 @@
+//! The loop of one receiving thread: wait for packets, let more pile up, hand
+//! them on.
+//!
+//! A reader that is woken for each packet spends its time waking up. So after a
+//! batch that was not full the thread naps for half a millisecond, and the
+//! kernel's buffer does the batching.
+
+use super::socket::{self, Batch};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long a short batch lets packets pile up.
+const NAP: Duration = Duration::from_micros(500);
+/// How long a read waits before the thread looks whether it shall stop.
+const WAIT: Duration = Duration::from_millis(50);
+/// Batches taken after the order to stop, so that a sender who does not stop
+/// cannot hold us: two million packets.
+const DRAIN_BATCHES_MAX: usize = 2_000_000 / socket::BATCH;
+
+/// One UDP listener.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub address: SocketAddr,
+    /// Bytes to ask the kernel for.
+    pub receive_buffer: usize,
+    /// Sockets, and threads, that share the port.
+    pub threads: usize,
+}
+
+/// A bound socket, not yet read.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Arc<UdpSocket>,
+}
+
+impl Listener {
+    /// Binds all sockets of a listener. With port 0 they share the port that
+    /// the first one got.
+    pub fn bind(options: &Options) -> io::Result<Vec<Listener>> {
+        let mut address = options.address;
+        (0..options.threads.max(1))
+            .map(|_| {
+                let socket = socket::bind(address, options.receive_buffer, WAIT)?;
+                address = socket.local_addr()?;
+                Ok(Listener { socket: Arc::new(socket) })
+            })
+            .collect()
+    }
+
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// The socket, to ask about its drops while it is read.
+    pub fn socket(&self) -> Arc<UdpSocket> {
+        self.socket.clone()
+    }
+
+    /// Reads until `stop` is set and the socket's buffer is empty; `take` gets
+    /// each batch. Errors of single reads are passed to `failed` and survived.
+    pub fn run(self, stop: &AtomicBool, mut take: impl FnMut(&Batch), mut failed: impl FnMut(io::Error)) {
+        let mut batch = Batch::default();
+        while !stop.load(Ordering::Acquire) {
+            match batch.receive(&self.socket, true) {
+                Ok(0) => {}
+                Ok(received) => {
+                    take(&batch);
+                    if received < socket::BATCH {
+                        std::thread::sleep(NAP);
+                    }
+                }
+                Err(error) => {
+                    failed(error);
+                    std::thread::sleep(WAIT);
+                }
+            }
+        }
+        for _ in 0..DRAIN_BATCHES_MAX {
+            match batch.receive(&self.socket, false) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => take(&batch),
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Why a line was not taken: one reason a rejected line.
+
+use std::fmt;
+
+/// Reason of a reject; the `reason` label of `statsdeck_lines_rejected_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reject {
+    /// Nothing before the `:`.
+    EmptyName,
+    /// No `:` after the name, or a `|` before it.
+    NoValue,
+    /// No `|type` after the value.
+    NoType,
+    /// Nothing, or only empty elements, between `:` and `|`.
+    EmptyValue,
+    /// Not a decimal number.
+    BadValue,
+    /// A number too large for a double (infinities and NaN are `BadValue`).
+    Overflow,
+    /// No such metric type.
+    UnknownType,
+    /// A sample rate that is no number in (0, 1].
+    BadSampleRate,
+    /// A `|T` that is no time.
+    BadTimestamp,
+    /// Longer than `limits.line_bytes`.
+    LineTooLong,
+    /// More labels than `limits.labels`.
+    TooManyLabels,
+    /// An event or a service check, which this version does not take.
+    Unsupported,
+    /// By HTTP: no JSON, or an item that is not formed as one.
+    BadJson,
+    /// By HTTP: good in itself, but another item of its request was bad.
+    Batch,
+}
+
+impl Reject {
+    pub const ALL: [Reject; 14] = [
+        Reject::EmptyName,
+        Reject::NoValue,
+        Reject::NoType,
+        Reject::EmptyValue,
+        Reject::BadValue,
+        Reject::Overflow,
+        Reject::UnknownType,
+        Reject::BadSampleRate,
+        Reject::BadTimestamp,
+        Reject::LineTooLong,
+        Reject::TooManyLabels,
+        Reject::Unsupported,
+        Reject::BadJson,
+        Reject::Batch,
+    ];
+
+    /// The value of the `reason` label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reject::EmptyName => "empty_name",
+            Reject::NoValue => "no_value",
+            Reject::NoType => "no_type",
+            Reject::EmptyValue => "empty_value",
+            Reject::BadValue => "bad_value",
+            Reject::Overflow => "overflow",
+            Reject::UnknownType => "unknown_type",
+            Reject::BadSampleRate => "bad_sample_rate",
+            Reject::BadTimestamp => "bad_timestamp",
+            Reject::LineTooLong => "line_too_long",
+            Reject::TooManyLabels => "too_many_labels",
+            Reject::Unsupported => "unsupported",
+            Reject::BadJson => "bad_json",
+            Reject::Batch => "batch",
+        }
+    }
+
+    /// The same for people, with what to do.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Reject::EmptyName => "the name before the ':' is empty",
+            Reject::NoValue => "no ':' and value after the name; write name:value|type",
+            Reject::NoType => "no '|' and type after the value; write name:value|c, |g, |ms, |h, |d or |s",
+            Reject::EmptyValue => "no value between ':' and '|'",
+            Reject::BadValue => "the value is not a plain decimal number",
+            Reject::Overflow => "the value is too large",
+            Reject::UnknownType => "unknown type; known are c, g, ms, h, d and s",
+            Reject::BadSampleRate => "the sample rate after '|@' must be a number above 0 and at most 1",
+            Reject::BadTimestamp => "the time after '|T' must be whole seconds since 1970",
+            Reject::LineTooLong => "the line is longer than limits.line_bytes",
+            Reject::TooManyLabels => "the line has more tags than limits.labels",
+            Reject::Unsupported => "events and service checks are not taken yet",
+            Reject::BadJson => "not JSON of the form {\"metric\": …, \"value\": …, \"type\": …}",
+            Reject::Batch => "another item of the same request was bad",
+        }
+    }
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.explanation())
+    }
+}
+
+impl std::error::Error for Reject {}

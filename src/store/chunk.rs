@@ -1,0 +1,285 @@
+//! The points of one series within one block, as bytes.
+//!
+//! A chunk says whose it is, so that a wrong offset cannot pass for data, and
+//! is read back when it is written. Large chunks are columns (a timestamp
+//! column of runs, then a column for each number); small ones are the stream's
+//! bytes as they were in memory.
+
+use super::coding::{Reader, put_signed, put_varint};
+use super::column::{put_doubles, put_integers, read_doubles, read_integers};
+use super::point::Class;
+use super::stream::{self, Stream};
+use crate::model::histogram::BucketKey;
+use crate::model::sample::{is_stale, stale_nan};
+use crate::model::{Histogram, Points, Sample, SeriesId};
+
+const STREAM: u8 = 0;
+const COLUMNS: u8 = 1;
+/// Most points that a chunk may claim to hold.
+const MAX_POINTS: usize = 1 << 26;
+
+/// Writes the chunk of a series and returns what it holds.
+pub(super) fn put_chunk(out: &mut Vec<u8>, id: SeriesId, class: Class, stream: &Stream) -> Option<Points> {
+    let points = stream.read(class)?;
+    let start = out.len();
+    put_varint(out, u64::from(id.0));
+    out.push(class as u8);
+    let mut columns = Vec::new();
+    match &points {
+        Points::Floats(samples) => put_floats(&mut columns, samples),
+        Points::Histograms(histograms) => put_histograms(&mut columns, histograms),
+        // Sketches are hashes: nothing to gain from columns.
+        Points::Sketches(_) => {}
+    }
+    if matches!(points, Points::Sketches(_)) || stream.bytes().len() <= columns.len() {
+        put_stream(out, stream);
+    } else {
+        let head = out.len();
+        out.push(COLUMNS);
+        put_varint(out, points.len() as u64);
+        out.extend_from_slice(&columns);
+        let back = read_chunk(out.get(start..)?, id, class);
+        if !back.is_some_and(|back| same(&back, &points)) {
+            tracing::warn!(series = id.0, "columns do not read back; points are kept as they came");
+            out.truncate(head);
+            put_stream(out, stream);
+        }
+    }
+    Some(points)
+}
+
+fn put_stream(out: &mut Vec<u8>, stream: &Stream) {
+    out.push(STREAM);
+    put_varint(out, stream.points() as u64);
+    out.extend_from_slice(stream.bytes());
+}
+
+/// Reads the chunk of the series `id`; `None` when the bytes are not that.
+pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Points> {
+    let reader = &mut Reader::new(bytes);
+    if reader.varint()? != u64::from(id.0) || reader.byte()? != class as u8 {
+        return None;
+    }
+    let form = reader.byte()?;
+    let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= MAX_POINTS)?;
+    match (form, class) {
+        (STREAM, _) => {
+            let rest = reader.rest();
+            stream::read(rest, class, count)
+        }
+        (COLUMNS, Class::Floats) => Some(Points::Floats(read_floats(reader, count)?)),
+        (COLUMNS, Class::Histograms) => Some(Points::Histograms(read_histograms(reader, count)?)),
+        _ => None,
+    }
+}
+
+/// Whether both hold the same points, bit for bit.
+pub(super) fn same(left: &Points, right: &Points) -> bool {
+    match (left, right) {
+        (Points::Floats(left), Points::Floats(right)) => {
+            let bits = |samples: &[Sample]| -> Vec<(i64, u64)> {
+                samples.iter().map(|s| (s.timestamp_ms, s.value.to_bits())).collect()
+            };
+            bits(left) == bits(right)
+        }
+        _ => left == right,
+    }
+}
+
+fn put_floats(out: &mut Vec<u8>, samples: &[Sample]) {
+    let times: Vec<i64> = samples.iter().map(|sample| sample.timestamp_ms).collect();
+    put_times(out, &times);
+    let stale: Vec<usize> =
+        samples.iter().enumerate().filter(|(_, s)| is_stale(s.value)).map(|(at, _)| at).collect();
+    put_varint(out, stale.len() as u64);
+    let mut before = 0;
+    for at in stale {
+        put_varint(out, (at - before) as u64);
+        before = at;
+    }
+    let values: Vec<f64> = samples.iter().map(|sample| sample.value).filter(|v| !is_stale(*v)).collect();
+    put_doubles(out, &values);
+}
+
+fn read_floats(reader: &mut Reader<'_>, count: usize) -> Option<Vec<Sample>> {
+    let times = read_times(reader, count)?;
+    let stale_count = reader.count()?;
+    let mut stale = Vec::with_capacity(stale_count);
+    let mut at = 0usize;
+    for _ in 0..stale_count {
+        at = at.checked_add(usize::try_from(reader.varint()?).ok()?)?;
+        stale.push(at);
+    }
+    let mut values = read_doubles(reader, count.checked_sub(stale_count)?)?.into_iter();
+    let mut stale = stale.into_iter().peekable();
+    let mut samples = Vec::with_capacity(count);
+    for (at, timestamp_ms) in times.into_iter().enumerate() {
+        let value = if stale.next_if_eq(&at).is_some() { stale_nan() } else { values.next()? };
+        samples.push(Sample { timestamp_ms, value });
+    }
+    reader.is_empty().then_some(samples)
+}
+
+fn put_histograms(out: &mut Vec<u8>, points: &[(i64, Histogram)]) {
+    let times: Vec<i64> = points.iter().map(|(at, _)| *at).collect();
+    put_times(out, &times);
+    for number in NUMBERS {
+        put_doubles(out, &points.iter().map(|(_, histogram)| number(histogram)).collect::<Vec<_>>());
+    }
+    let lengths: Vec<i64> = points.iter().map(|(_, histogram)| histogram.buckets().len() as i64).collect();
+    put_integers(out, &lengths);
+    let mut keys = Vec::new();
+    let mut weights = Vec::new();
+    for (_, histogram) in points {
+        let mut before = 0;
+        for (key, weight) in histogram.buckets() {
+            keys.push(i64::from(key.0) - before);
+            weights.push(*weight);
+            before = i64::from(key.0);
+        }
+    }
+    put_integers(out, &keys);
+    put_doubles(out, &weights);
+}
+
+/// The numbers of a distribution, each a column.
+const NUMBERS: [fn(&Histogram) -> f64; 4] = [|h| h.count, |h| h.sum, |h| h.min, |h| h.max];
+
+fn read_histograms(reader: &mut Reader<'_>, count: usize) -> Option<Vec<(i64, Histogram)>> {
+    let times = read_times(reader, count)?;
+    let mut columns = (0..NUMBERS.len()).map(|_| read_doubles(reader, count)).collect::<Option<Vec<_>>>()?;
+    let lengths = read_integers(reader, count)?;
+    let total = lengths.iter().try_fold(0usize, |sum, length| {
+        sum.checked_add(usize::try_from(*length).ok()?).filter(|sum| *sum <= MAX_POINTS)
+    })?;
+    let mut keys = read_integers(reader, total)?.into_iter();
+    let mut weights = read_doubles(reader, total)?.into_iter();
+    let (max, min, sum, counts) = (columns.pop()?, columns.pop()?, columns.pop()?, columns.pop()?);
+    let mut points = Vec::with_capacity(count);
+    for (at, timestamp_ms) in times.into_iter().enumerate() {
+        let mut key = 0i64;
+        let mut buckets = Vec::with_capacity(usize::try_from(*lengths.get(at)?).ok()?);
+        for _ in 0..*lengths.get(at)? {
+            key = key.checked_add(keys.next()?)?;
+            buckets.push((BucketKey(i32::try_from(key).ok()?), weights.next()?));
+        }
+        let numbers = (*counts.get(at)?, *sum.get(at)?, *min.get(at)?, *max.get(at)?);
+        points.push((timestamp_ms, Histogram::from_parts(numbers, buckets)?));
+    }
+    reader.is_empty().then_some(points)
+}
+
+/// Runs of equal steps: first time against the run before, step, length.
+fn put_times(out: &mut Vec<u8>, times: &[i64]) {
+    let mut runs: Vec<(i64, i64, u64)> = Vec::new();
+    for time in times {
+        match runs.last_mut() {
+            Some((first, step, length)) if *length == 1 && time > first => {
+                (*step, *length) = (time - *first, 2);
+            }
+            Some((first, step, length)) if *time == *first + *step * *length as i64 => *length += 1,
+            _ => runs.push((*time, 0, 1)),
+        }
+    }
+    put_varint(out, runs.len() as u64);
+    let mut before = 0;
+    for (first, step, length) in runs {
+        put_signed(out, first - before);
+        put_varint(out, step as u64);
+        put_varint(out, length);
+        before = first;
+    }
+}
+
+fn read_times(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
+    let mut times = Vec::with_capacity(count.min(1 << 16));
+    let mut first = 0i64;
+    for _ in 0..reader.count()? {
+        first = first.checked_add(reader.signed()?)?;
+        let step = i64::try_from(reader.varint()?).ok()?;
+        let length = usize::try_from(reader.varint()?).ok()?;
+        if length > count - times.len() {
+            return None;
+        }
+        let mut time = first;
+        for at in 0..length {
+            if at > 0 {
+                time = time.checked_add(step)?;
+            }
+            if times.last().is_some_and(|last| *last >= time) {
+                return None;
+            }
+            times.push(time);
+        }
+    }
+    (times.len() == count).then_some(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(class: Class, stream: &Stream) -> usize {
+        let mut out = Vec::new();
+        let points = put_chunk(&mut out, SeriesId(300), class, stream).unwrap();
+        let back = read_chunk(&out, SeriesId(300), class).unwrap();
+        assert!(same(&back, &points));
+        assert!(same(&back, &stream.read(class).unwrap()));
+        assert!(read_chunk(&out, SeriesId(301), class).is_none());
+        out.len()
+    }
+
+    #[test]
+    fn floats_with_gaps_and_ends_come_back() {
+        let mut stream = Stream::default();
+        for i in 0..720i64 {
+            let value = if i % 100 == 99 { stale_nan() } else { (i * 17) as f64 / 10.0 };
+            if i % 7 != 3 {
+                stream.push_float(1_700_000_000_000 + i * 10_000, value);
+            }
+        }
+        check(Class::Floats, &stream);
+    }
+
+    #[test]
+    fn a_counter_of_two_hours_takes_less_than_a_byte_a_point() {
+        let mut stream = Stream::default();
+        let mut total = 1e6;
+        for i in 0..720i64 {
+            total += f64::from((i * 7919 % 13) as i32);
+            stream.push_float(1_700_000_000_000 + i * 10_000, total);
+        }
+        assert!(check(Class::Floats, &stream) < 720);
+    }
+
+    #[test]
+    fn timers_take_few_bytes_a_point() {
+        let mut stream = Stream::default();
+        for i in 0..720i64 {
+            let values = (0..20).map(|j| {
+                let u = ((i * 20 + j) * 7919 % 10_007) as f64 / 10_007.0;
+                (((0.012 * (1.0 + 3.0 * u * u)) * 1e6).round() / 1e6, 1.0)
+            });
+            stream.push_histogram(i * 10_000, &Histogram::from_values(values));
+        }
+        let bytes = check(Class::Histograms, &stream) as f64 / 720.0;
+        assert!(bytes < 30.0, "{bytes} bytes a point");
+    }
+
+    proptest! {
+        #[test]
+        fn any_points_come_back(points in prop::collection::vec((1i64..5, any::<f64>(), 1u32..9), 1..200)) {
+            let (mut floats, mut histograms) = (Stream::default(), Stream::default());
+            let mut at = 0;
+            for (step, value, weight) in points {
+                at += step * 1000;
+                floats.push_float(at, value);
+                let finite = if value.is_finite() { value } else { 0.0 };
+                histograms.push_histogram(at, &Histogram::from_values([(finite / 1e9, f64::from(weight)), (1.5, 1.0)]));
+            }
+            check(Class::Floats, &floats);
+            check(Class::Histograms, &histograms);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Why the store could not do what it was asked to.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What went wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("data directory {} is in use by another statsdeck: stop that one or set another data_dir", dir.display())]
+    Locked { dir: PathBuf },
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} has format version {found}, this statsdeck reads up to {known}: use a newer one", path.display())]
+    Version { path: PathBuf, found: u32, known: u32 },
+    /// The window, or a later one, was written before. Nothing was written.
+    #[error("window ending at {end_ms} ms is not after the last written one, {last_end_ms} ms")]
+    OutOfOrder { end_ms: i64, last_end_ms: i64 },
+    #[error("batch of the window ending at {end_ms} ms cannot be written: {reason}")]
+    Batch { end_ms: i64, reason: &'static str },
+    #[error("the query selects more than {limit} {what}; narrow the selector or the time range")]
+    Limit { what: &'static str, limit: usize },
+    #[error("store option {key}: {reason}")]
+    Options { key: &'static str, reason: &'static str },
+    #[error("block {} does not read back as it was written: {reason}", path.display())]
+    Verify { path: PathBuf, reason: String },
+}
+
+impl Error {
+    /// Whether there was no room on the disk. The same call may succeed later.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Error::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { action, path: path.into(), source }
+    }
+}

@@ -1,0 +1,359 @@
+//! Our own counters: the ledger of lines and batches, and what else tells how
+//! the daemon fares. Plain atomics; who counts holds an `Arc` of it.
+//!
+//! The ledger must balance: lines received = accepted + rejected + limited,
+//! and samples flushed = written + dropped (+ those being retried).
+
+use crate::model::Reject;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Level(AtomicI64);
+
+impl Level {
+    pub fn set(&self, to: i64) {
+        self.0.store(to, Ordering::Relaxed);
+    }
+
+    pub fn value(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How lines came in; the `transport` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Transport {
+    Udp = 0,
+    Http = 1,
+}
+
+impl Transport {
+    pub const ALL: [Transport; 2] = [Transport::Udp, Transport::Http];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Http => "http",
+        }
+    }
+}
+
+/// Why a well-formed line was not taken; the `reason` label of
+/// `statsdeck_lines_limited_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Limited {
+    /// `limits.series` are there already.
+    Series = 0,
+}
+
+impl Limited {
+    pub const ALL: [Limited; 1] = [Limited::Series];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Limited::Series => "series",
+        }
+    }
+}
+
+/// What one listening socket has seen.
+#[derive(Debug)]
+pub struct Socket {
+    /// The address as bound, such as `udp://127.0.0.1:8125`.
+    pub address: String,
+    pub packets: Counter,
+    pub bytes: Counter,
+    /// Datagrams that were longer than any datagram may be.
+    pub truncated: Counter,
+    /// Packets the kernel threw away because the receive buffer was full.
+    pub kernel_dropped: Level,
+    pub receive_buffer_bytes: Level,
+}
+
+/// All of them.
+#[derive(Default)]
+pub struct Telemetry {
+    pub lines_received: [Counter; Transport::ALL.len()],
+    pub lines_accepted: Counter,
+    pub lines_rejected: [Counter; Reject::ALL.len()],
+    pub lines_limited: [Counter; Limited::ALL.len()],
+    /// Counter additions left out because the total would leave a double's range.
+    pub overflows: Counter,
+    pub sockets: Mutex<Vec<std::sync::Arc<Socket>>>,
+    pub series_active: Level,
+    pub flushes: Counter,
+    pub flush_duration_us: Counter,
+    pub flush_last_duration_us: Level,
+    pub flush_last_end_ms: Level,
+    pub samples_flushed: Counter,
+    pub samples_written: Counter,
+    pub samples_dropped: Counter,
+    pub samples_retrying: Level,
+    pub store_errors: Counter,
+    pub store_wal_bytes: Level,
+    pub store_block_bytes: Level,
+    pub scrape_clashing_series: Level,
+    pub http_requests: Counter,
+    pub config_reloads: Counter,
+    pub config_reload_failures: Counter,
+    /// Figures that upper floors keep.
+    others: Mutex<Vec<Figures>>,
+}
+
+/// Tells more figures when asked.
+type Figures = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
+
+impl Telemetry {
+    pub fn received(&self, transport: Transport, lines: u64) {
+        self.lines_received[transport as usize].add(lines);
+    }
+
+    pub fn rejected(&self, reject: Reject) {
+        self.lines_rejected[reject as usize].add(1);
+    }
+
+    pub fn limited(&self, limited: Limited) {
+        self.lines_limited[limited as usize].add(1);
+    }
+
+    /// Lines received that are neither accepted, rejected nor limited: 0,
+    /// unless some are being worked on at this moment.
+    pub fn lines_unaccounted(&self) -> i64 {
+        let total = |counters: &[Counter]| counters.iter().map(Counter::value).sum::<u64>() as i64;
+        total(&self.lines_received)
+            - self.lines_accepted.value() as i64
+            - total(&self.lines_rejected)
+            - total(&self.lines_limited)
+    }
+
+    /// Opens the books of a socket.
+    pub fn socket(&self, address: String) -> std::sync::Arc<Socket> {
+        let socket = std::sync::Arc::new(Socket {
+            address,
+            packets: Counter::default(),
+            bytes: Counter::default(),
+            truncated: Counter::default(),
+            kernel_dropped: Level::default(),
+            receive_buffer_bytes: Level::default(),
+        });
+        self.sockets.lock().unwrap_or_else(|e| e.into_inner()).push(socket.clone());
+        socket
+    }
+
+    /// Adds figures that are kept elsewhere to those exposed.
+    pub fn add_figures(&self, figures: impl Fn() -> Vec<Family> + Send + Sync + 'static) {
+        self.others.lock().unwrap_or_else(|e| e.into_inner()).push(Box::new(figures));
+    }
+
+    /// Every figure as an exposed series, families together.
+    pub fn families(&self) -> Vec<Family> {
+        let mut families = Vec::new();
+        let mut family = |name, kind, help, samples: Vec<(Vec<(&'static str, String)>, f64)>| {
+            families.push(Family { name, kind, help, samples });
+        };
+        use FamilyKind::{Counter as C, Gauge as G};
+        let plain = |value: f64| vec![(vec![], value)];
+        let count = |counter: &Counter| vec![(vec![], counter.value() as f64)];
+        let level = |level: &Level| vec![(vec![], level.value() as f64)];
+        let sockets = self.sockets.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let by_socket = |value: &dyn Fn(&Socket) -> f64| {
+            sockets.iter().map(|s| (vec![("listener", s.address.clone())], value(s))).collect::<Vec<_>>()
+        };
+        family(
+            "statsdeck_packets_received_total",
+            C,
+            "Packets received, by socket.",
+            by_socket(&|s| s.packets.value() as f64),
+        );
+        family(
+            "statsdeck_bytes_received_total",
+            C,
+            "Bytes received, by socket.",
+            by_socket(&|s| s.bytes.value() as f64),
+        );
+        family(
+            "statsdeck_packets_truncated_total",
+            C,
+            "Packets longer than the receive buffer's slot.",
+            by_socket(&|s| s.truncated.value() as f64),
+        );
+        family(
+            "statsdeck_kernel_dropped_packets_total",
+            C,
+            "Packets the kernel dropped because the socket's receive buffer was full.",
+            by_socket(&|s| s.kernel_dropped.value() as f64),
+        );
+        family(
+            "statsdeck_receive_buffer_bytes",
+            G,
+            "Receive buffer in force, as the kernel counts it.",
+            by_socket(&|s| s.receive_buffer_bytes.value() as f64),
+        );
+        family(
+            "statsdeck_lines_received_total",
+            C,
+            "Lines received, before any is judged.",
+            Transport::ALL
+                .iter()
+                .map(|t| {
+                    (vec![("transport", t.as_str().into())], self.lines_received[*t as usize].value() as f64)
+                })
+                .collect(),
+        );
+        family(
+            "statsdeck_lines_accepted_total",
+            C,
+            "Lines whose values were taken.",
+            count(&self.lines_accepted),
+        );
+        family(
+            "statsdeck_lines_rejected_total",
+            C,
+            "Lines that were not understood, by reason.",
+            Reject::ALL
+                .iter()
+                .map(|r| {
+                    (vec![("reason", r.as_str().into())], self.lines_rejected[*r as usize].value() as f64)
+                })
+                .collect(),
+        );
+        family(
+            "statsdeck_lines_limited_total",
+            C,
+            "Well-formed lines left out by a limit.",
+            Limited::ALL
+                .iter()
+                .map(|l| {
+                    (vec![("reason", l.as_str().into())], self.lines_limited[*l as usize].value() as f64)
+                })
+                .collect(),
+        );
+        family(
+            "statsdeck_lines_unaccounted",
+            G,
+            "Lines received less accepted, rejected and limited; 0 when the books balance.",
+            plain(self.lines_unaccounted() as f64),
+        );
+        family(
+            "statsdeck_overflows_total",
+            C,
+            "Counter additions left out because the total would be infinite.",
+            count(&self.overflows),
+        );
+        family(
+            "statsdeck_series",
+            G,
+            "Series alive: received within their type's expiry.",
+            level(&self.series_active),
+        );
+        family("statsdeck_flushes_total", C, "Windows closed.", count(&self.flushes));
+        family(
+            "statsdeck_flush_duration_seconds_total",
+            C,
+            "Time spent closing windows, writing included.",
+            plain(self.flush_duration_us.value() as f64 / 1e6),
+        );
+        family(
+            "statsdeck_flush_last_duration_seconds",
+            G,
+            "Time the last flush took, writing included.",
+            plain(self.flush_last_duration_us.value() as f64 / 1e6),
+        );
+        family(
+            "statsdeck_flush_last_end_timestamp_seconds",
+            G,
+            "End of the last window that was flushed.",
+            plain(self.flush_last_end_ms.value() as f64 / 1e3),
+        );
+        family(
+            "statsdeck_samples_flushed_total",
+            C,
+            "Samples handed to the store.",
+            count(&self.samples_flushed),
+        );
+        family(
+            "statsdeck_samples_written_total",
+            C,
+            "Samples the store has made durable.",
+            count(&self.samples_written),
+        );
+        family(
+            "statsdeck_samples_dropped_total",
+            C,
+            "Samples given up because the store failed for too long.",
+            count(&self.samples_dropped),
+        );
+        family(
+            "statsdeck_samples_retrying",
+            G,
+            "Samples waiting for the store to take them.",
+            level(&self.samples_retrying),
+        );
+        family("statsdeck_store_errors_total", C, "Writes that failed.", count(&self.store_errors));
+        family("statsdeck_store_wal_bytes", G, "Size of the write-ahead log.", level(&self.store_wal_bytes));
+        family("statsdeck_store_block_bytes", G, "Size of the blocks.", level(&self.store_block_bytes));
+        family(
+            "statsdeck_scrape_clashing_series",
+            G,
+            "Series left out of the scrape page because another has their escaped name.",
+            level(&self.scrape_clashing_series),
+        );
+        family("statsdeck_http_requests_total", C, "HTTP requests answered.", count(&self.http_requests));
+        family(
+            "statsdeck_config_reloads_total",
+            C,
+            "Reloads that were applied.",
+            count(&self.config_reloads),
+        );
+        family(
+            "statsdeck_config_reload_failures_total",
+            C,
+            "Reloads that were refused; the old config went on.",
+            count(&self.config_reload_failures),
+        );
+        for figures in self.others.lock().unwrap_or_else(|e| e.into_inner()).iter() {
+            families.extend(figures());
+        }
+        families
+    }
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telemetry").field("lines_accepted", &self.lines_accepted).finish_non_exhaustive()
+    }
+}
+
+/// A metric of our own, as exposed.
+#[derive(Debug)]
+pub struct Family {
+    pub name: &'static str,
+    pub kind: FamilyKind,
+    pub help: &'static str,
+    /// Labels and value.
+    pub samples: Vec<(Vec<(&'static str, String)>, f64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FamilyKind {
+    Counter,
+    Gauge,
+}

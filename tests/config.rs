@@ -1,0 +1,156 @@
+//! The config: what is written, what it means, what is said when it is wrong.
+
+use statsdeck::config::Config;
+use std::path::Path;
+
+const EXAMPLE: &str = include_str!("../config.toml.example");
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("statsdeck.toml"), text, &[]).map_err(|error| error.to_string())
+}
+
+/// The example with its examples taken in: lines that begin with `#` and no blank.
+fn uncommented() -> String {
+    let take = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with(' ') && !rest.is_empty() => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    EXAMPLE.lines().map(|line| take(line) + "\n").collect()
+}
+
+#[test]
+fn the_example_says_the_defaults() {
+    let example = parse(EXAMPLE).unwrap();
+    assert_eq!(format!("{example:#?}"), format!("{:#?}", parse("").unwrap()));
+}
+
+#[test]
+fn the_examples_in_the_example_are_right() {
+    let config = parse(&uncommented()).unwrap();
+    assert_eq!((config.rules.len(), config.receivers.len(), config.http.tokens.len()), (1, 2, 1));
+    assert_eq!((config.views[0].kpis.len(), config.views[0].panels.len()), (3, 4));
+}
+
+/// Every key that the reader knows, by table: it names them when it meets one
+/// that it does not know.
+#[test]
+fn the_example_shows_every_key() {
+    let tables = [
+        "",
+        "[[listen]]",
+        "[http]",
+        "[[http.token]]",
+        "[window]",
+        "[window.expire]",
+        "[limits]",
+        "[[tier]]",
+        "[alert]",
+        "[[alert.rule]]",
+        "[[receiver]]",
+        "[[receiver]]\nname = \"x\"\n[receiver.slack]",
+        "[[view]]",
+        "[[view]]\nid = \"x\"\n[[view.kpi]]",
+        "[[view]]\nid = \"x\"\n[[view.panel]]",
+    ];
+    for table in tables {
+        let error = parse(&format!("{table}\nzzz = 1\n")).unwrap_err();
+        let (_, known) =
+            error.split_once("unknown field `zzz`, expected ").unwrap_or_else(|| panic!("{error}"));
+        let keys: Vec<&str> = known.lines().next().unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!keys.is_empty());
+        for key in keys {
+            let shown = uncommented().lines().any(|line| {
+                let line = line.trim_start();
+                line.starts_with(&format!("{key} ="))
+                    || line.contains(&format!("{{ {key} ="))
+                    || line.contains(&format!(", {key} ="))
+                    || line.trim_matches(['[', ']']).split('.').any(|part| part == key)
+            });
+            assert!(shown, "{table} {key} is not in config.toml.example");
+        }
+    }
+}
+
+fn check(text: &str, expected: &[&str]) {
+    let error = parse(text).expect_err(text);
+    for part in expected {
+        assert!(error.contains(part), "{text}\nexpected {part:?} in:\n{error}");
+    }
+}
+
+#[test]
+fn problems_name_line_key_and_what_to_write() {
+    check("dat_dir = 1", &["statsdeck.toml:1", "unknown field `dat_dir`", "did you mean `data_dir`?"]);
+    check("[http]\nadress = \"x\"", &["statsdeck.toml:2", "did you mean `address`?", "^^^^^^"]);
+    check("[http]\naddress = 5", &["statsdeck.toml:2", "invalid type: integer"]);
+    check("[http]\naddress = \"nowhere\"", &["statsdeck.toml:2: http.address", "write host:port"]);
+    check(
+        "[http]\naddress = \"0.0.0.0:8127\"",
+        &["statsdeck.toml:2: http.address", "[[http.token]]", "auth = \"none\""],
+    );
+    check("[http]\ntimezone = \"Mars/Base\"", &["http.timezone", "no such time zone"]);
+    check(
+        "[[http.token]]\nname = \"a\"\nhash = \"x\"\nscopes = [\"reed\"]",
+        &["http.token[0].hash", "token new", "no such scope: \"reed\""],
+    );
+    check("[[listen]]\naddress = \"127.0.0.1:8125\"", &["statsdeck.toml:2: listen[0].address", "udp://"]);
+    check(
+        "[[listen]]\naddress = \"udp://127.0.0.1:1\"\ndialect = \"etsy\"",
+        &["statsdeck.toml:3: listen[0].dialect", "dogstatsd"],
+    );
+    check(
+        "[[listen]]\naddress = \"udp://127.0.0.1:1\"\nreceive_buffer = \"8 MB\"\nthreads = 0",
+        &["listen[0].receive_buffer", "8MiB", "listen[0].threads", "between 1 and 64"],
+    );
+    check(
+        "[window]\ninterval = \"1.5s\"",
+        &["statsdeck.toml:2: window.interval", "\"1.5s\" is not a duration"],
+    );
+    check("[window]\ninterval = \"2h\"", &["window.interval", "between 100ms and 1h"]);
+    check("[window]\nexpire = { counter = \"1s\" }", &["window.expire.counter", "not be shorter"]);
+    check("[[tier]]\nresolution = \"1m\"\nretention = \"1d\"", &["tier[0].resolution"]);
+    check("[[tier]]\nresolution = \"10s\"\nretention = \"1m\"", &["statsdeck.toml:3: tier[0].retention"]);
+    check("[limits]\nseries = 0", &["limits.series"]);
+    check(
+        "[[alert.rule]]\nname = \"E\"\nexpr = \"rate(x\"",
+        &["statsdeck.toml:3: alert.rule[0].expr", "rule \"E\""],
+    );
+    check("[[receiver]]\nname = \"a\"", &["receiver[0]", "[receiver.slack]"]);
+    check("a = 1\na = 2", &["statsdeck.toml:2", "duplicate key"]);
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let error =
+        parse("[http]\naddress = \"x\"\n[window]\ninterval = \"x\"\n[limits]\nlabels = 999").unwrap_err();
+    assert!(
+        ["http.address", "window.interval", "limits.labels"].iter().all(|key| error.contains(key)),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_environment_overrides_a_key() {
+    let env = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect::<Vec<_>>()
+    };
+    let set = env(&[
+        ("STATSDECK__HTTP__ADDRESS", "127.0.0.1:9"),
+        ("STATSDECK__LIMITS__SERIES", "5"),
+        ("STATSDECK__WINDOW__EXPIRE__GAUGE", "2h"),
+        ("STATE_DIRECTORY", "/var/lib/x"),
+        ("UNRELATED", "1"),
+    ]);
+    let config = Config::load(None, &set).unwrap();
+    assert_eq!(config.http.address.port(), 9);
+    assert_eq!(config.series_max, 5);
+    assert_eq!(config.windows.gauge_expire_ms, 7_200_000);
+    assert_eq!(config.data_dir, Path::new("/var/lib/x"));
+    let error = Config::load(None, &env(&[("STATSDECK__HTTP__ADRESS", "x")])).unwrap_err().to_string();
+    assert!(
+        error.contains("config with environment") && error.contains("did you mean `address`?"),
+        "{error}"
+    );
+    let error = Config::load(Some(Path::new("/nowhere/at.all")), &[]).unwrap_err().to_string();
+    assert!(error.contains("cannot read /nowhere/at.all"), "{error}");
+}

@@ -1,0 +1,269 @@
+//! The whole daemon, from packet to answer.
+
+mod harness;
+
+use harness::{start, try_start, wait_until};
+use serde_json::json;
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn what_is_sent_can_be_scraped_and_queried() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    daemon.send("etl.records:3|c\netl.records:4|c|#job:import\nqueue:7|g\ntook:320|ms\ntook:80|ms\nusers:joe|s\nusers:ann|s\nusers:joe|s");
+    daemon.send("etl.records:5|c|@0.5|#job:import");
+    daemon.await_query("sum(etl_records)", 17.0);
+    daemon.await_query(r#"sum({"etl.records", job="import"})"#, 14.0);
+    daemon.await_query("queue", 7.0);
+    daemon.await_query("max_over_time(users[1m])", 2.0);
+    daemon.await_query("histogram_count(increase(took[1m]))", 2.0);
+    daemon.await_query("histogram_sum(increase(took[1m]))", 0.4);
+    daemon.await_query("histogram_quantile(1, increase(took[1m]))", 0.32);
+    daemon.await_query("increase(etl_records{job=\"import\"}[1m]) > bool 0", 1.0);
+    for (name, value) in [
+        ("etl_records", 3.0),
+        ("etl_records{job=\"import\"}", 14.0),
+        ("queue", 7.0),
+        ("users", 2.0),
+        ("took_count", 2.0),
+        ("took_sum", 0.4),
+        ("took{quantile=\"1\"}", 0.32),
+    ] {
+        assert_eq!(daemon.scraped(name), Some(value), "{name}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn the_sign_of_a_gauge_is_the_listeners() {
+    let dir = dir();
+    let extra = "[[listen]]\naddress = \"udp://127.0.0.1:0\"\n[[listen]]\naddress = \"udp://127.0.0.1:0\"\ndialect = \"dogstatsd\"\n";
+    let daemon = start(dir.path(), extra);
+    daemon.send_to(0, "a:10|g\na:-3|g\na:+1|g");
+    daemon.send_to(1, "b:10|g\nb:-3|g");
+    daemon.await_query("a", 8.0);
+    daemon.await_query("b", -3.0);
+    // A change in a later window starts from what the gauge was.
+    daemon.send_to(0, "a:-5|g");
+    daemon.await_query("a", 3.0);
+    daemon.stop();
+}
+
+#[test]
+fn stopping_flushes_the_open_window_and_totals_go_on_after_a_restart() {
+    let dir = dir();
+    let hour = "[window]\ninterval = \"1h\"\n";
+    let daemon = start(dir.path(), hour);
+    daemon.send("a:5|c\ng:3|g\nt:1000|ms");
+    daemon.stop();
+    let daemon = start(dir.path(), hour);
+    daemon.await_query("a", 5.0);
+    daemon.await_query("g", 3.0);
+    daemon.send("a:2|c\ng:+4|g\nt:3000|ms");
+    daemon.stop();
+    let daemon = start(dir.path(), hour);
+    daemon.await_query("a", 7.0);
+    daemon.await_query("g", 7.0);
+    daemon.await_query("histogram_sum(increase(t[5m]))", 4.0);
+    assert_eq!(daemon.query("increase(a[5m]) >= bool 7"), Some(1.0));
+    daemon.stop();
+}
+
+#[test]
+fn a_second_daemon_on_the_same_data_is_refused() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    let Err(error) = try_start(dir.path(), "") else { panic!("it started") };
+    assert!(error.to_string().contains("in use by another statsdeck"), "{error}");
+    daemon.stop();
+}
+
+#[test]
+fn every_line_is_accounted_for_and_a_reject_names_its_reason() {
+    let dir = dir();
+    let daemon = start(dir.path(), "[limits]\nseries = 40\n");
+    daemon.send("good:1|c\nbad\nbad:|c\nbad:x|c\nbad:1|q\nbad:1|c|@7\n\n  \r\ngood:1|c\r\n");
+    for at in 0..100 {
+        daemon.send(&format!("many.{at}:1|c"));
+    }
+    for (name, value) in [
+        (r#"statsdeck_lines_received_total{transport="udp"}"#, 107.0),
+        (r#"statsdeck_lines_rejected_total{reason="no_value"}"#, 1.0),
+        (r#"statsdeck_lines_rejected_total{reason="empty_value"}"#, 1.0),
+        (r#"statsdeck_lines_rejected_total{reason="bad_value"}"#, 1.0),
+        (r#"statsdeck_lines_rejected_total{reason="unknown_type"}"#, 1.0),
+        (r#"statsdeck_lines_rejected_total{reason="bad_sample_rate"}"#, 1.0),
+        ("statsdeck_lines_unaccounted", 0.0),
+    ] {
+        daemon.await_scraped(name, value);
+    }
+    let limited = daemon.scraped(r#"statsdeck_lines_limited_total{reason="series"}"#).unwrap();
+    let accepted = daemon.scraped("statsdeck_lines_accepted_total").unwrap();
+    assert!(limited > 50.0);
+    assert_eq!(accepted + limited + 5.0, 107.0);
+    // Our own figures are series like others.
+    wait_until(|| {
+        daemon.query("sum(statsdeck_lines_rejected_total)").is_some_and(|sum| sum == 5.0 || limited > 0.0)
+    })
+    .unwrap();
+    daemon.stop();
+}
+
+#[test]
+fn json_is_taken_whole_or_refused_with_index_and_field() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    let cases = [
+        (r#"{"metric": "a", "value": 1, "type": "count"}"#, 202, json!({"accepted": 1})),
+        (
+            r#"[{"metric": "a", "value": 2, "type": "count"}, {"metric": "g", "value": -4.5, "type": "gauge", "tags": {"k": "v"}}]"#,
+            202,
+            json!({"accepted": 2}),
+        ),
+        (r#"{"metric": "t", "value": 250, "type": "timing", "tags": ["a:b"]}"#, 202, json!({"accepted": 1})),
+        (
+            r#"[{"metric": "a", "value": 1}, {"metric": "a", "value": "x"}]"#,
+            400,
+            json!({"error": "item 1: value: must be a finite number", "index": 1, "field": "value"}),
+        ),
+        (
+            r#"{"value": 1}"#,
+            400,
+            json!({"error": "item 0: metric: is missing", "index": 0, "field": "metric"}),
+        ),
+        (
+            r#"{"metric": "", "value": 1}"#,
+            400,
+            json!({"error": "item 0: metric: must not be empty", "index": 0, "field": "metric"}),
+        ),
+        (
+            r#"{"metric": "a"}"#,
+            400,
+            json!({"error": "item 0: value: is missing", "index": 0, "field": "value"}),
+        ),
+        (r#"{"metric": "a", "value": 1e999}"#, 400, json!(null)),
+        (r#"{"metric": "a", "value": 1, "type": "nonsense"}"#, 400, json!(null)),
+        (r#"{"metric": "a", "value": 1, "tags": {"k": {}}}"#, 400, json!(null)),
+        (r#"[1]"#, 400, json!({"error": "item 0: item: must be an object", "index": 0, "field": "item"})),
+        ("nonsense", 400, json!(null)),
+        ("[]", 202, json!({"accepted": 0})),
+    ];
+    for (body, status, expected) in cases {
+        let answer = daemon.post(
+            "/metrics",
+            &[("Content-Type", "application/json"), ("Authorization", "Bearer any")],
+            body,
+        );
+        assert_eq!(answer.status, status, "{body}: {}", answer.body);
+        if !expected.is_null() {
+            assert_eq!(answer.json(), expected, "{body}");
+        }
+    }
+    daemon.await_query("a", 3.0);
+    daemon.await_query("g{k=\"v\"}", -4.5);
+    daemon.await_query("histogram_sum(increase(t{a=\"b\"}[1m]))", 0.25);
+    daemon.await_scraped("statsdeck_lines_unaccounted", 0.0);
+    let large = daemon.post("/metrics", &[], &"x".repeat(2 << 20));
+    assert_eq!(large.status, 413);
+    daemon.stop();
+}
+
+#[test]
+fn a_key_gets_a_bearer_token_and_nobody_else_may_write() {
+    let dir = dir();
+    let key = "sdk_0123";
+    let extra = format!(
+        "[http]\naddress = \"127.0.0.1:0\"\n[[http.token]]\nname = \"etl\"\nhash = \"{}\"\nscopes = [\"write\"]\n",
+        statsdeck::http::auth::format_hash(key)
+    );
+    let daemon = start(dir.path(), &extra);
+    let metric = r#"{"metric": "a", "value": 1, "type": "count"}"#;
+    assert_eq!(daemon.post("/metrics", &[], metric).status, 401);
+    assert_eq!(daemon.post("/metrics", &[("Authorization", "Bearer wrong")], metric).status, 401);
+    assert_eq!(daemon.post("/metrics", &[("Authorization", &format!("Bearer {key}"))], metric).status, 202);
+    assert_eq!(daemon.post("/api/v1/token", &[], r#"{"api_key": "wrong"}"#).status, 401);
+    let asked = [
+        daemon.post(
+            "/api/v1/token",
+            &[("Content-Type", "application/json")],
+            &format!("{{\"api_key\": \"{key}\"}}"),
+        ),
+        daemon.post(
+            "/api/v1/token",
+            &[("Content-Type", "application/x-www-form-urlencoded")],
+            &format!("api_key={key}"),
+        ),
+        daemon.post("/api/v1/token", &[("X-API-Key", key)], ""),
+    ];
+    let mut bearer = String::new();
+    for answer in asked {
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let json = answer.json();
+        assert_eq!((json["token_type"].as_str(), json["expires_in"].as_i64()), (Some("Bearer"), Some(3600)));
+        bearer = format!("Bearer {}", json["access_token"].as_str().unwrap());
+        assert_eq!(daemon.post("/metrics", &[("Authorization", &bearer)], metric).status, 202);
+    }
+    // Reading is not guarded here, and the token is still good after a restart.
+    daemon.await_query("a", 4.0);
+    daemon.stop();
+    let daemon = start(dir.path(), &extra);
+    assert_eq!(daemon.post("/metrics", &[("Authorization", &bearer)], metric).status, 202);
+    daemon.stop();
+}
+
+#[test]
+fn pages_of_other_sites_cannot_send_metrics() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    let metric = r#"{"metric": "a", "value": 1, "type": "count"}"#;
+    assert_eq!(daemon.post("/metrics", &[("Origin", "https://evil.example")], metric).status, 403);
+    daemon.stop();
+}
+
+#[test]
+fn a_wrong_config_changes_nothing() {
+    let dir = dir();
+    let mut daemon = start(dir.path(), "");
+    let path = dir.path().join("statsdeck.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{good}\n[windows]\n")).unwrap();
+    let error = daemon.reload().unwrap_err();
+    assert!(error.contains("did you mean `window`?"), "{error}");
+    std::fs::write(&path, good).unwrap();
+    daemon.reload().unwrap();
+    daemon.await_scraped("statsdeck_config_reload_failures_total", 1.0);
+    daemon.await_scraped("statsdeck_config_reloads_total", 1.0);
+    daemon.stop();
+}
+
+#[test]
+fn health_is_told() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    assert_eq!(daemon.get("/-/healthy").status, 200);
+    assert_eq!(daemon.get("/-/ready").status, 200);
+    daemon.stop();
+}
+
+#[test]
+fn hostile_bytes_are_survived() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    let mut seed = 0x9e37_79b9_u64;
+    for _ in 0..2_000 {
+        let mut packet = Vec::new();
+        for _ in 0..(seed % 200) {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            packet.push(b"a:|cgmsh@#T1-+.e\n,\xff\x00"[(seed >> 33) as usize % 20]);
+        }
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        daemon.send(&String::from_utf8_lossy(&packet));
+    }
+    daemon.send("after:1|c");
+    daemon.await_query("after", 1.0);
+    daemon.await_scraped("statsdeck_lines_unaccounted", 0.0);
+    daemon.stop();
+}

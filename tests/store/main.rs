@@ -1,0 +1,10 @@
+//! The store from outside: what was appended is read back, after restarts,
+//! crashes, faults of the disk and damaged files.
+
+mod compat;
+mod crash;
+mod damage;
+mod model;
+mod operation;
+mod simulation;
+mod world;

@@ -1,0 +1,287 @@
+//! What an operator meets: full disks, a second daemon, retention, odd clocks,
+//! queries while all of that goes on.
+
+use crate::world::{ALL, Model, SPAN_MS, START_MS, WINDOW_MS, World, dump, open, options, read};
+use statsdeck::model::batch::{CounterValue, GaugeValue};
+use statsdeck::model::{FlushBatch, Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
+use statsdeck::store::memory::Fault;
+use statsdeck::store::{Error, FsBackend, MemoryBackend, Options, Store};
+
+fn gauge(id: u32, value: f64, start_ms: i64) -> FlushBatch {
+    let key = SeriesKey { labels: Labels::of_name(&format!("g{id}")), metric_type: MetricType::Gauge };
+    let id = SeriesId(id);
+    FlushBatch {
+        start_ms,
+        end_ms: start_ms + WINDOW_MS,
+        new_series: vec![(id, key)],
+        gauges: vec![GaugeValue { id, last: value, min: value, max: value }],
+        ..FlushBatch::default()
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers_by_itself() {
+    let backend = MemoryBackend::new();
+    let (store, _) = open(&backend);
+    let (mut world, mut model) = (World::new(11, 8), Model::default());
+    for round in 0..12 {
+        let batch = world.window(0);
+        if round % 3 == 2 {
+            for more in [0, 1, 17, 40] {
+                backend.set_room(backend.used_bytes() + more);
+                let error = store.append(&batch).expect_err("there is no room");
+                assert!(error.is_disk_full(), "{error}");
+            }
+            // Still full: what is there can be read, also after a restart.
+            assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
+            backend.heal();
+        }
+        store.append(&batch).expect("there is room again");
+        model.apply(&batch);
+        backend.set_room(backend.used_bytes());
+        let _ = store.maintain(batch.end_ms);
+        backend.heal();
+    }
+    store.maintain(world.end_ms).unwrap();
+    assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
+    drop(store);
+    let (store, _) = open(&backend);
+    assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
+    assert_eq!(store.stats().tails_cut, 0, "failed writes were cut back at once");
+}
+
+#[test]
+fn a_window_that_was_given_up_never_comes_back() {
+    for fault in [Fault::Fail, Fault::Tear, Fault::Deny] {
+        for at in 0..70 {
+            let backend = MemoryBackend::new();
+            let (store, _) = open(&backend);
+            backend.fail_at(at, fault, false);
+            let mut expected = Vec::new();
+            for window in 0..25 {
+                let batch = gauge(1, window as f64, START_MS + window * WINDOW_MS);
+                if store.append(&batch).is_ok() {
+                    expected.push(window as f64);
+                }
+            }
+            assert!(expected.len() >= 24, "one fault costs one window at most");
+            drop(store);
+            backend.heal();
+            let (store, _) = open(&backend);
+            let series = read(&store, ALL);
+            let Points::Floats(points) = &series[0].points else { panic!("gauges are floats") };
+            let found: Vec<f64> = points.iter().map(|sample| sample.value).collect();
+            assert_eq!(found, expected, "{fault:?} at {at}");
+            assert_eq!(store.stats().tails_cut + store.stats().frames_lost, 0, "{fault:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_second_daemon_is_refused_by_name_of_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(dir.path().join("deep").join("data"));
+    let (store, _) = Store::open(options.clone(), FsBackend, START_MS).unwrap();
+    let error = Store::open(options.clone(), FsBackend, START_MS).err().expect("refused");
+    assert!(matches!(error, Error::Locked { .. }));
+    let text = error.to_string();
+    assert!(text.contains("in use by another statsdeck") && text.contains("data_dir"), "{text}");
+    drop(store);
+    Store::open(options, FsBackend, START_MS).expect("the first one is gone");
+}
+
+#[test]
+fn on_a_real_disk_it_goes_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { block_span_ms: SPAN_MS, ..Options::new(dir.path()) };
+    let (mut world, mut model) = (World::new(21, 12), Model::default());
+    for _ in 0..4 {
+        let (store, recovered) = Store::open(options.clone(), FsBackend, START_MS).unwrap();
+        assert_eq!(recovered.last_end_ms, model.last_end_ms);
+        for _ in 0..13 {
+            let batch = world.window(0);
+            store.append(&batch).unwrap();
+            model.apply(&batch);
+        }
+        store.maintain(world.end_ms).unwrap();
+        assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
+        let stats = store.stats();
+        let on_disk: u64 =
+            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+        assert_eq!(stats.wal_bytes + stats.block_bytes, on_disk);
+        assert_eq!(stats.series, model.series(ALL).len() as u64);
+    }
+}
+
+#[test]
+fn old_points_leave_and_their_series_with_them() {
+    let backend = MemoryBackend::new();
+    let retention_ms = 3 * SPAN_MS;
+    let options = Options { retention_ms, ..options() };
+    let (store, _) = Store::open(options, backend.clone(), START_MS).unwrap();
+    store.append(&gauge(1, 5.0, START_MS)).unwrap();
+    let mut end_ms = START_MS;
+    let mut most_bytes = 0;
+    for at in 1..=200 {
+        let batch = gauge(2, f64::from(at), START_MS + i64::from(at) * WINDOW_MS);
+        end_ms = batch.end_ms;
+        store.append(&batch).unwrap();
+        store.maintain(end_ms).unwrap();
+        let series = read(&store, ALL);
+        let oldest = series.iter().map(|series| match &series.points {
+            Points::Floats(points) => points[0].timestamp_ms,
+            _ => unreachable!("gauges are floats"),
+        });
+        let oldest = oldest.min().unwrap();
+        // A block goes as a whole, once its last point is too old.
+        assert!(
+            oldest > end_ms - retention_ms - SPAN_MS
+                && oldest <= (end_ms - retention_ms + SPAN_MS).max(START_MS + WINDOW_MS)
+        );
+        most_bytes = most_bytes.max(backend.used_bytes());
+    }
+    let stats = store.stats();
+    assert_eq!(stats.series, 1, "{stats:?}");
+    assert!(stats.blocks <= 4 && stats.wal_segments <= 2, "{stats:?}");
+    assert!(most_bytes < 5_000, "{most_bytes}");
+    // A clock that ran ahead does not cost the history.
+    let before = dump(&read(&store, ALL));
+    store.maintain(end_ms + 1_000_000 * SPAN_MS).unwrap();
+    assert_eq!(dump(&read(&store, ALL)), before);
+}
+
+#[test]
+fn two_hours_in_memory_take_less_than_16_bytes_a_point() {
+    let options = Options::new("/data");
+    let (store, _) = Store::open(options, MemoryBackend::new(), START_MS).unwrap();
+    let first_ms = START_MS - START_MS % 7_200_000;
+    for window in 0..720 {
+        let mut batch = gauge(0, 0.0, first_ms + window * WINDOW_MS);
+        for id in 1..100u32 {
+            batch.new_series.push((SeriesId(id), gauge(id, 0.0, 0).new_series[0].1.clone()));
+            let last = (i64::from(id) * 7919 + window * 104_729) as f64 % 1009.0 / 7.0;
+            batch.gauges.push(GaugeValue { id: SeriesId(id), last, min: last, max: last });
+        }
+        store.append(&batch).unwrap();
+    }
+    let stats = store.stats();
+    assert_eq!(stats.head_samples, 72_000);
+    assert!(stats.head_bytes < 16 * stats.head_samples, "{stats:?}");
+    store.maintain(first_ms + 7_200_000).unwrap();
+    let stats = store.stats();
+    assert_eq!((stats.blocks, stats.head_samples, stats.head_bytes, stats.wal_segments), (1, 0, 0, 0));
+}
+
+#[test]
+fn windows_come_once_and_in_order() {
+    let (store, _) = open(&MemoryBackend::new());
+    let first = gauge(1, 1.0, START_MS + WINDOW_MS);
+    store.append(&first).unwrap();
+    for again in [first.clone(), gauge(1, 2.0, START_MS), FlushBatch { start_ms: START_MS - 5, ..first }] {
+        let error = store.append(&again).unwrap_err();
+        assert!(matches!(error, Error::OutOfOrder { .. }), "{error}");
+    }
+    let end_ms = START_MS + 9 * WINDOW_MS;
+    let empty = FlushBatch { start_ms: end_ms, end_ms, ..FlushBatch::default() };
+    assert!(matches!(store.append(&empty), Err(Error::Batch { .. })));
+    for (start_ms, end_ms) in
+        [(-20_000, -10_000), (i64::MIN, i64::MAX), (0, i64::MAX), (end_ms, i64::MAX / 2)]
+    {
+        let odd = FlushBatch { start_ms, end_ms, ..FlushBatch::default() };
+        assert!(store.append(&odd).is_err(), "{start_ms}..{end_ms}");
+    }
+    assert_eq!(read(&store, ALL)[0].points.len(), 1);
+}
+
+#[test]
+fn samples_without_a_place_are_counted_and_harm_nothing() {
+    let backend = MemoryBackend::new();
+    let (store, _) = open(&backend);
+    let mut batch = gauge(1, 1.0, START_MS);
+    // Nobody named series 9, and series 1 is no counter.
+    batch.counters.push(CounterValue { id: SeriesId(9), total: 1.0, start_total: None });
+    batch.counters.push(CounterValue { id: SeriesId(1), total: 7.0, start_total: None });
+    store.append(&batch).unwrap();
+    assert_eq!(store.stats().samples_refused, 2);
+    let expected = dump(&read(&store, ALL));
+    assert!(expected.contains("g1"), "{expected}");
+    drop(store);
+    let (store, recovered) = open(&backend);
+    assert_eq!(dump(&read(&store, ALL)), expected);
+    assert_eq!(recovered.next_id, 10, "an id that was used is not given again");
+}
+
+#[test]
+fn a_series_under_two_ids_is_one_series() {
+    let backend = MemoryBackend::new();
+    let (store, _) = open(&backend);
+    for at in 0..30 {
+        let mut batch = gauge(1, f64::from(at), START_MS + i64::from(at) * WINDOW_MS);
+        if at >= 12 {
+            batch.new_series[0].0 = SeriesId(7);
+            batch.gauges[0].id = SeriesId(7);
+        }
+        store.append(&batch).unwrap();
+    }
+    store.maintain(START_MS + 30 * WINDOW_MS).unwrap();
+    let series = read(&store, ALL);
+    assert_eq!(series.len(), 1);
+    assert_eq!(series[0].points.len(), 30);
+    drop(store);
+    let (_, recovered) = open(&backend);
+    let series: Vec<_> = recovered.series.iter().map(|s| (s.id, s.last)).collect();
+    assert_eq!(series, [(SeriesId(7), Some(29.0))]);
+}
+
+#[test]
+fn a_counter_that_begins_has_its_first_increase() {
+    let (store, _) = open(&MemoryBackend::new());
+    let key = SeriesKey { labels: Labels::of_name("c"), metric_type: MetricType::Counter };
+    let id = SeriesId(0);
+    let window = |at: i64, total, start_total| FlushBatch {
+        start_ms: START_MS + at * WINDOW_MS,
+        end_ms: START_MS + (at + 1) * WINDOW_MS,
+        counters: vec![CounterValue { id, total, start_total }],
+        ..FlushBatch::default()
+    };
+    store.append(&FlushBatch { new_series: vec![(id, key)], ..window(0, 3.0, Some(0.0)) }).unwrap();
+    store.append(&FlushBatch { counters: vec![], stale: vec![id], ..window(1, 0.0, None) }).unwrap();
+    // It begins again in the very moment that it had ended.
+    store.append(&window(2, 5.0, Some(3.0))).unwrap();
+    let text = dump(&read(&store, ALL));
+    let values: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split(' ').nth(3)).collect();
+    assert_eq!(values, ["0", "3", "3", "5"], "{text}");
+}
+
+#[test]
+fn queries_see_every_point_once_while_blocks_come_and_go() {
+    let (store, _) = open(&MemoryBackend::new());
+    let windows = 400;
+    let (store, done) = (&store, &std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(move || {
+                let mut seen = 0;
+                while !done.load(std::sync::atomic::Ordering::Acquire) {
+                    for series in read(store, TimeRange { start_ms: START_MS, end_ms: i64::MAX }) {
+                        let Points::Floats(points) = &series.points else { panic!("gauges are floats") };
+                        for (at, sample) in points.iter().enumerate() {
+                            assert_eq!(sample.timestamp_ms, START_MS + (at as i64 + 1) * WINDOW_MS);
+                            assert_eq!(sample.value, at as f64);
+                        }
+                        assert!(points.len() >= seen, "points went away");
+                        seen = points.len();
+                    }
+                }
+            });
+        }
+        for at in 0..windows {
+            store.append(&gauge(1, at as f64, START_MS + at * WINDOW_MS)).unwrap();
+            if at % 7 == 0 {
+                store.maintain(START_MS + at * WINDOW_MS).unwrap();
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+    });
+    assert_eq!(read(store, ALL)[0].points.len(), windows as usize);
+}

@@ -1,0 +1,223 @@
+//! Lines in, batches out: what a window makes of what came in it.
+
+use proptest::prelude::*;
+use statsdeck::aggregate::window::{Known, LiveValue};
+use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
+use statsdeck::model::{FlushBatch, Labels, MetricType, SeriesId, SeriesKey};
+use statsdeck::protocol::Dialect;
+use statsdeck::telemetry::{Telemetry, Transport};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const OPTIONS: Options = Options {
+    interval_ms: 10_000,
+    counter_expire_ms: 30_000,
+    gauge_expire_ms: 30_000,
+    timer_expire_ms: 30_000,
+    set_expire_ms: 30_000,
+};
+
+struct Fixture {
+    registry: Arc<Registry>,
+    telemetry: Arc<Telemetry>,
+    tables: Vec<Table>,
+    windows: Windows,
+    names: BTreeMap<SeriesId, String>,
+}
+
+impl Fixture {
+    fn new(tables: usize) -> Self {
+        Fixture::resumed(tables, vec![], 0)
+    }
+
+    fn resumed(tables: usize, known: Vec<Known>, now_ms: i64) -> Self {
+        let registry = Arc::new(Registry::new(1000));
+        let telemetry = Arc::new(Telemetry::default());
+        let names = known.iter().map(|known| (known.id, known.key.labels.to_string())).collect();
+        registry.restore(known.iter().map(|known| (known.id, known.key.clone())), 0);
+        let options = table::Options { line_bytes_max: 8192, labels_max: 32, idle_windows_max: 3 };
+        let table = || Table::new(options, registry.clone(), telemetry.clone(), Transport::Udp);
+        Fixture {
+            tables: (0..tables).map(|_| table()).collect(),
+            windows: Windows::new(OPTIONS, telemetry.clone(), known, now_ms),
+            registry,
+            telemetry,
+            names,
+        }
+    }
+
+    fn packet(&mut self, table: usize, now_ms: i64, packet: &str) {
+        self.tables[table].packet(now_ms, packet.as_bytes(), Dialect::Statsd, |_, _| {});
+    }
+
+    fn flush(&mut self, end_ms: i64) -> FlushBatch {
+        let partials = self.tables.iter_mut().map(Table::take).collect();
+        let batch = self.windows.flush(end_ms, self.registry.take_new(), partials);
+        let new = batch.new_series.iter();
+        self.names.extend(new.map(|(id, key)| (*id, key.labels.to_string())));
+        batch
+    }
+
+    /// The batch in words: one for each sample.
+    fn told(&mut self, end_ms: i64) -> Vec<String> {
+        let batch = self.flush(end_ms);
+        let name = |id: &SeriesId| self.names[id].clone();
+        let mut told: Vec<String> = Vec::new();
+        told.extend(batch.counters.iter().map(|c| match c.start_total {
+            Some(start) => format!("{} {start}→{}", name(&c.id), c.total),
+            None => format!("{} {}", name(&c.id), c.total),
+        }));
+        told.extend(
+            batch.gauges.iter().map(|g| format!("{} {} ({}..{})", name(&g.id), g.last, g.min, g.max)),
+        );
+        told.extend(batch.timers.iter().map(|(id, h)| format!("{} n={} sum={}", name(id), h.count, h.sum)));
+        told.extend(batch.sets.iter().map(|(id, s)| format!("{} {} members", name(id), s.count())));
+        told.extend(batch.stale.iter().map(|id| format!("{} ended", name(id))));
+        told
+    }
+}
+
+#[test]
+fn a_counter_is_a_running_total_that_begins_at_the_windows_start() {
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "a:3|c\na:2|c|@0.5");
+    assert_eq!(f.told(10_000), ["a 0→7"]);
+    assert_eq!(f.told(20_000), ["a 7"]);
+    f.packet(0, 21_000, "a:-2|c");
+    assert_eq!(f.told(30_000), ["a 5"]);
+    assert_eq!(f.told(40_000), ["a 5"]);
+    assert_eq!(f.told(50_000), ["a 5"]);
+    assert_eq!(f.told(60_000), ["a 5"]);
+    assert_eq!(f.told(70_000), ["a ended"]);
+    assert_eq!(f.told(80_000), [""; 0]);
+    f.packet(0, 81_000, "a:1|c");
+    assert_eq!(f.told(90_000), ["a 5→6"]);
+}
+
+#[test]
+fn an_idle_gauge_repeats_until_it_expires_and_is_known_when_it_returns() {
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "g:5|g\ng:+3|g\ng:2|g");
+    assert_eq!(f.told(10_000), ["g 2 (2..8)"]);
+    for end_ms in [20_000, 30_000, 40_000] {
+        assert_eq!(f.told(end_ms), ["g 2 (2..2)"]);
+    }
+    assert_eq!(f.told(50_000), ["g ended"]);
+    f.packet(0, 51_000, "g:-1|g");
+    assert_eq!(f.told(60_000), ["g 1 (1..1)"]);
+}
+
+#[test]
+fn timers_and_sets_without_values_leave_a_gap() {
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "t:10|ms\nt:30|ms|@0.5\nu:joe|s\nu:ann|s");
+    assert_eq!(f.told(10_000), ["t n=3 sum=0.07", "u 2 members"]);
+    assert_eq!(f.told(20_000), [""; 0]);
+    f.packet(0, 21_000, "u:joe|s");
+    assert_eq!(f.told(30_000), ["u 1 members"]);
+}
+
+#[test]
+fn the_tables_of_several_receivers_meet_at_the_flush() {
+    let mut f = Fixture::new(3);
+    f.packet(1, 2_000, "a:2|c|#y:2,x:1\nt:20|ms\nu:joe|s\ng:7|g");
+    f.packet(0, 1_000, "a:1|c|#x:1,y:2\nt:10|ms\nu:joe|s\ng:1|g");
+    f.packet(2, 3_000, "g:+2|g");
+    let told = f.told(10_000);
+    assert_eq!(told, [r#"a{x="1", y="2"} 0→3"#, "g 9 (1..9)", "t n=2 sum=0.03", "u 1 members"]);
+}
+
+#[test]
+fn a_restart_goes_on_where_the_store_left_off() {
+    let known = |id, name: &str, metric_type, last_ms, last| Known {
+        id: SeriesId(id),
+        key: SeriesKey { labels: Labels::of_name(name), metric_type },
+        last_ms,
+        last: Some(last),
+        ended: false,
+    };
+    let series = vec![
+        known(0, "fresh", MetricType::Counter, 95_000, 10.0),
+        known(1, "old", MetricType::Counter, 10_000, 20.0),
+        known(2, "g", MetricType::Gauge, 95_000, 3.0),
+    ];
+    let mut f = Fixture::resumed(1, series, 100_000);
+    assert_eq!(f.told(110_000), ["fresh 10", "g 3 (3..3)"]);
+    f.packet(0, 111_000, "old:1|c\nfresh:1|c\ng:-1|g");
+    assert_eq!(f.told(120_000), ["fresh 11", "old 20→21", "g 2 (2..3)"]);
+}
+
+#[test]
+fn a_total_never_becomes_infinite() {
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "a:1e308|c\na:1e308|c\ng:1e308|g\ng:+1e308|g");
+    assert_eq!(f.windows.live().len(), 0);
+    let batch = f.flush(10_000);
+    assert_eq!(batch.counters[0].total, 1e308);
+    f.packet(0, 11_000, "a:1e308|c");
+    assert_eq!(f.flush(20_000).counters[0].total, 1e308);
+    assert!(f.telemetry.overflows.value() >= 2);
+    assert!(f.windows.live().iter().all(|live| match live.value {
+        LiveValue::Counter(value) | LiveValue::Gauge(value) => value.is_finite(),
+        _ => true,
+    }));
+}
+
+#[test]
+fn windows_are_aligned_and_never_go_back() {
+    let windows = Windows::new(OPTIONS, Arc::new(Telemetry::default()), vec![], 123_456);
+    assert_eq!(windows.next_end_ms(123_456), 130_000);
+    assert_eq!(windows.next_end_ms(130_000), 140_000);
+    // The clock was set back by a minute.
+    assert_eq!(windows.next_end_ms(63_456), 130_000);
+    // It was set forward by an hour.
+    assert_eq!(windows.next_end_ms(3_723_456), 3_730_000);
+}
+
+#[test]
+fn a_silent_spelling_is_forgotten_by_the_table_and_its_total_is_not() {
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "a:1|c\nb:1|c");
+    for window in 1..8 {
+        f.packet(0, window * 10_000 + 1, "b:1|c");
+        f.flush(window * 10_000);
+    }
+    assert_eq!(f.tables[0].len(), 1);
+    f.packet(0, 81_000, "a:1|c");
+    assert!(f.told(90_000).contains(&"a 1→2".to_owned()));
+}
+
+#[derive(Clone, Debug)]
+struct Sent {
+    table: usize,
+    name: usize,
+    value: i32,
+    window: usize,
+}
+
+proptest! {
+    #[test]
+    fn totals_are_those_of_a_plain_model(
+        sent in prop::collection::vec(
+            (0usize..3, 0usize..20, -1000i32..1000, 0usize..12)
+                .prop_map(|(table, name, value, window)| Sent { table, name, value, window }),
+            0..400,
+        ),
+    ) {
+        let mut f = Fixture::new(3);
+        let mut totals: BTreeMap<usize, f64> = BTreeMap::new();
+        for window in 0..12 {
+            for one in sent.iter().filter(|one| one.window == window) {
+                f.packet(one.table, 0, &format!("s{}:{}|c", one.name, one.value));
+                *totals.entry(one.name).or_default() += f64::from(one.value);
+            }
+            let batch = f.flush((window as i64 + 1) * 10_000);
+            for counter in &batch.counters {
+                let name: usize = f.names[&counter.id][1..].parse().unwrap();
+                prop_assert_eq!(counter.total, totals[&name]);
+            }
+            let ids: Vec<_> = batch.counters.iter().map(|counter| counter.id).collect();
+            prop_assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "one entry a series");
+        }
+    }
+}
