@@ -11,7 +11,7 @@ use super::number::{self, Unit};
 use super::range::Span;
 use super::view::{Selection, Show};
 use crate::model::{
-    Histogram, Matcher, MetricType, Points, Sample, Select, Series, Sketch, TimeRange, sample,
+    Histogram, Matcher, MetricType, Points, Sample, Select, Series, Sketch, TimeRange, sample, sketch,
 };
 use crate::model::{Labels, label::NAME};
 use crate::query::{Engine, Error, Number, Value};
@@ -219,7 +219,8 @@ impl Reader {
             Some(Show::Total) => Unit::Count,
             _ => unit.clone(),
         };
-        let note = (!whole.is_empty()).then(|| format!("{} values", number::exact(whole.count)));
+        let values = if whole.count == 1.0 { "value" } else { "values" };
+        let note = (!whole.is_empty()).then(|| format!("{} {values}", number::exact(whole.count)));
         Ok(LineChart { grid, unit, lines: lines.collect(), from_zero: true, note })
     }
 
@@ -278,8 +279,10 @@ impl Reader {
         let values =
             merged.iter().map(|sketch| sketch.as_ref().map_or(f64::NAN, |s| s.count().round())).collect();
         let summary = Some(merged_sketches(&series)).filter(|v| !v.is_nan());
+        let is_estimate = summary.is_some_and(|count| count > sketch::EXACT_MAX as f64);
+        let note = is_estimate.then(|| "estimated, ± 1.6 %".to_owned());
         let line = Line { label: "distinct".into(), values, summary };
-        Ok(LineChart { grid, unit: Unit::Count, lines: vec![line], from_zero: true, note: None })
+        Ok(LineChart { grid, unit: Unit::Count, lines: vec![line], from_zero: true, note })
     }
 
     fn gauge_lines(&self, selection: &Selection, unit: &Unit) -> Result<LineChart, Error> {

@@ -31,6 +31,8 @@ use tokio::task::JoinSet;
 const HOUR_MS: i64 = 3_600_000;
 /// How far back a metric may be for the dashboard not to be new.
 const EVER_MS: i64 = 366 * 24 * HOUR_MS;
+/// Ranges for who has just begun.
+const BEGINNINGS_MS: [i64; 2] = [15 * 60_000, HOUR_MS];
 /// Points of a line in a grid of many, in a view, and alone.
 const GRID_POINTS: usize = 364;
 const VIEW_POINTS: usize = 480;
@@ -90,15 +92,18 @@ async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: He
     page.answer(view, &views, &headers).await
 }
 
-/// An hour for who has just begun, so that the first points are seen; else a day.
+/// A day, or less for who has just begun, so that the first points are seen.
 async fn default_range(state: &Arc<PageState>, calendar: &Calendar, now_ms: i64) -> Range {
     let reader = state.reader(calendar, Range::last(HOUR_MS).span(now_ms), GRID_POINTS);
-    let before = TimeRange { start_ms: now_ms - 24 * HOUR_MS, end_ms: now_ms - HOUR_MS };
-    let has_older = state
-        .read(reader, state.deadline(), move |reader| reader.engine.source().series(&[], before, 1))
-        .await
-        .map_or(true, |found| found.map_or(true, |series| !series.is_empty()));
-    Range::last(if has_older { 24 * HOUR_MS } else { HOUR_MS })
+    let start_ms = now_ms - 24 * HOUR_MS;
+    let read = state.read(reader, state.deadline(), move |reader| {
+        // The shortest beyond which there is nothing; what cannot be read may be there.
+        BEGINNINGS_MS.into_iter().find(|span_ms| {
+            let before = TimeRange { start_ms, end_ms: now_ms - span_ms };
+            reader.engine.source().series(&[], before, 1).is_ok_and(|series| series.is_empty())
+        })
+    });
+    Range::last(read.await.ok().flatten().unwrap_or(24 * HOUR_MS))
 }
 
 /// A page that is being made.

@@ -69,13 +69,21 @@ pub fn list(rows: &[AlertRow], rules: &[String], calendar: &Calendar, now_ms: i6
             Some(value) => put!(out, number::format(value, &Unit::Plain)),
             None => put!(out, "–"),
         };
-        put!(out, "</td><td class=\"number\">", calendar.relative(row.since_ms / 1000 * 1000, now_ms));
-        put!(
-            out,
-            "<br><span>for ",
-            number::coarse_duration_words(now_ms - row.since_ms),
-            "</span></td></tr>"
-        );
+        put!(out, "</td><td class=\"number\">");
+        let since = calendar.relative(row.since_ms / 1000 * 1000, now_ms);
+        match row.state {
+            AlertState::NoData | AlertState::Inactive if row.since_ms <= 0 => {
+                put!(out, "not looked at yet");
+            }
+            AlertState::NoData | AlertState::Inactive => {
+                put!(out, since, "<br><span>looked at</span>");
+            }
+            _ => {
+                let lasted = number::coarse_duration_words(now_ms - row.since_ms);
+                put!(out, since, "<br><span>for ", lasted, "</span>");
+            }
+        }
+        put!(out, "</td></tr>");
     }
     put!(out, "</tbody></table></div>");
     if rows.len() > MAX_ROWS {
