@@ -275,6 +275,21 @@ async fn percentiles_are_those_of_the_values_themselves() {
 }
 
 #[tokio::test]
+async fn a_sparse_timer_is_a_line_and_a_pause_a_gap() {
+    let fixture = Fixture::new(vec![]);
+    let mut sent = 0.0;
+    for window in (0..360).filter(|window| window % 2 == 0 && !(120..240).contains(window)) {
+        fixture.timer("sparse", window, Histogram::from_values([(1.0, 1.0)]));
+        sent += 1.0;
+    }
+    let page = fixture.get("/dashboard/metrics?name=sparse&range=1h").await;
+    assert!(page.text().contains(&format!("timer · {sent} values")), "{}", page.text());
+    let line = page.body.split("<path class=\"line s1\" d=\"m").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(line.matches('m').count(), 1, "two stretches, one gap: {line}");
+    assert!(!page.body.contains("line dots"));
+}
+
+#[tokio::test]
 async fn a_fresh_start_shows_what_to_send_and_ticks_off_what_came() {
     let fixture = Fixture::new(vec![]);
     let page = fixture.get_with_host("/dashboard", "stats.example:8127").await;

@@ -7,6 +7,7 @@ pub mod error;
 pub mod file;
 pub mod size;
 pub mod view;
+mod view_text;
 
 pub use config::Config;
 pub use error::{Error, Problem, nearest};

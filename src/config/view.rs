@@ -1,14 +1,13 @@
 //! `[[view]]`: as they are written, and the views they mean. All problems of
 //! all views are found in one go, each with its place and a way out.
 
-use super::error::{Problem, nearest};
+use super::error::Problem;
+use super::view_text::{Problems, hint};
 use crate::dashboard::calendar::{Calendar, MAX_DAYS};
 use crate::dashboard::number::Unit;
 use crate::dashboard::range::Range;
-use crate::dashboard::view::{Better, Kpi, KpiSource, Panel, PanelKind, Selection, Show, View};
-use crate::model::label::NAME;
-use crate::model::{Matcher, duration};
-use crate::query::{self, Expr};
+use crate::dashboard::view::{Better, Kpi, KpiSource, Panel, PanelKind, Show, View};
+use crate::model::duration;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -22,7 +21,6 @@ pub const PANELS_MAX: usize = 48;
 const SHOW_MAX: usize = 6;
 
 const KINDS: [&str; 3] = ["line", "bars_per_day", "alerts"];
-const SHOWS: [&str; 9] = ["p50", "p90", "p95", "p99", "max", "min", "mean", "total", "rate"];
 
 /// `[[view]]`
 #[derive(Debug, Deserialize)]
@@ -76,7 +74,7 @@ pub fn views(
     calendar: &Calendar,
     rules: &[&str],
 ) -> Result<Vec<View>, Vec<Problem>> {
-    let mut problems = Problems(Vec::new());
+    let mut problems = Problems::default();
     if sections.len() > VIEWS_MAX {
         problems.add(None, "view", format!("{} views are more than {VIEWS_MAX}", sections.len()));
     }
@@ -91,7 +89,7 @@ pub fn views(
             view(section, &key, calendar, rules, &mut problems)
         })
         .collect();
-    if problems.0.is_empty() { Ok(views) } else { Err(problems.0) }
+    problems.or(views)
 }
 
 fn view(
@@ -199,7 +197,7 @@ fn kpi(section: &KpiSection, key: &str, problems: &mut Problems) -> Option<Kpi> 
 
 fn panel(section: &PanelSection, key: &str, rules: &[&str], problems: &mut Problems) -> Option<Panel> {
     let kind = section.kind.get_ref().as_str();
-    problems.refuse_strangers(section, kind, key);
+    refuse_strangers(section, kind, key, problems);
     let (kind, named) = match kind {
         "line" => match (&section.metric, &section.query) {
             (Some(metric), None) => {
@@ -270,125 +268,27 @@ fn panel(section: &PanelSection, key: &str, rules: &[&str], problems: &mut Probl
     })
 }
 
-/// What was found wrong so far.
-struct Problems(Vec<Problem>);
-
-impl Problems {
-    fn add(
-        &mut self,
-        span: impl Into<Option<std::ops::Range<usize>>>,
-        key: impl Into<String>,
-        message: impl std::fmt::Display,
-    ) {
-        self.0.push(Problem::new(span, key, message));
-    }
-
-    /// Ids stand in URLs.
-    fn check_id(&mut self, id: &Spanned<String>, key: &str, seen: &mut BTreeSet<String>) {
-        let text = id.get_ref();
-        let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if text.is_empty() || text.len() > 64 || !is_plain {
-            self.add(
-                id.span(),
-                key,
-                format!("{text:?} is no id: use 1 to 64 letters, digits, \"-\" and \"_\""),
-            );
-        } else if !seen.insert(text.clone()) {
-            self.add(id.span(), key, format!("{text:?} is there already; ids must differ"));
+/// A key that the panel's kind has no use for is a mistake, not decoration.
+fn refuse_strangers(section: &PanelSection, kind: &str, key: &str, problems: &mut Problems) {
+    let list_span = |list: &Option<Vec<Spanned<String>>>| {
+        list.as_ref().map(|list| list.first().map_or(section.kind.span(), Spanned::span))
+    };
+    let given = [
+        ("metric", section.metric.as_ref().map(Spanned::span), &["line", "bars_per_day"][..]),
+        ("query", section.query.as_ref().map(Spanned::span), &["line"][..]),
+        ("show", list_span(&section.show), &["line"][..]),
+        ("days", section.days.as_ref().map(Spanned::span), &["bars_per_day"][..]),
+        ("rules", list_span(&section.rules), &["alerts"][..]),
+    ];
+    for (name, span, kinds) in given {
+        if let Some(span) = span
+            && KINDS.contains(&kind)
+            && !kinds.contains(&kind)
+        {
+            let message = format!("has no meaning in a panel of kind {kind:?}; leave it out");
+            problems.add(span, format!("{key}.{name}"), message);
         }
     }
-
-    fn expr(&mut self, text: &Spanned<String>, key: &str) -> Option<String> {
-        match Expr::parse(text.get_ref()) {
-            Ok(_) => Some(text.get_ref().clone()),
-            Err(error) => {
-                self.add(text.span(), key, error);
-                None
-            }
-        }
-    }
-
-    /// A name as it was sent (dots and all), with or without `{label="value"}`.
-    fn selection(&mut self, text: &Spanned<String>, key: &str) -> Option<Selection> {
-        let written = text.get_ref().trim();
-        let (name, rest) = written.split_at(written.find('{').unwrap_or(written.len()));
-        let mut matchers = Vec::new();
-        if !name.trim().is_empty() {
-            matchers.push(Matcher::equal(NAME, name.trim()));
-        }
-        if !rest.is_empty() {
-            // The braces alone must not select everything: with a name before them they may.
-            let parsed = if name.trim().is_empty() {
-                query::parse_selector(rest)
-            } else {
-                query::parse_selector(&format!("x{rest}"))
-            };
-            match parsed.map(|mut alternatives| (alternatives.len() == 1).then(|| alternatives.remove(0))) {
-                Ok(Some(found)) => {
-                    let is_stand_in =
-                        |m: &Matcher| !name.trim().is_empty() && m.name == NAME && m.value == "x";
-                    matchers.extend(found.into_iter().filter(|m| !is_stand_in(m)));
-                }
-                Ok(None) => {
-                    self.add(
-                        text.span(),
-                        key,
-                        "alternatives (\"or\") cannot be used here; write one selector",
-                    );
-                    return None;
-                }
-                Err(error) => {
-                    self.add(text.span(), key, error);
-                    return None;
-                }
-            }
-        }
-        if matchers.is_empty() {
-            self.add(text.span(), key, "is empty; write a metric's name such as \"etl.errors\"");
-            return None;
-        }
-        Some(Selection { text: written.to_owned(), matchers })
-    }
-
-    fn show(&mut self, text: &Spanned<String>, key: &str) -> Option<Show> {
-        let show = Show::parse(text.get_ref());
-        if show.is_none() {
-            let wrong = text.get_ref();
-            let hint = hint(wrong, &SHOWS);
-            let message = format!(
-                "{wrong:?} cannot be shown; write p50, p99.9, max, min, mean, total, rate or last{hint}"
-            );
-            self.add(text.span(), key, message);
-        }
-        show
-    }
-
-    /// A key that the panel's kind has no use for is a mistake, not decoration.
-    fn refuse_strangers(&mut self, section: &PanelSection, kind: &str, key: &str) {
-        let list_span = |list: &Option<Vec<Spanned<String>>>| {
-            list.as_ref().map(|list| list.first().map_or(section.kind.span(), Spanned::span))
-        };
-        let given = [
-            ("metric", section.metric.as_ref().map(Spanned::span), &["line", "bars_per_day"][..]),
-            ("query", section.query.as_ref().map(Spanned::span), &["line"][..]),
-            ("show", list_span(&section.show), &["line"][..]),
-            ("days", section.days.as_ref().map(Spanned::span), &["bars_per_day"][..]),
-            ("rules", list_span(&section.rules), &["alerts"][..]),
-        ];
-        for (name, span, kinds) in given {
-            if let Some(span) = span
-                && KINDS.contains(&kind)
-                && !kinds.contains(&kind)
-            {
-                let message = format!("has no meaning in a panel of kind {kind:?}; leave it out");
-                self.add(span, format!("{key}.{name}"), message);
-            }
-        }
-    }
-}
-
-fn hint(wrong: &str, known: &[&str]) -> String {
-    nearest(wrong, known.iter().copied()).map_or(String::new(), |name| format!("; did you mean {name:?}?"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 pub struct AlertRow {
     pub rule: String,
     pub state: AlertState,
-    /// Since when it is in this state, in ms since the Unix epoch.
+    /// Since when it is in this state, in ms since the Unix epoch; for
+    /// `NoData` and `Inactive` when the rule was last evaluated (0: never).
     pub since_ms: i64,
     /// The expression's last value; `None` when there was none.
     pub value: Option<f64>,

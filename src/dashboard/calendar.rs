@@ -37,7 +37,10 @@ impl Calendar {
 
     /// The zone's name, such as `Europe/Berlin`.
     pub fn zone_name(&self) -> &str {
-        self.zone.iana_name().unwrap_or("UTC")
+        match self.zone.iana_name() {
+            None | Some("Etc/UTC") => "UTC",
+            Some(name) => name,
+        }
     }
 
     /// `count` local days (at most [`MAX_DAYS`]), the last of them the one

@@ -34,6 +34,15 @@ impl Grid {
         Grid { start_ms: start, step_ms, points: ((end - start) / step_ms) as usize + 1 }
     }
 
+    /// The grid of the next round step that this one's divides, over the same
+    /// span; `None` when there is none.
+    pub fn wider(&self) -> Option<Self> {
+        let next = STEPS_S.iter().map(|s| s * 1000).find(|s| *s > self.step_ms && s % self.step_ms == 0)?;
+        let start_ms = self.start_ms.div_euclid(next) * next;
+        let end_ms = -(-self.end_ms()).div_euclid(next) * next;
+        Some(Grid { start_ms, step_ms: next, points: ((end_ms - start_ms) / next) as usize + 1 })
+    }
+
     pub fn time_ms(&self, point: usize) -> i64 {
         self.start_ms + self.step_ms * point as i64
     }
@@ -164,6 +173,10 @@ mod tests {
         // A window that no round step is a multiple of.
         let odd = Grid::covering(end - 24 * hour, end, 7_000, 300);
         assert!(odd.step_ms % 7_000 == 0 && odd.points <= 300);
+        let narrow = Grid::covering(end - hour, end, 10_000, 400);
+        let wide = narrow.wider().unwrap();
+        assert_eq!(wide.step_ms, 20_000);
+        assert!(wide.start_ms <= narrow.start_ms && narrow.end_ms() <= wide.end_ms());
         assert!(Grid::covering(end - 800 * 24 * hour, end, 1_000, 100).points <= 100);
     }
 

@@ -7,6 +7,7 @@ pub mod axis;
 pub mod calendar;
 pub mod catalogue;
 pub mod chart;
+pub mod day_totals;
 pub mod export;
 pub mod markup;
 pub mod number;

@@ -181,9 +181,13 @@ fn edge_text(edge: Edge) -> String {
     }
 }
 
-/// As a preset spells it, where one does (`24h`, not `1d`).
+/// As the presets spell it: `24h` and not `1d`, `7d` and not `1w`.
 fn spelled(ms: i64) -> String {
-    if ms == DEFAULT_SPAN_MS { "24h".into() } else { duration::format_ms(ms.unsigned_abs()) }
+    match ms {
+        DEFAULT_SPAN_MS => "24h".into(),
+        days if days > 0 && days % DEFAULT_SPAN_MS == 0 => format!("{}d", days / DEFAULT_SPAN_MS),
+        other => duration::format_ms(other.unsigned_abs()),
+    }
 }
 
 fn brief(text: &str) -> String {
@@ -257,7 +261,9 @@ mod tests {
             let read = Range::parse(a.as_deref(), b.as_deref(), c.as_deref(), &calendar).unwrap();
             assert_eq!(read, Some(range), "{query}");
         }
-        assert_eq!(Range::last(24 * HOUR).preset(), Some("24h"));
+        for preset in PRESETS {
+            assert_eq!(read(preset, "", "").unwrap().unwrap().preset(), Some(preset));
+        }
         assert_eq!(Range::last(5 * HOUR).preset(), None);
     }
 

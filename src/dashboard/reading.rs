@@ -4,17 +4,19 @@
 //! come from merged distributions, never averaged. An interval that has only
 //! just begun is left out of a rate, unless it is all there is.
 
-use super::calendar::Calendar;
+use super::calendar::{Calendar, Day};
 use super::chart::{Bar, BarChart, Grid, Line, LineChart, MAX_LINES};
+use super::day_totals::DayTotals;
 use super::number::{self, Unit};
 use super::range::Span;
 use super::view::{Selection, Show};
 use crate::model::{
-    Histogram, Matcher, MetricType, Points, Sample, Select, Series, Sketch, TimeRange, sample,
+    Histogram, Matcher, MetricType, Points, Sample, Select, Series, Sketch, TimeRange, sample, sketch,
 };
 use crate::model::{Labels, label::NAME};
 use crate::query::{Engine, Error, Number, Value};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// When and how finely to read.
 #[derive(Clone)]
@@ -29,6 +31,8 @@ pub struct Reader {
     pub window_ms: i64,
     /// Most points of a line.
     pub points: usize,
+    /// Days that were read before.
+    pub day_totals: Arc<DayTotals>,
 }
 
 /// Series read to draw a gauge's lines; more is an error that says so.
@@ -76,9 +80,17 @@ impl Reader {
     pub fn bars_per_day(&self, selection: &Selection, days: usize) -> Result<BarChart, Error> {
         let now_ms = self.span.end_ms;
         let days = self.calendar.days(now_ms.saturating_sub(1), days);
-        let mut boundaries: Vec<i64> = days.iter().map(|day| day.start_ms).collect();
-        boundaries.extend(days.last().map(|day| day.end_ms));
-        let totals = self.engine.totals(&selection.matchers, &boundaries)?;
+        let known =
+            |day: &Day| self.day_totals.known(&selection.text, (day.start_ms, day.end_ms), self.newest_ms);
+        let mut totals: Vec<Option<f64>> = days.iter().map_while(known).collect();
+        let rest = days.get(totals.len()..).unwrap_or_default();
+        let mut boundaries: Vec<i64> = rest.iter().map(|day| day.start_ms).collect();
+        boundaries.extend(rest.last().map(|day| day.end_ms));
+        let read = self.engine.totals(&selection.matchers, &boundaries)?;
+        for (day, total) in rest.iter().zip(&read) {
+            self.day_totals.keep(&selection.text, (day.start_ms, day.end_ms), self.newest_ms, *total);
+        }
+        totals.extend(read);
         let bars = days.iter().zip(totals).map(|(day, value)| Bar {
             start_ms: day.start_ms,
             end_ms: day.end_ms,
@@ -191,6 +203,7 @@ impl Reader {
             grid.end_ms().max(grid.start_ms + 1),
             grid.points.saturating_sub(1).max(1),
         )?;
+        let (grid, parts) = coarsened(grid, parts);
         let mut whole = Histogram::default();
         parts.iter().filter(|part| !part.is_empty()).for_each(|part| whole.merge(part));
         let step_s = grid.step_ms as f64 / 1000.0;
@@ -206,7 +219,8 @@ impl Reader {
             Some(Show::Total) => Unit::Count,
             _ => unit.clone(),
         };
-        let note = (!whole.is_empty()).then(|| format!("{} values", number::exact(whole.count)));
+        let values = if whole.count == 1.0 { "value" } else { "values" };
+        let note = (!whole.is_empty()).then(|| format!("{} {values}", number::exact(whole.count)));
         Ok(LineChart { grid, unit, lines: lines.collect(), from_zero: true, note })
     }
 
@@ -265,8 +279,10 @@ impl Reader {
         let values =
             merged.iter().map(|sketch| sketch.as_ref().map_or(f64::NAN, |s| s.count().round())).collect();
         let summary = Some(merged_sketches(&series)).filter(|v| !v.is_nan());
+        let is_estimate = summary.is_some_and(|count| count > sketch::EXACT_MAX as f64);
+        let note = is_estimate.then(|| "estimated, ± 1.6 %".to_owned());
         let line = Line { label: "distinct".into(), values, summary };
-        Ok(LineChart { grid, unit: Unit::Count, lines: vec![line], from_zero: true, note: None })
+        Ok(LineChart { grid, unit: Unit::Count, lines: vec![line], from_zero: true, note })
     }
 
     fn gauge_lines(&self, selection: &Selection, unit: &Unit) -> Result<LineChart, Error> {
@@ -336,6 +352,39 @@ fn of_distribution(histogram: &Histogram, show: Show, seconds: f64) -> f64 {
         Show::Total => histogram.count,
         Show::Rate => histogram.count / seconds,
     }
+}
+
+/// Empty steps between two values that are taken for sparseness, not a pause.
+const SHORT_GAP: usize = 4;
+
+/// The same distributions in coarser steps, as long as the line would fall
+/// into dots because fewer values come than there are steps. Exact, since
+/// distributions merge; a longer pause stays a gap.
+fn coarsened(mut grid: Grid, mut parts: Vec<Histogram>) -> (Grid, Vec<Histogram>) {
+    // Each round at least doubles the step.
+    for _ in 0..4 {
+        let filled = parts.iter().filter(|part| !part.is_empty()).count();
+        let short_gaps: usize = parts
+            .chunk_by(|a, b| a.is_empty() == b.is_empty())
+            .filter(|run| run.iter().all(Histogram::is_empty) && run.len() <= SHORT_GAP)
+            .map(<[Histogram]>::len)
+            .sum();
+        if short_gaps * 6 < filled || filled < 12 {
+            break;
+        }
+        let Some(wider) = grid.wider() else { break };
+        let mut merged = vec![Histogram::default(); wider.points.saturating_sub(1)];
+        for (at, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+            // A part ends at its point; the wider step that ends there or later holds it.
+            let since = grid.time_ms(at + 1) - wider.start_ms;
+            let step = usize::try_from((since + wider.step_ms - 1) / wider.step_ms).unwrap_or(0);
+            if let Some(slot) = merged.get_mut(step.saturating_sub(1)) {
+                slot.merge(part);
+            }
+        }
+        (grid, parts) = (wider, merged);
+    }
+    (grid, parts)
 }
 
 fn merged_sketches(series: &[Series]) -> f64 {

@@ -77,4 +77,54 @@ mod tests {
         assert!(SCRIPT.gzip_bytes() <= 20_000, "script: {} bytes", SCRIPT.gzip_bytes());
         assert!(STYLE.gzip_bytes() <= 8_000, "style: {} bytes", STYLE.gzip_bytes());
     }
+
+    /// The colours named in each block of the style sheet that names them all.
+    fn palettes() -> Vec<std::collections::BTreeMap<String, [f64; 3]>> {
+        let name = regex::Regex::new(r"--([a-z0-9-]+): #([0-9a-f]{3,6});").unwrap();
+        let blocks = STYLE.text.split('}').map(|block| {
+            name.captures_iter(block)
+                .map(|found| {
+                    let digits: Vec<u32> = found[2].chars().filter_map(|c| c.to_digit(16)).collect();
+                    let channel = |at: usize| match digits.len() {
+                        3 => f64::from(digits[at] * 17),
+                        _ => f64::from(digits[at * 2] * 16 + digits[at * 2 + 1]),
+                    };
+                    (found[1].to_owned(), [channel(0), channel(1), channel(2)])
+                })
+                .collect()
+        });
+        blocks.filter(|found: &std::collections::BTreeMap<_, _>| found.len() > 10).collect()
+    }
+
+    /// WCAG 2: relative luminance, and the ratio of two.
+    fn contrast(a: [f64; 3], b: [f64; 3]) -> f64 {
+        let luminance = |rgb: [f64; 3]| {
+            let [r, g, b] = rgb
+                .map(|c| c / 255.0)
+                .map(|c| if c <= 0.03928 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) });
+            0.2126 * r + 0.7152 * g + 0.0722 * b
+        };
+        let (a, b) = (luminance(a), luminance(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn text_and_lines_stand_out_in_light_and_dark() {
+        let palettes = palettes();
+        assert_eq!(palettes.len(), 3, "light, dark by system, dark by choice");
+        assert_eq!(palettes[1], palettes[2], "both kinds of dark are the same");
+        let texts =
+            ["text", "soft"].map(|text| (text, vec!["card", "ground", "wash", "press", "bad-wash"], 4.5));
+        let words = ["link", "good", "warn"].map(|text| (text, vec!["card"], 4.5));
+        let alarm = [("bad", vec!["card", "bad-wash"], 4.5)];
+        let lines = ["s1", "s2", "s3", "s4", "s5", "s6", "bars"].map(|line| (line, vec!["card"], 3.0));
+        for palette in &palettes {
+            for (front, backs, least) in texts.iter().chain(&words).chain(&alarm).chain(&lines) {
+                for back in backs {
+                    let found = contrast(palette[*front], palette[*back]);
+                    assert!(found >= *least, "{front} on {back}: {found:.2}");
+                }
+            }
+        }
+    }
 }

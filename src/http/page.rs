@@ -31,6 +31,8 @@ use tokio::task::JoinSet;
 const HOUR_MS: i64 = 3_600_000;
 /// How far back a metric may be for the dashboard not to be new.
 const EVER_MS: i64 = 366 * 24 * HOUR_MS;
+/// Ranges for who has just begun.
+const BEGINNINGS_MS: [i64; 2] = [15 * 60_000, HOUR_MS];
 /// Points of a line in a grid of many, in a view, and alone.
 const GRID_POINTS: usize = 364;
 const VIEW_POINTS: usize = 480;
@@ -71,10 +73,11 @@ async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: He
     let calendar = view.map_or(&state.parts.calendar, |view| &view.calendar).clone();
     let (address, range_error) = Address::read(kind, &pairs, &calendar);
     let now_ms = state.parts.clock.now_ms();
+    let anchor_ms = state.anchor_ms();
     let range = match (address.range, view) {
         (Some(range), _) => range,
         (None, Some(view)) => view.range,
-        (None, None) => default_range(&state, &calendar, now_ms).await,
+        (None, None) => default_range(&state, &calendar, anchor_ms).await,
     };
     let page = Page {
         alerts: (state.parts.alerts)(),
@@ -84,19 +87,23 @@ async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: He
         calendar,
         range,
         now_ms,
+        anchor_ms,
     };
     page.answer(view, &views, &headers).await
 }
 
-/// An hour for who has just begun, so that the first points are seen; else a day.
+/// A day, or less for who has just begun, so that the first points are seen.
 async fn default_range(state: &Arc<PageState>, calendar: &Calendar, now_ms: i64) -> Range {
     let reader = state.reader(calendar, Range::last(HOUR_MS).span(now_ms), GRID_POINTS);
-    let before = TimeRange { start_ms: now_ms - 24 * HOUR_MS, end_ms: now_ms - HOUR_MS };
-    let has_older = state
-        .read(reader, state.deadline(), move |reader| reader.engine.source().series(&[], before, 1))
-        .await
-        .map_or(true, |found| found.map_or(true, |series| !series.is_empty()));
-    Range::last(if has_older { 24 * HOUR_MS } else { HOUR_MS })
+    let start_ms = now_ms - 24 * HOUR_MS;
+    let read = state.read(reader, state.deadline(), move |reader| {
+        // The shortest beyond which there is nothing; what cannot be read may be there.
+        BEGINNINGS_MS.into_iter().find(|span_ms| {
+            let before = TimeRange { start_ms, end_ms: now_ms - span_ms };
+            reader.engine.source().series(&[], before, 1).is_ok_and(|series| series.is_empty())
+        })
+    });
+    Range::last(read.await.ok().flatten().unwrap_or(24 * HOUR_MS))
 }
 
 /// A page that is being made.
@@ -106,6 +113,8 @@ struct Page {
     calendar: Calendar,
     range: Range,
     now_ms: i64,
+    /// What "now" is in a range.
+    anchor_ms: i64,
     alerts: Vec<AlertRow>,
     notices: Vec<String>,
 }
@@ -132,7 +141,7 @@ impl Page {
         };
         let titles: Vec<(String, String)> =
             views.iter().map(|view| (view.id.clone(), view.title.clone())).collect();
-        let span = self.range.span(self.now_ms);
+        let span = self.range.span(self.anchor_ms);
         let step_ms = self.reader(GRID_POINTS).grid().step_ms;
         let frame = Frame {
             title: &content.title,
@@ -142,7 +151,7 @@ impl Page {
             calendar: &self.calendar,
             range: self.range,
             span,
-            now_ms: self.now_ms,
+            now_ms: self.anchor_ms,
             newest_ms: self.state.newest_ms(),
             window_ms: self.state.parts.window_ms,
             every_ms: step_ms.min(60_000),
@@ -158,7 +167,7 @@ impl Page {
     }
 
     fn reader(&self, points: usize) -> Reader {
-        self.state.reader(&self.calendar, self.range.span(self.now_ms), points)
+        self.state.reader(&self.calendar, self.range.span(self.anchor_ms), points)
     }
 
     async fn view(&mut self, view: &View) -> Content {
@@ -305,7 +314,7 @@ impl Page {
 
     /// All metrics in the page's range; a notice when they cannot be read.
     async fn catalogue(&mut self) -> Vec<Metric> {
-        let span = self.range.span(self.now_ms);
+        let span = self.range.span(self.anchor_ms);
         let range = TimeRange { start_ms: span.start_ms, end_ms: span.end_ms };
         let reader = self.reader(GRID_POINTS);
         let read = self.state.read(reader, self.state.deadline(), move |reader| {

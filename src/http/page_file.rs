@@ -70,7 +70,7 @@ async fn file(
         Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_string()),
     };
     let points = one("points").and_then(|n| n.parse().ok()).unwrap_or(MAX_POINTS).clamp(3, MAX_POINTS);
-    let reader = state.reader(&calendar, range.span(state.parts.clock.now_ms()), points);
+    let reader = state.reader(&calendar, range.span(state.anchor_ms()), points);
     let is_bars = one("chart") == Some("bars");
     let read = state.read(reader, state.deadline(), move |reader| write(&source, reader, is_bars));
     match read.await {

@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use crate::dashboard::alerts::AlertRow;
 use crate::dashboard::calendar::Calendar;
+use crate::dashboard::day_totals::DayTotals;
 use crate::dashboard::range::Span;
 use crate::dashboard::reading::Reader;
 use crate::dashboard::view::View;
@@ -60,6 +61,7 @@ pub struct PageState {
     /// Replaced as a whole when the config is read again.
     pub views: ArcSwap<Vec<View>>,
     pub panel_limit: Duration,
+    day_totals: Arc<DayTotals>,
     reads: Arc<Semaphore>,
     pub(super) listeners: Arc<Semaphore>,
 }
@@ -70,6 +72,7 @@ impl PageState {
             parts,
             views: ArcSwap::from_pointee(views),
             panel_limit: PANEL_LIMIT,
+            day_totals: Arc::default(),
             reads: Arc::new(Semaphore::new(MAX_READS)),
             listeners: Arc::new(Semaphore::new(MAX_LISTENERS)),
         }
@@ -83,6 +86,14 @@ impl PageState {
         }
     }
 
+    /// What "now" means in a range: the end of the newest flush, so that the
+    /// right edge of a chart has data; the clock's time when flushes stay out.
+    pub(super) fn anchor_ms(&self) -> i64 {
+        let (now_ms, newest_ms) = (self.parts.clock.now_ms(), self.newest_ms());
+        let is_fresh = (0..=2 * self.parts.window_ms).contains(&(now_ms - newest_ms));
+        if is_fresh { newest_ms } else { now_ms }
+    }
+
     pub(super) fn reader(&self, calendar: &Calendar, span: Span, points: usize) -> Reader {
         Reader {
             engine: self.parts.engine.clone(),
@@ -91,6 +102,7 @@ impl PageState {
             newest_ms: self.newest_ms(),
             window_ms: self.parts.window_ms.max(1),
             points,
+            day_totals: self.day_totals.clone(),
         }
     }
 

@@ -221,7 +221,7 @@ const ELEMENTS: &str = "!doctype html head meta title link script noscript body 
 const ATTRIBUTES: &str = "html lang charset name content http-equiv rel href src class id width height aria-hidden \
     patternunits patterntransform x y x1 x2 y1 y2 rx viewbox fill stroke stroke-width d cx cy r aria-label \
     aria-current aria-labelledby role action type value placeholder title method required autocomplete checked \
-    download tabindex scope preserveaspectratio data-from data-to data-every data-window data-live data-kind \
+    download tabindex scope preserveaspectratio data-from data-to data-every data-window data-live data-newest data-kind \
     data-theme data-fixed data-panel data-values data-key data-opens data-start data-step data-points";
 
 impl Page {

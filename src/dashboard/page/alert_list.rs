@@ -47,7 +47,7 @@ pub fn list(rows: &[AlertRow], rules: &[String], calendar: &Calendar, now_ms: i6
     }
     put!(
         out,
-        "<div class=\"scroll\"><table class=\"alerts\"><thead><tr><th scope=\"col\">State</th><th \
+        "<div class=\"rows\"><table class=\"alerts\"><thead><tr><th scope=\"col\">State</th><th \
          scope=\"col\">Rule</th><th scope=\"col\">Value</th><th scope=\"col\">Since</th></tr></thead><tbody>",
     );
     for row in rows.iter().take(MAX_ROWS) {
@@ -69,13 +69,21 @@ pub fn list(rows: &[AlertRow], rules: &[String], calendar: &Calendar, now_ms: i6
             Some(value) => put!(out, number::format(value, &Unit::Plain)),
             None => put!(out, "–"),
         };
-        put!(out, "</td><td class=\"number\">", calendar.relative(row.since_ms / 1000 * 1000, now_ms));
-        put!(
-            out,
-            "<br><span>for ",
-            number::coarse_duration_words(now_ms - row.since_ms),
-            "</span></td></tr>"
-        );
+        put!(out, "</td><td class=\"number\">");
+        let since = calendar.relative(row.since_ms / 1000 * 1000, now_ms);
+        match row.state {
+            AlertState::NoData | AlertState::Inactive if row.since_ms <= 0 => {
+                put!(out, "not looked at yet");
+            }
+            AlertState::NoData | AlertState::Inactive => {
+                put!(out, since, "<br><span>looked at</span>");
+            }
+            _ => {
+                let lasted = number::coarse_duration_words(now_ms - row.since_ms);
+                put!(out, since, "<br><span>for ", lasted, "</span>");
+            }
+        }
+        put!(out, "</td></tr>");
     }
     put!(out, "</tbody></table></div>");
     if rows.len() > MAX_ROWS {

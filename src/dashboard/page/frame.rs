@@ -87,7 +87,7 @@ impl Frame<'_> {
         }
         put!(out, "</head><body data-kind=\"", self.kind, "\" data-from=\"", self.span.start_ms / 1000);
         put!(out, "\" data-to=\"", self.span.end_ms / 1000, "\" data-every=\"", self.every_ms);
-        put!(out, "\" data-window=\"", self.window_ms, "\"");
+        put!(out, "\" data-window=\"", self.window_ms, "\" data-newest=\"", self.newest_ms, "\"");
         if self.range.is_live() {
             put!(out, " data-live");
         }
@@ -150,7 +150,8 @@ impl Frame<'_> {
     fn put_range_bar(&self, out: &mut Markup) {
         put!(
             out,
-            "<div class=\"bar\"><nav class=\"range\" data-panel=\"range\" aria-label=\"Time range\"><span class=\"presets\">"
+            "<div class=\"times\"><nav class=\"range\" data-panel=\"range\" aria-label=\"Time range\">\
+             <span class=\"presets\">",
         );
         for preset in PRESETS {
             let span = duration::parse_ms(preset).unwrap_or_default();
@@ -167,7 +168,8 @@ impl Frame<'_> {
         self.put_custom_range(out);
         put!(
             out,
-            "</nav><p class=\"status\" role=\"status\"><a class=\"now\" data-key=\"r\" title=\"Read again (r)\" href=\"",
+            "</nav><p class=\"status\" role=\"status\"><a class=\"now\" data-key=\"r\" title=\"Read again (r)\" \
+             href=\"",
             self.address.href(),
             "\"><span class=\"dot\"></span><span class=\"words\">",
         );

@@ -261,8 +261,7 @@
         }
       }
     }
-    body.dataset.from = page.body.dataset.from;
-    body.dataset.to = page.body.dataset.to;
+    ["from", "to", "newest", "every"].forEach((name) => { body.dataset[name] = page.body.dataset[name]; });
     heardAs = page.querySelector(".status .words").textContent.replace(/^as of /, "");
     status("live", "live " + heardAs);
   };
@@ -281,9 +280,10 @@
   const connect = () => {
     if (events || document.hidden) return;
     events = new EventSource("/dashboard/live");
-    events.addEventListener("flush", () => {
+    events.addEventListener("flush", (event) => {
       heardAt = Date.now();
-      if (due() || body.dataset.kind === "first-run") refresh();
+      const news = event.data - body.dataset.newest;
+      if (news >= +body.dataset.every || body.dataset.kind === "first-run") refresh();
     });
     events.addEventListener("intake", () => {
       heardAt = Date.now();
@@ -314,7 +314,7 @@
       if (document.hidden) return disconnect();
       heardAt = Date.now();
       connect();
-      if (due() || body.dataset.kind === "first-run") refresh();
+      if (due()) refresh();
     });
   });
 })();
