@@ -132,5 +132,12 @@ fn reopen(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, flush, read, reopen);
+/// Takes the files away again.
+fn clear(_: &mut Criterion) {
+    for name in ["flush", "read", "reopen"] {
+        let _ = std::fs::remove_dir_all(options(name).dir);
+    }
+}
+
+criterion_group!(benches, flush, read, reopen, clear);
 criterion_main!(benches);

@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("statsdeck: {error:#}");
+            eprintln!("statsdeck: {error}");
             ExitCode::FAILURE
         }
     }

@@ -195,6 +195,8 @@ proptest! {
         // Increments of 30 windows, for each of 3 counters that begin at different windows.
         counts in prop::collection::vec((0usize..20, prop::collection::vec(-5i32..50, 30)), 1..4),
         mut boundaries in prop::collection::vec(0i64..31, 2..6),
+        // Windows from 10 s to half a day: the longest are read in several parts.
+        window_ms in prop::sample::select(vec![10_000i64, 3_600_000, 43_200_000]),
     ) {
         boundaries.sort_unstable();
         let source = MemorySource::new();
@@ -203,14 +205,14 @@ proptest! {
             // What the store keeps: the total at the first window's start, then at each window's end.
             let mut total = 1000.0;
             let counter = Some(MetricType::Counter);
-            source.push(&labels, counter, *begin as i64 * 10_000, total);
+            source.push(&labels, counter, *begin as i64 * window_ms, total);
             for (window, increment) in increments.iter().enumerate().skip(*begin) {
                 total += f64::from(*increment);
-                source.push(&labels, counter, (window as i64 + 1) * 10_000, total);
+                source.push(&labels, counter, (window as i64 + 1) * window_ms, total);
             }
         }
         let engine = Engine::new(Arc::new(source), Options::default());
-        let boundaries_ms: Vec<i64> = boundaries.iter().map(|at| at * 10_000).collect();
+        let boundaries_ms: Vec<i64> = boundaries.iter().map(|at| at * window_ms).collect();
         let found = engine.totals(&[Matcher::equal("__name__", "c")], &boundaries_ms).unwrap();
         prop_assert_eq!(found.len(), boundaries.len() - 1);
         for (ends, found) in boundaries.windows(2).zip(found) {
@@ -230,19 +232,21 @@ proptest! {
     fn distributions_hold_each_value_once(
         values in prop::collection::vec((1i64..100, 0.001f64..1e4), 0..80),
         spans in 1usize..12,
+        window_ms in prop::sample::select(vec![10_000i64, 10_000_000]),
     ) {
         let source = MemorySource::new();
         let mut windows: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
-        values.iter().for_each(|(at, value)| windows.entry(at * 10_000).or_default().push(*value));
+        values.iter().for_each(|(at, value)| windows.entry(at * window_ms).or_default().push(*value));
         for (at_ms, values) in &windows {
             let histogram = Histogram::from_values(values.iter().map(|value| (*value, 1.0)));
             source.push_histogram(&Labels::of_name("t"), Some(MetricType::Timer), *at_ms, histogram);
         }
         let engine = Engine::new(Arc::new(source), Options::default());
-        let found = engine.distribution(&[Matcher::equal("__name__", "t")], 0, 1_000_000, spans).unwrap();
+        let found = engine.distribution(&[Matcher::equal("__name__", "t")], 0, 100 * window_ms, spans).unwrap();
         prop_assert_eq!(found.len(), spans);
+        let end = 100.0 * window_ms as f64;
         for (at, found) in found.iter().enumerate() {
-            let (from, to) = (at as f64 * 1e6 / spans as f64, (at + 1) as f64 * 1e6 / spans as f64);
+            let (from, to) = (at as f64 * end / spans as f64, (at + 1) as f64 * end / spans as f64);
             let is_inside = |at_ms: i64| at_ms as f64 > from + 1e-6 && at_ms as f64 <= to + 1e-6;
             let inside = windows.iter().filter(|(at_ms, _)| is_inside(**at_ms));
             let values = inside.flat_map(|(_, values)| values);
@@ -515,6 +519,27 @@ fn limits_are_told_with_their_number() {
     cancel.time_out();
     let error = source.with_cancel(cancel).instant("x", 0).unwrap_err();
     assert!(error.to_string().contains("took longer"), "{error}");
+}
+
+#[test]
+fn spans_without_end_are_answered_in_bounded_time() {
+    let source = MemorySource::new();
+    source.push_histogram(
+        &Labels::of_name("t"),
+        Some(MetricType::Timer),
+        5,
+        Histogram::from_values([(2.0, 1.0)]),
+    );
+    let engine = Engine::new(Arc::new(source), Options::default());
+    let found =
+        engine.distribution(&[Matcher::equal("__name__", "t")], i64::MIN / 4, i64::MAX / 4, 2).unwrap();
+    assert_eq!(found.iter().map(|part| part.count).sum::<f64>(), 1.0);
+    assert!(engine.distribution(&[], 0, 10, 0).is_err());
+    assert!(engine.distribution(&[], 10, 0, 1).is_err());
+    assert!(engine.totals(&[], &[10, 0]).is_err());
+    assert_eq!(engine.totals(&[], &[]).unwrap(), []);
+    assert_eq!(engine.totals(&[], &[5]).unwrap(), []);
+    assert_eq!(engine.totals(&[], &[i64::MIN, 0, i64::MAX]).unwrap(), [None, None]);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Alerting {
     options: notify::Options,
     /// `None` once stopped, and while it is exchanged.
     notifier: Mutex<Option<Notifier>>,
+    /// Those that the notifier was started with.
+    targets: Mutex<Vec<Target>>,
     /// What the API shows.
     pub state: Arc<AlertsState>,
 }
@@ -56,7 +58,7 @@ impl Alerting {
         let store = Arc::new(StateStore::open(&data_dir.join(STATE_FILE))?);
         let ruler = Ruler::open(rules, store.clone(), clock.now_ms())?;
         let options = notify::Options { public_url, ..notify::Options::default() };
-        let notifier = Notifier::start(targets, &options, &store, &clock)?;
+        let notifier = Notifier::start(targets.clone(), &options, &store, &clock)?;
         let board = ruler.board();
         let receivers = ArcSwap::from_pointee(notifier.statuses());
         let state = Arc::new(AlertsState { board: board.clone(), receivers });
@@ -68,6 +70,7 @@ impl Alerting {
             clock,
             options,
             notifier: Mutex::new(Some(notifier)),
+            targets: Mutex::new(targets),
             state,
         }))
     }
@@ -89,10 +92,22 @@ impl Alerting {
     }
 
     /// Takes over new rules and receivers. What receivers were told is known
-    /// to the new ones of the same name.
+    /// to the new ones of the same name. When the new ones cannot be started
+    /// the old ones go on, and so do the old rules.
     pub async fn replace(&self, rules: Vec<Rule>, targets: Vec<Target>) -> Result<(), Error> {
-        lock(&self.ruler).replace_rules(rules);
         self.stop().await;
+        let started = self.start_notifier(targets.clone());
+        if started.is_err() {
+            let targets = lock(&self.targets).clone();
+            self.start_notifier(targets)?;
+        } else {
+            *lock(&self.targets) = targets;
+            lock(&self.ruler).replace_rules(rules);
+        }
+        started
+    }
+
+    fn start_notifier(&self, targets: Vec<Target>) -> Result<(), Error> {
         let notifier = Notifier::start(targets, &self.options, &self.store, &self.clock)?;
         notifier.update(self.board.snapshot());
         self.state.receivers.store(Arc::new(notifier.statuses()));
@@ -177,6 +192,11 @@ fn add_figures(telemetry: &Telemetry, ruler: &Ruler, state: &Arc<AlertsState>) {
                 "Label sets that became no alert because their rule had its full number.",
                 totals.alerts_over_limit,
             ),
+            plain(
+                "statsdeck_alert_save_failures_total",
+                "Evaluations whose changes could not be stored at once.",
+                totals.save_failures,
+            ),
         ];
         let views: Vec<_> = state.receivers.load().iter().map(|status| status.view()).collect();
         if views.is_empty() {
@@ -202,6 +222,24 @@ fn add_figures(telemetry: &Telemetry, ruler: &Ruler, state: &Arc<AlertsState>) {
             Counter,
             "Attempts that were made again.",
             &|view| view.retried,
+        );
+        by_receiver(
+            "statsdeck_notifications_dropped_total",
+            Counter,
+            "Firing alerts that found no room; told once there is some.",
+            &|view| view.dropped,
+        );
+        by_receiver(
+            "statsdeck_notifications_folded_total",
+            Counter,
+            "Alerts that were over before they could be told.",
+            &|view| view.folded,
+        );
+        by_receiver(
+            "statsdeck_notification_save_failures_total",
+            Counter,
+            "Messages sent that could not be noted as sent at once.",
+            &|view| view.save_failures,
         );
         by_receiver(
             "statsdeck_notifications_waiting",

@@ -12,7 +12,7 @@ macro_rules! functions {
         pub enum Function { $($variant,)* }
 
         impl Function {
-            /// All of them, in alphabetical order of their variants' groups.
+            /// All of them.
             pub const ALL: &[Function] = &[$(Function::$variant,)*];
 
             pub fn name(self) -> &'static str {

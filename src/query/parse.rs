@@ -368,4 +368,14 @@ mod tests {
         assert_eq!((second.range_ms, second.at), (None, Some(At::TimeMs(10_000))));
         assert_eq!(parsed.value_type(), ValueType::Vector);
     }
+
+    #[test]
+    fn a_threshold_is_the_number_that_the_whole_is_compared_with() {
+        let threshold = |text: &str| parse(text).unwrap().threshold();
+        assert_eq!(threshold("increase(x[1h]) > 0"), Some((BinaryOp::Greater, 0.0)));
+        assert_eq!(threshold("(x / y) <= 0.5"), Some((BinaryOp::LessEqual, 0.5)));
+        for text in ["x", "x > y", "x > bool 1", "x + 1", "x > 1 and y > 2"] {
+            assert_eq!(threshold(text), None, "{text}");
+        }
+    }
 }

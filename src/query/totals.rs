@@ -2,33 +2,59 @@
 //! counters counted between given times, and distributions of given spans.
 //!
 //! Counters received as StatsD never restart, so the increase of a span is the
-//! difference of the running totals at its ends.
+//! difference of the running totals at its ends. Long spans are read a day at a
+//! time, so that memory and the limits stand for a day of samples.
 
+use super::distribution;
 use super::engine::Engine;
 use super::error::Error;
 use super::track::Track;
-use crate::model::{Histogram, Matcher, MetricType, Select, Series, TimeRange, sample};
+use crate::model::{Histogram, Labels, Matcher, MetricType, Sample, Select, Series, TimeRange};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Longest time read at once, unless one span is longer.
+const READ_MS: i64 = 86_400_000;
 
 impl Engine {
     /// Exact increase between each two consecutive `boundaries_ms` (ascending),
     /// summed over the counters that fulfil all `matchers`; `None` for a span in
     /// which none of them has a sample.
     pub fn totals(&self, matchers: &[Matcher], boundaries_ms: &[i64]) -> Result<Vec<Option<f64>>, Error> {
-        let (Some(first), Some(last)) = (boundaries_ms.first(), boundaries_ms.last()) else {
-            return Ok(Vec::new());
-        };
         if !boundaries_ms.is_sorted() {
             return Err(Error::Range("boundaries must be in ascending order".into()));
         }
-        // The total at the first boundary may be as old as a counter lives idle.
-        let lookback = self.options.lookback_ms;
-        let range = TimeRange { start_ms: first.saturating_sub(lookback), end_ms: *last };
-        let mut totals = vec![None; boundaries_ms.len() - 1];
-        for series in self.select(matchers, range)? {
-            self.cancel.check()?;
-            if series.metric_type == Some(MetricType::Counter) {
-                add_increases(&Track::new(series), boundaries_ms, &mut totals);
+        if boundaries_ms.len() > self.options.max_steps {
+            return Err(Error::Range(format!("more than {} boundaries", self.options.max_steps)));
+        }
+        let mut totals = vec![None; boundaries_ms.len().saturating_sub(1)];
+        // Each counter's latest total before what is read next.
+        let mut carried: HashMap<Labels, f64> = HashMap::new();
+        let mut first = 0;
+        while let (Some(start_ms), Some(rest)) = (boundaries_ms.get(first), boundaries_ms.get(first + 1..)) {
+            let within = rest.partition_point(|end_ms| end_ms.saturating_sub(*start_ms) <= READ_MS);
+            let spans = within.max(1).min(rest.len());
+            let Some(ends_ms) = boundaries_ms.get(first..=first + spans).filter(|_| spans > 0) else { break };
+            let last_ms = ends_ms.last().copied().unwrap_or(*start_ms);
+            // At the first boundary the total may be as old as a value may be.
+            let range =
+                TimeRange { start_ms: start_ms.saturating_sub(self.options.lookback_ms), end_ms: last_ms };
+            for series in self.select(matchers, range)? {
+                self.cancel.check()?;
+                if series.metric_type != Some(MetricType::Counter) {
+                    continue;
+                }
+                let mut track = Track::new(series);
+                track.drop_stale();
+                let before = carried.get(&track.labels).copied();
+                if let Some(totals) = totals.get_mut(first..first + spans) {
+                    add_increases(&track.floats, ends_ms, before, totals);
+                }
+                if let Some(last) = track.floats.last() {
+                    carried.insert(track.labels, last.value);
+                }
             }
+            first += spans;
         }
         Ok(totals)
     }
@@ -49,27 +75,39 @@ impl Engine {
                 self.options.max_steps
             )));
         }
-        let range = TimeRange { start_ms: start_ms.saturating_add(1), end_ms };
-        let width = end_ms.saturating_sub(start_ms) as f64;
-        let mut found: Vec<Vec<std::sync::Arc<Histogram>>> = vec![Vec::new(); spans];
-        for series in self.select(matchers, range)? {
-            self.cancel.check()?;
-            if !series.metric_type.is_some_and(MetricType::is_distribution) {
-                continue;
-            }
-            for (at_ms, histogram) in Track::new(series).histograms {
-                let share = at_ms.saturating_sub(start_ms) as f64 / width;
-                // Each part is open at its start: a point on an edge belongs to the earlier one.
-                let at = (share * spans as f64).ceil() as usize;
-                if let Some(part) = found.get_mut(at.saturating_sub(1)) {
-                    part.push(histogram);
+        let width_ms = end_ms.saturating_sub(start_ms);
+        // However long the time, no more reads than steps.
+        let step_ms = READ_MS.max(width_ms / self.options.max_steps as i64);
+        let mut parts = vec![Histogram::default(); spans];
+        let mut read_ms = start_ms;
+        while read_ms < end_ms {
+            let until_ms = read_ms.saturating_add(step_ms).min(end_ms);
+            let mut found: HashMap<usize, Vec<Arc<Histogram>>> = HashMap::new();
+            for series in self.select(matchers, TimeRange { start_ms: read_ms + 1, end_ms: until_ms })? {
+                self.cancel.check()?;
+                if !series.metric_type.is_some_and(MetricType::is_distribution) {
+                    continue;
+                }
+                for (at_ms, histogram) in Track::new(series).histograms {
+                    let share = at_ms.saturating_sub(start_ms) as f64 / width_ms as f64;
+                    // Each part is open at its start: a point on an edge belongs to the earlier one.
+                    let part = (share * spans as f64).ceil() as usize;
+                    found.entry(part.saturating_sub(1)).or_default().push(histogram);
                 }
             }
+            for (at, histograms) in found {
+                if let Some(part) = parts.get_mut(at) {
+                    let earlier = std::iter::once(&*part);
+                    *part = distribution::merge_all(earlier.chain(histograms.iter().map(|h| &**h)));
+                }
+            }
+            read_ms = until_ms;
         }
-        Ok(found.iter().map(|part| super::distribution::merge_all(part.iter().map(|h| &**h))).collect())
+        Ok(parts)
     }
 
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Series>, Error> {
+        self.cancel.check()?;
         let request = Select {
             matchers,
             range,
@@ -81,18 +119,17 @@ impl Engine {
     }
 }
 
-fn add_increases(track: &Track, boundaries_ms: &[i64], totals: &mut [Option<f64>]) {
-    let floats: Vec<_> = track.floats.iter().filter(|s| !sample::is_stale(s.value)).collect();
-    for (total, ends) in totals.iter_mut().zip(boundaries_ms.windows(2)) {
-        let (start, end) = (ends[0], ends[1]);
-        let after_start = floats.partition_point(|s| s.timestamp_ms <= start);
-        let after_end = floats.partition_point(|s| s.timestamp_ms <= end);
-        let Some(last) = floats.get(after_start..after_end).and_then(|inside| inside.last()) else {
-            continue;
-        };
-        // Without a sample before the span, its first one is the total that the series began with.
-        let before = after_start.checked_sub(1).and_then(|at| floats.get(at));
-        let Some(from) = before.or(floats.get(after_start)) else { continue };
-        *total = Some(total.unwrap_or(0.0) + (last.value - from.value));
+/// Adds what a counter gained in each span between two of `ends_ms`. `before`
+/// is its latest total ahead of `floats`, where one was read.
+fn add_increases(floats: &[Sample], ends_ms: &[i64], before: Option<f64>, totals: &mut [Option<f64>]) {
+    for (total, ends) in totals.iter_mut().zip(ends_ms.windows(2)) {
+        let after_start = floats.partition_point(|s| s.timestamp_ms <= ends[0]);
+        let after_end = floats.partition_point(|s| s.timestamp_ms <= ends[1]);
+        let Some([first, ..]) = floats.get(after_start..after_end) else { continue };
+        let last = floats.get(after_end.saturating_sub(1)).unwrap_or(first);
+        // Without an earlier total, the first one is what the counter began with.
+        let earlier = after_start.checked_sub(1).and_then(|at| floats.get(at)).map(|s| s.value);
+        let from = earlier.or(before).unwrap_or(first.value);
+        *total = Some(total.unwrap_or(0.0) + (last.value - from));
     }
 }

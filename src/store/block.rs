@@ -89,39 +89,46 @@ pub(super) enum Unreadable {
 }
 
 /// Writes the block of `span` to `path`: whole, durable and read back, or not
-/// at all. `series` are those of the span, ascending by labels.
+/// at all. `series` are those of the span, ascending by labels. Also returns
+/// those that had to be left out, because their stream does not read back: one
+/// series must not stop all others.
 pub(super) fn write(
     backend: &dyn Backend,
     path: &Path,
     span: &Span,
     series: &[(SeriesId, SeriesKey)],
     next_id: u32,
-) -> Result<(Block, Vec<Listed>), Error> {
+) -> Result<(Block, Vec<SeriesId>), Error> {
     let unfinished = path.with_extension("tmp");
     let written = write_file(backend, &unfinished, span, series, next_id);
-    let named = written.and_then(|()| {
+    let named = written.and_then(|unwritten| {
         let dir = path.parent().unwrap_or(Path::new("."));
         verify(backend, &unfinished)?;
         backend.rename(&unfinished, path).map_err(Error::io("rename to", path))?;
-        backend.sync_dir(dir).map_err(Error::io("sync", dir))
+        backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
+        Ok(unwritten)
     });
-    if let Err(error) = named {
-        // What is left of it goes at the next start, if not now.
-        let _ = backend.remove(&unfinished);
-        return Err(error);
+    match named {
+        Ok(unwritten) => Ok((reopen(backend, path)?, unwritten)),
+        Err(error) => {
+            // What is left of it goes at the next start, if not now.
+            let _ = backend.remove(&unfinished);
+            Err(error)
+        }
     }
-    Block::open(backend, path).map_err(|unreadable| match unreadable {
-        Unreadable::Damaged(reason) => Error::Verify { path: path.into(), reason: reason.into() },
-        Unreadable::Failed(error) => error,
-    })
+}
+
+fn reopen(backend: &dyn Backend, path: &Path) -> Result<Block, Error> {
+    match Block::open(backend, path) {
+        Ok((block, _)) => Ok(block),
+        Err(Unreadable::Damaged(reason)) => Err(Error::Verify { path: path.into(), reason: reason.into() }),
+        Err(Unreadable::Failed(error)) => Err(error),
+    }
 }
 
 fn verify(backend: &dyn Backend, path: &Path) -> Result<(), Error> {
     let error = |reason: String| Error::Verify { path: path.into(), reason };
-    let (block, _) = Block::open(backend, path).map_err(|unreadable| match unreadable {
-        Unreadable::Damaged(reason) => error(reason.into()),
-        Unreadable::Failed(error) => error,
-    })?;
+    let block = reopen(backend, path)?;
     match block.entries.iter().find(|entry| block.read_entry(entry).is_err()) {
         Some(entry) => Err(error(format!("chunk of series {} at byte {}", entry.id.0, entry.offset))),
         None => Ok(()),
@@ -134,7 +141,7 @@ fn write_file(
     span: &Span,
     series: &[(SeriesId, SeriesKey)],
     next_id: u32,
-) -> Result<(), Error> {
+) -> Result<Vec<SeriesId>, Error> {
     let file = backend.create(path).map_err(Error::io("create", path))?;
     let mut out = Vec::with_capacity(WRITE_BYTES);
     out.extend_from_slice(&MAGIC);
@@ -150,6 +157,7 @@ fn write_file(
     let symbols = symbols(series);
     let mut entries = Vec::new();
     let mut count = 0u64;
+    let mut unwritten = Vec::new();
     for (id, key) in series {
         let Some((_, stream)) = span.streams.get(id).filter(|(_, stream)| stream.points() > 0) else {
             continue;
@@ -157,7 +165,10 @@ fn write_file(
         let start = out.len();
         let points = put_chunk(&mut out, *id, Class::of(key.metric_type), stream);
         let Some(points) = points else {
-            return Err(Error::Verify { path: path.into(), reason: format!("stream of series {}", id.0) });
+            tracing::error!(series = id.0, "points of a series do not read back from memory and are lost");
+            out.truncate(start);
+            unwritten.push(*id);
+            continue;
         };
         let crc = crc32fast::hash(out.get(start..).unwrap_or_default());
         out.extend_from_slice(&crc.to_le_bytes());
@@ -198,7 +209,8 @@ fn write_file(
     out.extend_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(&TRAILER_MAGIC);
     flush(&mut out)?;
-    file.sync().map_err(Error::io("sync", path))
+    file.sync().map_err(Error::io("sync", path))?;
+    Ok(unwritten)
 }
 
 /// Every text of the labels with its number, ascending.

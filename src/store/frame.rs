@@ -60,6 +60,13 @@ pub(super) enum Found {
     Nothing,
 }
 
+/// Bytes of the frame whose header stands at the front of `bytes`, if there is
+/// a sound one.
+pub(super) fn frame_size(bytes: &[u8]) -> Option<usize> {
+    let (length, _) = read_header(&mut Reader::new(bytes))?;
+    Some(HEADER_BYTES + length)
+}
+
 /// Looks at the front of `bytes`.
 pub(super) fn look(bytes: &[u8]) -> Found {
     let mut reader = Reader::new(bytes);

@@ -6,7 +6,7 @@
 use super::coding::{Reader, put_number, put_signed, put_varint, put_weight};
 use crate::model::histogram::BucketKey;
 use crate::model::sample::is_stale;
-use crate::model::sketch::REGISTERS;
+use crate::model::sketch::{EXACT_MAX, REGISTER_MAX, REGISTERS};
 use crate::model::{Histogram, MetricType, Points, Sketch};
 
 /// What the points of a series are.
@@ -60,6 +60,25 @@ pub(super) fn read_histogram(reader: &mut Reader<'_>) -> Option<Histogram> {
         buckets.push((BucketKey(i32::try_from(key).ok()?), reader.weight()?));
     }
     Histogram::from_parts(numbers, buckets)
+}
+
+/// Whether [`read_histogram`] will take what [`put_histogram`] writes: sums of
+/// huge values and weights may have left the numbers.
+pub(super) fn sound_histogram(histogram: &Histogram) -> bool {
+    let numbers = (histogram.count, histogram.sum, histogram.min, histogram.max);
+    // Ascending keys of sound values are the histogram's own doing.
+    let weights = histogram.buckets().iter().all(|(_, weight)| weight.is_finite() && *weight >= 0.0);
+    weights && Histogram::from_parts(numbers, Vec::new()).is_some()
+}
+
+/// Whether [`read_sketch`] will take what [`put_sketch`] writes.
+pub(super) fn sound_sketch(sketch: &Sketch) -> bool {
+    match sketch {
+        Sketch::Exact(hashes) => hashes.len() <= EXACT_MAX && hashes.is_sorted_by(|a, b| a < b),
+        Sketch::Registers(registers) => {
+            registers.len() == REGISTERS && registers.iter().all(|register| *register <= REGISTER_MAX)
+        }
+    }
 }
 
 /// How a sketch is written.

@@ -4,12 +4,17 @@
 //! acknowledged and is cut away. A damaged frame anywhere else is lost, alone:
 //! reading goes on with the next whole header.
 
-use super::backend::Backend;
+use super::backend::{Backend, File};
+use super::coding::Reader;
 use super::error::Error;
-use super::frame::{Found, look, next_header};
+use super::frame::{Found, HEADER_BYTES, frame_size, look, next_header};
 use super::wal::{MAGIC, SEGMENT_HEADER_BYTES, Segment, VERSION, segment_number};
 use crate::model::{FlushBatch, SeriesId, SeriesKey};
+use std::io;
 use std::path::Path;
+
+/// Searched at a time for the next frame after a damaged one.
+const SEARCH_BYTES: usize = 1 << 20;
 
 /// What a store knew when it was opened.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,23 +70,23 @@ pub(super) fn replay(
         let path = dir.join(name);
         let file = backend.open(&path).map_err(Error::io("open", &path))?;
         let size = file.size().map_err(Error::io("measure", &path))?;
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-        file.read_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
-        refuse_newer(&bytes, &path)?;
+        let log = Log { file: &*file, size };
+        log.refuse_newer(&path)?;
         let mut end_ms = i64::MIN;
-        let scanned = scan(&bytes, |batch| {
+        let scanned = log.scan(|batch| {
             end_ms = end_ms.max(batch.end_ms);
             apply(batch);
         });
+        let scanned = scanned.map_err(Error::io("read", &path))?;
         replayed.frames_lost += scanned.lost;
         let mut kept = size;
-        if (scanned.whole as u64) < size && Some(number) == last {
+        if scanned.whole < size && Some(number) == last {
             tracing::warn!(
                 path = %path.display(),
-                bytes = size - scanned.whole as u64,
+                bytes = size - scanned.whole,
                 "an unfinished write at the end of the log was cut away"
             );
-            kept = scanned.whole as u64;
+            kept = scanned.whole;
             file.truncate(kept).map_err(Error::io("cut back", &path))?;
             replayed.tails_cut += 1;
         } else {
@@ -103,48 +108,82 @@ pub(super) fn replay(
 #[derive(Debug, Default, PartialEq)]
 struct Scanned {
     /// Bytes up to the end of the last whole frame.
-    whole: usize,
+    whole: u64,
     /// Damaged frames before that, and after.
     lost: u64,
     tail: u64,
 }
 
-fn scan(bytes: &[u8], mut found: impl FnMut(FlushBatch)) -> Scanned {
-    let mut scanned = Scanned { whole: SEGMENT_HEADER_BYTES.min(bytes.len()), ..Scanned::default() };
-    let mut at = scanned.whole;
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        match look(rest) {
-            Found::Frame(batch, size) => {
-                found(*batch);
-                at += size;
-                scanned.whole = at;
-                scanned.lost += std::mem::take(&mut scanned.tail);
-            }
-            Found::Bad(size) => {
-                at += size;
-                scanned.tail += 1;
-            }
-            Found::Nothing => {
-                scanned.tail += 1;
-                match next_header(bytes, at + 1) {
-                    Some(next) => at = next,
-                    None => break,
+/// A segment that is read; never more of it in memory than a frame.
+struct Log<'a> {
+    file: &'a dyn File,
+    size: u64,
+}
+
+impl Log<'_> {
+    /// A damaged header says nothing: frames are known by their own.
+    fn refuse_newer(&self, path: &Path) -> Result<(), Error> {
+        let header = self.read(0, SEGMENT_HEADER_BYTES).map_err(Error::io("read", path))?;
+        let mut reader = Reader::new(&header);
+        let sound = reader.take(MAGIC.len()).is_some_and(|magic| magic == MAGIC);
+        let found = reader.fixed_u32().unwrap_or_default();
+        let crc = reader.fixed_u32().unwrap_or_default();
+        let checked = header.get(..12).is_some_and(|bytes| crc32fast::hash(bytes) == crc);
+        if sound && checked && found > VERSION {
+            return Err(Error::Version { path: path.into(), found, known: VERSION });
+        }
+        Ok(())
+    }
+
+    fn scan(&self, mut found: impl FnMut(FlushBatch)) -> io::Result<Scanned> {
+        let mut at = self.size.min(SEGMENT_HEADER_BYTES as u64);
+        let mut scanned = Scanned { whole: at, ..Scanned::default() };
+        while at < self.size {
+            match self.look(at)? {
+                Found::Frame(batch, size) => {
+                    found(*batch);
+                    at += size as u64;
+                    scanned.whole = at;
+                    scanned.lost += std::mem::take(&mut scanned.tail);
+                }
+                Found::Bad(size) => {
+                    at += size as u64;
+                    scanned.tail += 1;
+                }
+                Found::Nothing => {
+                    scanned.tail += 1;
+                    match self.next_header(at + 1)? {
+                        Some(next) => at = next,
+                        None => break,
+                    }
                 }
             }
         }
+        Ok(scanned)
     }
-    scanned
-}
 
-/// A damaged header says nothing: frames are known by their own.
-fn refuse_newer(bytes: &[u8], path: &Path) -> Result<(), Error> {
-    let Some((header, _)) = bytes.split_first_chunk::<SEGMENT_HEADER_BYTES>() else { return Ok(()) };
-    let mut reader = super::coding::Reader::new(header);
-    let sound = reader.take(MAGIC.len()).is_some_and(|magic| magic == MAGIC);
-    let found = reader.fixed_u32().unwrap_or_default();
-    let crc = reader.fixed_u32().unwrap_or_default();
-    if sound && found > VERSION && header.get(..12).is_some_and(|bytes| crc32fast::hash(bytes) == crc) {
-        return Err(Error::Version { path: path.into(), found, known: VERSION });
+    fn look(&self, at: u64) -> io::Result<Found> {
+        let Some(size) = frame_size(&self.read(at, HEADER_BYTES)?) else { return Ok(Found::Nothing) };
+        Ok(look(&self.read(at, size)?))
     }
-    Ok(())
+
+    fn next_header(&self, mut from: u64) -> io::Result<Option<u64>> {
+        while from < self.size {
+            let part = self.read(from, SEARCH_BYTES)?;
+            if let Some(found) = next_header(&part, 0) {
+                return Ok(Some(from + found as u64));
+            }
+            // A header may lie across the parts.
+            from += (part.len().saturating_sub(HEADER_BYTES - 1)).max(1) as u64;
+        }
+        Ok(None)
+    }
+
+    /// The bytes from `at` on, fewer where the file ends.
+    fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+        let rest = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length.min(rest)];
+        self.file.read_at(&mut bytes, at)?;
+        Ok(bytes)
+    }
 }

@@ -11,11 +11,12 @@ use super::error::Error;
 use super::frame;
 use super::head::{Head, span_end};
 use super::index::Index;
-use super::point::{Class, last_float};
+use super::point::{Class, last_float, sound_histogram, sound_sketch};
 use super::replay::{Recovered, RecoveredSeries, replay};
 use super::wal::Wal;
 use crate::model::{FlushBatch, SeriesId, SeriesKey};
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,10 +75,10 @@ pub struct Stats {
     pub tails_cut: u64,
     /// Blocks that could not be opened; their files are left alone.
     pub blocks_lost: u64,
-    /// Chunks that could not be read.
+    /// Series of a block whose points could not be read or written.
     pub chunks_lost: u64,
     /// Samples that had no place: their series was never named, or is of
-    /// another type.
+    /// another type, or a distribution's sums are no numbers any more.
     pub samples_refused: u64,
     /// End of the last window, in ms.
     pub last_end_ms: Option<i64>,
@@ -100,6 +101,8 @@ pub struct Store {
     tails_cut: u64,
     blocks_lost: u64,
     samples_refused: AtomicU64,
+    /// Series that a block had to leave out.
+    unwritten: AtomicU64,
 }
 
 struct Writer {
@@ -175,6 +178,7 @@ impl Store {
             tails_cut: replayed.tails_cut,
             blocks_lost,
             samples_refused: AtomicU64::new(refused),
+            unwritten: AtomicU64::new(0),
         };
         Ok((store, recovered))
     }
@@ -202,19 +206,23 @@ impl Store {
         if let Some(last_end_ms) = writer.last_end_ms.filter(|last| end_ms <= *last) {
             return Err(Error::OutOfOrder { end_ms, last_end_ms });
         }
+        let (batch, unsound) = sound(batch);
         let span_end_ms = span_end(end_ms, self.options.block_span_ms);
         let written = {
             // Only `append` and `maintain` change the index, and of these two
             // only `append` adds to it: a short look for each series is safe.
             let key = |id: SeriesId| self.state().index.key(id).cloned();
-            writer.wal.append(batch, span_end_ms, key)
+            writer.wal.append(&batch, span_end_ms, key)
         };
         self.count_log(&writer.wal);
         written?;
         writer.last_end_ms = Some(end_ms);
-        let refused = self.state_mut().apply(batch);
+        let refused = self.state_mut().apply(&batch) + unsound;
         if refused > 0 {
-            tracing::error!(refused, "samples of series that were not named, or of another type");
+            tracing::error!(
+                refused,
+                "samples of series that were not named or are of another type, or no numbers"
+            );
             self.samples_refused.fetch_add(refused as u64, Ordering::Relaxed);
         }
         Ok(())
@@ -234,11 +242,13 @@ impl Store {
             let (mut series, next_id) = self.state().series_of(span.streams.keys().copied());
             series.sort_unstable_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
             let path = self.options.dir.join(block_name(span.end_ms));
-            let (block, _) = block::write(&*self.backend, &path, &span, &series, next_id)?;
+            let (block, unwritten) = block::write(&*self.backend, &path, &span, &series, next_id)?;
+            self.unwritten.fetch_add(unwritten.len() as u64, Ordering::Relaxed);
             let mut state = self.state_mut();
             state.blocks.push(Arc::new(block));
             state.sealed_ms = span.end_ms;
             state.head.drop_span(span.end_ms);
+            state.index.release(unwritten);
             done.blocks_written += 1;
         }
         let sealed_ms = self.state().sealed_ms;
@@ -282,7 +292,8 @@ impl Store {
             frames_lost: self.frames_lost,
             tails_cut: self.tails_cut,
             blocks_lost: self.blocks_lost,
-            chunks_lost: state.blocks.iter().map(|block| block.damaged() as u64).sum(),
+            chunks_lost: state.blocks.iter().map(|block| block.damaged() as u64).sum::<u64>()
+                + self.unwritten.load(Ordering::Relaxed),
             samples_refused: self.samples_refused.load(Ordering::Relaxed),
             last_end_ms: state.last_end_ms,
         }
@@ -412,6 +423,19 @@ impl State {
     fn series_of(&self, ids: impl Iterator<Item = SeriesId>) -> (Vec<(SeriesId, SeriesKey)>, u32) {
         (ids.filter_map(|id| Some((id, self.index.key(id)?.clone()))).collect(), self.next_id)
     }
+}
+
+/// The batch without what could not be read back, and how many that are.
+fn sound(batch: &FlushBatch) -> (Cow<'_, FlushBatch>, usize) {
+    let timers = batch.timers.iter().filter(|(_, histogram)| !sound_histogram(histogram)).count();
+    let sets = batch.sets.iter().filter(|(_, sketch)| !sound_sketch(sketch)).count();
+    if timers + sets == 0 {
+        return (Cow::Borrowed(batch), 0);
+    }
+    let mut batch = batch.clone();
+    batch.timers.retain(|(_, histogram)| sound_histogram(histogram));
+    batch.sets.retain(|(_, sketch)| sound_sketch(sketch));
+    (Cow::Owned(batch), timers + sets)
 }
 
 /// A stale marker moves the time and leaves the value.

@@ -245,7 +245,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_float_comes_back(points in prop::collection::vec((1i64..100_000, any::<u64>(), any::<bool>()), 0..50)) {
+        fn every_float_comes_back(
+            points in prop::collection::vec((1i64..100_000, any::<u64>(), any::<bool>()), 0..50),
+        ) {
             let mut stream = Stream::default();
             let mut expected = Vec::new();
             let mut at = 0;

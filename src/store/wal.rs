@@ -17,8 +17,9 @@ use std::sync::Arc;
 pub(super) const MAGIC: [u8; 8] = *b"SDwal\0\0\0";
 pub(super) const VERSION: u32 = 1;
 pub(super) const SEGMENT_HEADER_BYTES: usize = 16;
-/// A segment is followed by another once it is longer.
-const MAX_SEGMENT_BYTES: u64 = 64 << 20;
+/// A segment is followed by another once it is longer. Rarely before its span
+/// is over: the first frame of a segment defines all series again.
+const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 
 /// The log of a store.
 pub(super) struct Wal {

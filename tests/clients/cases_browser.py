@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 
-from harness import HERE, Daemon, Options, Skip, case, indent, need_node_package, wait_for
+from harness import HERE, Daemon, Options, Skip, case, fetch, indent, need_node_package, wait_for
 
 
 @case
@@ -18,6 +18,9 @@ def dashboard_draws_what_was_sent_without_console_errors():
         raise Skip("no chromium on this machine")
     Options.screenshots.mkdir(parents=True, exist_ok=True)
     with Daemon() as daemon:
+        status, first_run = fetch(daemon.url + "/dashboard")
+        assert status == 200, f"the first-run page answered {status}"
+        assert str(daemon.udp_port) in first_run, "the first-run page does not say where to send to"
         for second in range(4):
             for n in range(50):
                 wave = 100 + 50 * math.sin(second + n / 10)

@@ -1,12 +1,14 @@
 """`kill -9` under load: what a flush finished is there after it."""
 
+import math
+import re
 import socket
 import threading
 import time
 
 from harness import Daemon, Options, case, random_source, wait_for
 
-SERIES = 500
+SERIES = 2000
 BURST = 50
 
 
@@ -51,11 +53,14 @@ def kill_9_loses_nothing_that_a_flush_wrote():
     the totals go on from there without a gap or a repeat."""
     random = random_source()
     with Daemon() as daemon:
-        at, seen = 0.0, {}
+        at, seen, watched = 0.0, {}, 0
         for moment in range(Options.kills):
             load = Load(daemon.udp_port)
             began = time.time()
             kill_at = began + 1.2 + random.random() * 2.0
+            if moment % 2:
+                # While a window is being written.
+                kill_at = math.ceil(kill_at) + random.random() * 0.03
             try:
                 # Watch until the moment comes: what was shown last must survive.
                 while time.time() < kill_at - 0.15:
@@ -63,6 +68,7 @@ def kill_9_loses_nothing_that_a_flush_wrote():
                     if flushed > began and flushed > at:
                         at, seen = flushed, totals(daemon, flushed)
                     time.sleep(0.02)
+                watched += at > began
                 time.sleep(max(0.0, kill_at - time.time()))
                 daemon.kill()
             finally:
@@ -71,6 +77,8 @@ def kill_9_loses_nothing_that_a_flush_wrote():
             after = totals(daemon, at)
             lost = {name: (total, after.get(name)) for name, total in seen.items() if after.get(name) != total}
             assert not lost, f"kill {moment}: {len(lost)} series differ at {at}: {list(lost.items())[:3]}"
+        torn = sum(map(int, re.findall(r'"frames_lost":(\d+)', daemon.log())))
+        print(f"    {Options.kills} kills, {watched} with a flush just before, {torn} in the middle of a write")
         assert len(seen) == SERIES, f"only {len(seen)} series were seen before a kill"
 
         before = totals(daemon, time.time())

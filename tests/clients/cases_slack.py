@@ -55,7 +55,7 @@ def slack_gets_one_firing_and_one_resolved_message():
         """
 [[alert.rule]]
 name = "JobErrors"
-expr = 'increase(job_errors[8s]) > 0'
+expr = 'increase(job_errors[12s]) > 0'
 [[receiver]]
 name = "on-call"
 [receiver.slack]

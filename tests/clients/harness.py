@@ -237,13 +237,6 @@ def kernel_drops(port):
     return sum(int(row[-1]) for row in rows if int(row[1].split(":")[1], 16) == port)
 
 
-def early_in_window(interval=1.0):
-    """Waits for the first tenth of a window, so that what is sent at once
-    falls into one window."""
-    while (time.time() % interval) > interval * 0.1:
-        time.sleep(0.005)
-
-
 def random_source():
     """Seeded; the seed is printed, so that a failure can be run again."""
     seed = Options.seed if Options.seed is not None else random.SystemRandom().randrange(1 << 32)

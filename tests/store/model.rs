@@ -4,6 +4,7 @@ use crate::world::{ALL, Model, SPAN_MS, START_MS, WINDOW_MS, World, dump, open, 
 use proptest::prelude::*;
 use statsdeck::model::label::NAME;
 use statsdeck::model::{Matcher, Select, Series, TimeRange};
+use statsdeck::query::{Source, SourceError};
 use statsdeck::store::MemoryBackend;
 
 #[derive(Clone, Debug)]
@@ -122,6 +123,17 @@ fn limits_hold() {
     let error = request(everything.len(), points - 1).unwrap_err().to_string();
     assert!(error.contains("points"), "{error}");
     assert!(store.series(&[], ALL, everything.len() - 1).is_err());
+}
+
+#[test]
+fn the_engine_reads_it_as_any_source() {
+    let (store, model) = filled();
+    let source: &dyn Source = &store;
+    let request = Select { matchers: &[], range: ALL, step_ms: 0, max_series: 99, max_points: 99_999 };
+    assert_eq!(dump(&source.select(&request).unwrap()), dump(&model.series(ALL)));
+    let error = source.select(&Select { max_series: 1, ..request }).unwrap_err();
+    assert!(matches!(error, SourceError::Limit { what: "series", limit: 1 }), "{error}");
+    assert_eq!(source.series(&[], ALL, 99).unwrap().len(), model.series(ALL).len());
 }
 
 #[test]

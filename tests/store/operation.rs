@@ -3,7 +3,7 @@
 
 use crate::world::{ALL, Model, SPAN_MS, START_MS, WINDOW_MS, World, dump, open, options, read};
 use statsdeck::model::batch::{CounterValue, GaugeValue};
-use statsdeck::model::{FlushBatch, Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
+use statsdeck::model::{FlushBatch, Histogram, Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
 use statsdeck::store::memory::Fault;
 use statsdeck::store::{Error, FsBackend, MemoryBackend, Options, Store};
 
@@ -209,6 +209,54 @@ fn samples_without_a_place_are_counted_and_harm_nothing() {
     let (store, recovered) = open(&backend);
     assert_eq!(dump(&read(&store, ALL)), expected);
     assert_eq!(recovered.next_id, 10, "an id that was used is not given again");
+}
+
+#[test]
+fn sums_that_left_the_numbers_cost_their_own_sample_only() {
+    let backend = MemoryBackend::new();
+    let (store, _) = open(&backend);
+    for at in 0..12 {
+        let mut batch = gauge(1, f64::from(at), START_MS + i64::from(at) * WINDOW_MS);
+        let key = SeriesKey { labels: Labels::of_name("t"), metric_type: MetricType::Timer };
+        batch.new_series.push((SeriesId(2), key));
+        let values = match at {
+            // Two values that a hostile sender chose: the sum is ∞ − ∞.
+            3 => vec![(1e200, 1e200), (-1e200, 1e200)],
+            4 => vec![(1.0, f64::MAX), (1.0, f64::MAX)],
+            _ => vec![(1.0, 1.0)],
+        };
+        batch.timers.push((SeriesId(2), Histogram::from_values(values)));
+        store.append(&batch).unwrap();
+    }
+    assert_eq!(store.stats().samples_refused, 2);
+    let before = dump(&read(&store, ALL));
+    assert_eq!(before.lines().count(), 2 + 12 + 10);
+    store.maintain(START_MS + 12 * WINDOW_MS).unwrap();
+    assert_eq!(dump(&read(&store, ALL)), before);
+    drop(store);
+    let (store, _) = open(&backend);
+    assert_eq!(dump(&read(&store, ALL)), before);
+    assert_eq!(store.stats().frames_lost, 0);
+}
+
+#[test]
+fn windows_without_samples_are_windows_too() {
+    let backend = MemoryBackend::new();
+    let (store, _) = open(&backend);
+    let mut end_ms = START_MS;
+    for _ in 0..40 {
+        let batch = FlushBatch { start_ms: end_ms, end_ms: end_ms + WINDOW_MS, ..FlushBatch::default() };
+        end_ms = batch.end_ms;
+        store.append(&batch).unwrap();
+    }
+    store.maintain(end_ms).unwrap();
+    assert!(read(&store, ALL).is_empty());
+    drop(store);
+    let (store, recovered) = open(&backend);
+    assert_eq!((recovered.last_end_ms, recovered.series.len()), (Some(end_ms), 0));
+    assert_eq!(store.stats().blocks_lost, 0);
+    assert!(store.append(&gauge(1, 1.0, end_ms - WINDOW_MS)).is_err());
+    store.append(&gauge(1, 1.0, end_ms)).unwrap();
 }
 
 #[test]
