@@ -95,7 +95,7 @@ pub struct Telemetry {
     pub lines_accepted: Counter,
     pub lines_rejected: [Counter; Reject::ALL.len()],
     pub lines_limited: [Counter; Limited::ALL.len()],
-    /// Counter additions left out because the total would leave a double's range.
+    /// Values left out because their sum would leave a double's range.
     pub overflows: Counter,
     pub sockets: Mutex<Vec<std::sync::Arc<Socket>>>,
     pub series_active: Level,
@@ -108,8 +108,6 @@ pub struct Telemetry {
     pub samples_dropped: Counter,
     pub samples_retrying: Level,
     pub store_errors: Counter,
-    pub store_wal_bytes: Level,
-    pub store_block_bytes: Level,
     pub scrape_clashing_series: Level,
     pub http_requests: Counter,
     pub config_reloads: Counter,
@@ -255,7 +253,7 @@ impl Telemetry {
         family(
             "statsdeck_overflows_total",
             C,
-            "Counter additions left out because the total would be infinite.",
+            "Values left out because their sum would be infinite.",
             count(&self.overflows),
         );
         family(
@@ -308,8 +306,6 @@ impl Telemetry {
             level(&self.samples_retrying),
         );
         family("statsdeck_store_errors_total", C, "Writes that failed.", count(&self.store_errors));
-        family("statsdeck_store_wal_bytes", G, "Size of the write-ahead log.", level(&self.store_wal_bytes));
-        family("statsdeck_store_block_bytes", G, "Size of the blocks.", level(&self.store_block_bytes));
         family(
             "statsdeck_scrape_clashing_series",
             G,

@@ -150,7 +150,12 @@ impl Table {
         let mut partial = Partial::default();
         self.counters.drain(|id, sum| partial.counters.push((id, std::mem::take(sum))));
         self.gauges.drain(|id, gauge| partial.gauges.push((id, std::mem::take(gauge))));
-        self.timers.drain(|id, timer| partial.timers.push((id, timer.take(pool))));
+        self.timers.drain(|id, timer| {
+            // Empty when all its values were left out.
+            if !timer.is_empty() {
+                partial.timers.push((id, timer.take(pool)));
+            }
+        });
         self.sets.drain(|id, set| partial.sets.push((id, std::mem::take(set))));
         self.forget_idle();
         partial
@@ -210,7 +215,9 @@ impl Table {
             (MetricType::Set, Value::Member(member)) => self.sets.touch(cell).insert(member),
             (MetricType::Timer | MetricType::Histogram, Value::Number(number)) => {
                 let divisor = observation.metric_type.unit_divisor();
-                self.timers.touch(cell).record(number, weight, divisor, &mut self.pool);
+                if !self.timers.touch(cell).record(number, weight, divisor, &mut self.pool) {
+                    self.telemetry.overflows.add(1);
+                }
             }
             // The parser pairs types and values; nothing else can be built.
             (_, Value::Number(_) | Value::Change(_) | Value::Member(_)) => {}

@@ -79,13 +79,23 @@ pub struct Timer {
 impl Timer {
     /// Takes a finite value that stands for `weight` events; divided by
     /// `divisor`, the same for all of a timer, it has the unit that is kept.
-    pub fn record(&mut self, value: f64, weight: f64, divisor: f64, pool: &mut Pool) {
+    /// False when it was left out, as the sum would be infinite.
+    pub fn record(&mut self, value: f64, weight: f64, divisor: f64, pool: &mut Pool) -> bool {
+        let sum = self.sum + value * weight;
+        if !sum.is_finite() {
+            return false;
+        }
+        self.put(value, weight, divisor, pool);
+        self.sum = sum;
+        true
+    }
+
+    fn put(&mut self, value: f64, weight: f64, divisor: f64, pool: &mut Pool) {
         self.divisor = divisor;
         if self.count == 0.0 {
             (self.min, self.max) = (value, value);
         }
         self.count += weight;
-        self.sum += value * weight;
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         if self.plain.len() < PLAIN_MAX && self.dense.is_none() {
@@ -181,7 +191,7 @@ mod tests {
 
     fn window(values: &[(f64, f64)], pool: &mut Pool) -> Distribution {
         let mut timer = Timer::default();
-        values.iter().for_each(|(value, weight)| timer.record(*value, *weight, 1.0, pool));
+        values.iter().for_each(|(value, weight)| assert!(timer.record(*value, *weight, 1.0, pool)));
         timer.take(pool)
     }
 
@@ -212,12 +222,22 @@ mod tests {
     fn sums_of_whole_milliseconds_are_exact() {
         for values in [3, 1000] {
             let (mut timer, mut pool) = (Timer::default(), Pool::default());
-            (1..=values).for_each(|ms| timer.record(f64::from(ms), 1.0, 1000.0, &mut pool));
+            (1..=values).for_each(|ms| assert!(timer.record(f64::from(ms), 1.0, 1000.0, &mut pool)));
             let window = timer.take(&mut pool);
             assert_eq!(window.sum, f64::from(values * (values + 1) / 2) / 1000.0);
             assert_eq!((window.min, window.max), (0.001, f64::from(values) / 1000.0));
             assert!(window.quantile(0.5) <= window.max);
         }
+    }
+
+    #[test]
+    fn a_value_that_would_spoil_the_sum_is_left_out() {
+        let (mut timer, mut pool) = (Timer::default(), Pool::default());
+        assert!(timer.record(1.0, 1.0, 1.0, &mut pool));
+        assert!(!timer.record(1e308, 1e9, 1.0, &mut pool));
+        assert!(!timer.record(-1e308, 1e9, 1.0, &mut pool));
+        let window = timer.take(&mut pool);
+        assert_eq!((window.count, window.sum, window.max), (1.0, 1.0, 1.0));
     }
 
     #[test]
@@ -233,7 +253,7 @@ mod tests {
         let mut pool = Pool::default();
         let mut timer = Timer::default();
         for round in 1..4 {
-            (0..100).for_each(|i| timer.record(f64::from(i * round), 1.0, 1.0, &mut pool));
+            (0..100).for_each(|i| assert!(timer.record(f64::from(i * round), 1.0, 1.0, &mut pool)));
             let window = timer.take(&mut pool);
             assert_eq!((window.count, window.max), (100.0, f64::from(99 * round)));
             assert!(timer.is_empty());
@@ -246,7 +266,7 @@ mod tests {
         let mut pool = Pool::default();
         let mut timers: Vec<Timer> = (0..POOL_MAX + 10).map(|_| Timer::default()).collect();
         for timer in &mut timers {
-            (0..200).for_each(|i| timer.record(f64::from(i), 1.0, 1.0, &mut pool));
+            (0..200).for_each(|i| assert!(timer.record(f64::from(i), 1.0, 1.0, &mut pool)));
         }
         assert_eq!(pool.lent, POOL_MAX);
         for timer in &mut timers {

@@ -79,7 +79,8 @@ impl Alerting {
     /// and has told what changed.
     pub fn evaluate(&self, end_ms: i64, engine: &Engine) {
         for transition in lock(&self.ruler).evaluate(end_ms, engine) {
-            tracing::info!(alert = %transition.labels, state = transition.to.as_str(), value = transition.value, "alert");
+            let (state, value) = (transition.to.as_str(), transition.value);
+            tracing::info!(alert = %transition.labels, state, value, "alert");
         }
         if let Some(notifier) = &*lock(&self.notifier) {
             notifier.update(self.board.snapshot());

@@ -22,7 +22,7 @@ use crate::http::server;
 use crate::protocol::Reject;
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, Store};
-use crate::telemetry::{Counter, Telemetry, Transport};
+use crate::telemetry::{Counter, Family, FamilyKind, Telemetry, Transport};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
 use std::io;
@@ -170,6 +170,7 @@ impl Daemon {
             watched: receivers.iter().map(|receiver| receiver.watched.clone()).collect(),
             retention_ms: config.retention_ms,
         };
+        add_store_figures(&telemetry, &keeper.store);
         let (stop_keeper, keeper_stops) = mpsc::channel();
         let keeper =
             std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run(&keeper_stops))?;
@@ -346,9 +347,6 @@ impl Keeper {
                 self.maintain();
                 until_maintenance = MAINTENANCE_INTERVAL;
             }
-            let stats = self.store.stats();
-            self.telemetry.store_wal_bytes.set(stats.wal_bytes as i64);
-            self.telemetry.store_block_bytes.set(stats.block_bytes as i64);
             match stop.recv_timeout(WATCH_INTERVAL) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
@@ -373,6 +371,58 @@ impl Keeper {
             }
         }
     }
+}
+
+fn add_store_figures(telemetry: &Telemetry, store: &Arc<Store>) {
+    let store = store.clone();
+    telemetry.add_figures(move || {
+        let stats = store.stats();
+        let family =
+            |name, kind, help, value: u64| Family { name, kind, help, samples: vec![(vec![], value as f64)] };
+        use FamilyKind::{Counter, Gauge};
+        vec![
+            family("statsdeck_store_wal_bytes", Gauge, "Size of the write-ahead log.", stats.wal_bytes),
+            family("statsdeck_store_block_bytes", Gauge, "Size of the blocks.", stats.block_bytes),
+            family("statsdeck_store_blocks", Gauge, "Blocks on disk.", stats.blocks),
+            family("statsdeck_store_series", Gauge, "Series that have points anywhere.", stats.series),
+            family(
+                "statsdeck_store_head_bytes",
+                Gauge,
+                "Memory of the points that are not in a block yet.",
+                stats.head_bytes,
+            ),
+            family(
+                "statsdeck_store_frames_lost_total",
+                Counter,
+                "Acknowledged windows that could not be read at the start.",
+                stats.frames_lost,
+            ),
+            family(
+                "statsdeck_store_tails_cut_total",
+                Counter,
+                "Unfinished writes cut away at the start.",
+                stats.tails_cut,
+            ),
+            family(
+                "statsdeck_store_blocks_lost_total",
+                Counter,
+                "Blocks that could not be opened; their files are left alone.",
+                stats.blocks_lost,
+            ),
+            family(
+                "statsdeck_store_chunks_lost_total",
+                Counter,
+                "Chunks that could not be read.",
+                stats.chunks_lost,
+            ),
+            family(
+                "statsdeck_store_samples_refused_total",
+                Counter,
+                "Samples that had no place in the store.",
+                stats.samples_refused,
+            ),
+        ]
+    });
 }
 
 fn open_store(config: &Config, now_ms: i64) -> Result<(Arc<Store>, Recovered), Error> {
@@ -402,7 +452,7 @@ fn resume(
     registry.restore(names, recovered.next_id);
     let known = recovered.series.into_iter().map(|series| Known {
         id: series.id,
-        ended: false,
+        ended: series.ended,
         last_ms: series.last_ms,
         last: series.last,
         key: series.key,
