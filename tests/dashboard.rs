@@ -356,6 +356,7 @@ async fn links_step_through_time() {
     assert_eq!(href("["), range(6 * 3600 + 5400, 3 * 3600 + 5400));
     assert_eq!(href("]"), range(6 * 3600 - 5400, 3 * 3600 - 5400));
     assert_eq!(href("-"), range(6 * 3600 + 5400, 3 * 3600 - 5400));
+    assert_eq!(href("r"), "/dashboard?range=3h", "live again");
     assert!(!page.body.contains("data-live"));
     assert!(filled().get("/dashboard?range=6h").await.body.contains("data-live"));
 }
