@@ -71,7 +71,8 @@ fn firing() -> AlertRow {
 /// Counters, a timer with a gap, gauges and a set over the last hour.
 fn filled() -> Fixture {
     let fixture = Fixture::new(vec![team_view()]);
-    fixture.counter("etl.rows", &[], |window| (window % 7) as f64);
+    fixture.counter("etl.rows", &[("job", "a")], |window| (window % 7) as f64);
+    fixture.counter("etl.rows", &[("job", "b")], |window| (window % 2) as f64);
     fixture.counter("merge.ok", &[], |window| if window % 10 == 0 { 1.0 } else { 0.0 });
     fixture.counter("merge.failed", &[], |window| if window % 120 == 60 { 1.0 } else { 0.0 });
     for window in (0..360).filter(|window| !(100..130).contains(window)) {
@@ -355,6 +356,7 @@ async fn links_step_through_time() {
     assert_eq!(href("["), range(6 * 3600 + 5400, 3 * 3600 + 5400));
     assert_eq!(href("]"), range(6 * 3600 - 5400, 3 * 3600 - 5400));
     assert_eq!(href("-"), range(6 * 3600 + 5400, 3 * 3600 - 5400));
+    assert_eq!(href("r"), "/dashboard?range=3h", "live again");
     assert!(!page.body.contains("data-live"));
     assert!(filled().get("/dashboard?range=6h").await.body.contains("data-live"));
 }

@@ -28,8 +28,9 @@ pub struct Flusher {
     pub windows: Arc<Mutex<Windows>>,
     pub store: Arc<Store>,
     pub telemetry: Arc<Telemetry>,
-    /// Told the end of each window once it can be read.
-    pub flushed: watch::Sender<i64>,
+    /// Told the end of each window once it can be read; taken away when the
+    /// stop begins, so that pages which follow it end.
+    pub flushed: Arc<Mutex<Option<watch::Sender<i64>>>>,
     /// Called at the end of each flush with the window's end: rules are
     /// evaluated here.
     pub after: Box<dyn FnMut(i64) + Send>,
@@ -84,8 +85,9 @@ impl Flusher {
         self.waiting.push_back(batch);
         self.write();
         (self.after)(end_ms);
-        // Nobody listening is fine.
-        self.flushed.send_replace(end_ms);
+        if let Some(flushed) = &*lock(&self.flushed) {
+            flushed.send_replace(end_ms);
+        }
         let took_us = begun.elapsed().as_micros() as i64;
         self.telemetry.flushes.add(1);
         self.telemetry.flush_duration_us.add(took_us as u64);

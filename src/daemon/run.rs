@@ -71,6 +71,7 @@ pub struct Daemon {
     reload_requests: async_mpsc::Receiver<ReloadRequest>,
     reloadable: Reloadable,
     alerting: Arc<Alerting>,
+    flushed: Arc<Mutex<Option<watch::Sender<i64>>>>,
     stop_flusher: mpsc::Sender<()>,
     flusher: JoinHandle<()>,
     stop_keeper: mpsc::Sender<()>,
@@ -140,6 +141,7 @@ impl Daemon {
         let engine = Engine::new(source.clone(), crate::query::Options::default());
         // 0 until the first window is closed.
         let (flushed, follows) = watch::channel(0);
+        let flushed = Arc::new(Mutex::new(Some(flushed)));
         let (stop_flusher, flusher_stops) = mpsc::channel();
         let flusher = Flusher {
             clock: clock.clone(),
@@ -149,7 +151,7 @@ impl Daemon {
             windows: windows.clone(),
             store: store.clone(),
             telemetry: telemetry.clone(),
-            flushed,
+            flushed: flushed.clone(),
             after: {
                 let (alerting, engine) = (alerting.clone(), engine.clone());
                 Box::new(move |end_ms| alerting.evaluate(end_ms, &engine))
@@ -231,6 +233,7 @@ impl Daemon {
                 telemetry,
             },
             alerting,
+            flushed,
             stop_flusher,
             flusher,
             stop_keeper,
@@ -283,6 +286,8 @@ impl Daemon {
             tracing::error!("a receiving thread ended by a panic");
         }
         self.stop_http.send_replace(true);
+        // Streams to open pages end with it.
+        drop(lock(&self.flushed).take());
         if let Err(error) = self.http.await {
             tracing::error!(%error, "the HTTP server ended badly");
         }

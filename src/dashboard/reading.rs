@@ -5,6 +5,7 @@
 //! just begun is left out of a rate, unless it is all there is.
 
 use super::calendar::{Calendar, Day};
+use super::catalogue::MAX_SERIES;
 use super::chart::{Bar, BarChart, Grid, Line, LineChart, MAX_LINES};
 use super::day_totals::DayTotals;
 use super::number::{self, Unit};
@@ -53,7 +54,7 @@ impl Reader {
     /// Type of the first series that `matchers` find near the span.
     pub fn type_of(&self, matchers: &[Matcher]) -> Result<Option<MetricType>, Error> {
         let range = TimeRange { start_ms: self.span.start_ms, end_ms: self.span.end_ms };
-        let found = self.engine.source().series(matchers, range, 1)?;
+        let found = self.engine.source().series(matchers, range, MAX_SERIES)?;
         Ok(found.first().map(|key| key.metric_type))
     }
 

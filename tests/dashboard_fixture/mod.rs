@@ -65,7 +65,12 @@ impl Source for HoldingSource {
         range: TimeRange,
         max_series: usize,
     ) -> Result<Vec<SeriesKey>, SourceError> {
-        self.inner.series(matchers, range, max_series)
+        // As strict as the store: too many are an error, not a shorter list.
+        let found = self.inner.series(matchers, range, usize::MAX)?;
+        match found.len() > max_series {
+            true => Err(SourceError::Limit { what: "series", limit: max_series }),
+            false => Ok(found),
+        }
     }
 }
 

@@ -235,6 +235,7 @@
   const status = (name, words) => {
     const node = document.querySelector(".status");
     node.className = "status " + name;
+    root.classList.toggle("quiet", name === "stale");
     node.querySelector(".words").textContent = words;
   };
   const swap = (page) => {
