@@ -138,22 +138,16 @@ fn rows(view: &RuleView) -> Vec<AlertRow> {
         labels,
     };
     let evaluated_ms = view.evaluated_at_ms.unwrap_or_default();
+    let mut rows = Vec::new();
     if let Some(error) = &view.last_error {
-        return vec![row(
-            AlertState::NoData,
-            evaluated_ms,
-            None,
-            format!("cannot be evaluated: {error}"),
-            vec![],
-        )];
-    }
-    if view.alerts.is_empty() {
-        let (state, summary) = if view.selects_nothing {
-            (AlertState::NoData, "nothing that it selects was ever received; is a name misspelt?")
-        } else {
-            (AlertState::Inactive, "")
-        };
-        return vec![row(state, evaluated_ms, None, summary.into(), vec![])];
+        // Beside the alerts, which stay as they were: what fires must not vanish with it.
+        let summary = format!("cannot be evaluated: {error}");
+        rows.push(row(AlertState::NoData, evaluated_ms, None, summary, vec![]));
+    } else if view.selects_nothing {
+        let summary = "nothing that it selects was received within 30 days; is a name misspelt?";
+        rows.push(row(AlertState::NoData, evaluated_ms, None, summary.into(), vec![]));
+    } else if view.alerts.is_empty() {
+        rows.push(row(AlertState::Inactive, evaluated_ms, None, String::new(), vec![]));
     }
     let alert_row = |alert: &Alert| {
         let (state, since_ms) = match alert.state {
@@ -168,7 +162,8 @@ fn rows(view: &RuleView) -> Vec<AlertRow> {
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         row(state, since_ms, Some(alert.value), summary.to_owned(), labels)
     };
-    view.alerts.iter().map(alert_row).collect()
+    rows.extend(view.alerts.iter().map(alert_row));
+    rows
 }
 
 fn add_figures(telemetry: &Telemetry, ruler: &Ruler, state: &Arc<AlertsState>) {
