@@ -66,6 +66,13 @@ impl Selection {
     pub fn of_metric(name: &str) -> Self {
         Selection { text: name.to_owned(), matchers: vec![Matcher::equal(crate::model::label::NAME, name)] }
     }
+
+    /// What it selects, spelled in one way: a name that reads like a selector
+    /// is told from it.
+    pub fn canonical(&self) -> String {
+        let matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
+        format!("{{{}}}", matchers.join(","))
+    }
 }
 
 /// One number of a metric.
