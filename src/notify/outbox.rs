@@ -47,8 +47,9 @@ pub struct Outbox {
     told: BTreeMap<u64, Told>,
     /// Alerts that fire as of the last update.
     firing: BTreeMap<u64, Firing>,
-    /// Notices that can not be delivered: not tried again in this run.
-    given_up: BTreeSet<(u64, Kind, i64)>,
+    /// Notices that were given up, and whether because the receiver takes none:
+    /// then they are tried again once it takes another, else not in this run.
+    given_up: BTreeMap<(u64, Kind, i64), bool>,
     /// Rules with something to tell, longest waiting first.
     queue: VecDeque<Arc<str>>,
     held_back: u64,
@@ -163,13 +164,15 @@ impl Outbox {
                     self.told.remove(&notice.fingerprint);
                     settled.remove.push(notice.fingerprint);
                 }
+                self.given_up.retain(|_, is_broken| !*is_broken);
+                self.enqueue();
                 self.pace.settled(now_ms);
             }
-            Verdict::GiveUp { .. } => {
+            Verdict::GiveUp { broken, .. } => {
                 let kinds = [(Kind::Firing, &message.firing), (Kind::Resolved, &message.resolved)];
                 for (kind, notices) in kinds {
-                    self.given_up
-                        .extend(notices.iter().map(|notice| (notice.fingerprint, kind, notice.fired_at_ms)));
+                    let keys = notices.iter().map(|notice| (notice.fingerprint, kind, notice.fired_at_ms));
+                    self.given_up.extend(keys.map(|key| (key, *broken)));
                 }
                 self.pace.settled(now_ms);
             }
@@ -213,7 +216,7 @@ impl Outbox {
                 *folded += u64::from(told.notice.resolved_at_ms.take().is_some());
                 // Its end could not be delivered: then the new beginning is news.
                 let end_given_up =
-                    given_up.contains(&(*fingerprint, Kind::Resolved, told.notice.fired_at_ms));
+                    given_up.contains_key(&(*fingerprint, Kind::Resolved, told.notice.fired_at_ms));
                 return !(end_given_up && firing.notice.fired_at_ms != told.notice.fired_at_ms);
             }
             if told.notice.resolved_at_ms.is_none() {
@@ -230,7 +233,7 @@ impl Outbox {
 
     fn forget_given_up(&mut self) {
         let (firing, told) = (&self.firing, &self.told);
-        self.given_up.retain(|(fingerprint, kind, fired_at_ms)| match kind {
+        self.given_up.retain(|(fingerprint, kind, fired_at_ms), _| match kind {
             Kind::Firing => firing.get(fingerprint).is_some_and(|f| f.notice.fired_at_ms == *fired_at_ms),
             Kind::Resolved => told.contains_key(fingerprint),
         });
@@ -263,12 +266,12 @@ impl Outbox {
     fn is_news(&self, firing: &Firing) -> bool {
         let Notice { fingerprint, fired_at_ms, .. } = firing.notice;
         !self.told.contains_key(&fingerprint)
-            && !self.given_up.contains(&(fingerprint, Kind::Firing, fired_at_ms))
+            && !self.given_up.contains_key(&(fingerprint, Kind::Firing, fired_at_ms))
     }
 
     fn is_over(&self, told: &Told) -> bool {
         let Notice { fingerprint, fired_at_ms, resolved_at_ms, .. } = told.notice;
-        resolved_at_ms.is_some() && !self.given_up.contains(&(fingerprint, Kind::Resolved, fired_at_ms))
+        resolved_at_ms.is_some() && !self.given_up.contains_key(&(fingerprint, Kind::Resolved, fired_at_ms))
     }
 }
 
@@ -496,6 +499,27 @@ mod tests {
         world.evaluate("");
         assert_eq!(world.deliver(), "A -1");
         assert!(world.log.is_empty());
+    }
+
+    #[test]
+    fn what_a_broken_receiver_did_not_take_is_told_once_it_takes_messages_again() {
+        let refused = Verdict::GiveUp { reason: String::new(), broken: false };
+        let mut world = World::new();
+        world.evaluate("A1 A2");
+        assert_eq!(world.deliver(), "A +1 +2");
+        world.evaluate("A1 A3");
+        assert_eq!(world.send(&BROKEN), "A +3 -2");
+        world.evaluate("A1 A3");
+        assert_eq!(world.deliver(), "", "not before it takes another");
+        world.evaluate("A1 A3 B1");
+        assert_eq!(world.deliver(), "B +1");
+        assert_eq!(world.deliver(), "A +3 -2");
+        // A message that it alone refuses is not tried again.
+        world.evaluate("A1 A3 A4 B1");
+        assert_eq!(world.send(&refused), "A +4");
+        world.evaluate("A1 A3 A4 B1 B2");
+        assert_eq!(world.deliver(), "B +2");
+        assert_eq!(world.deliver(), "");
     }
 
     #[test]
