@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::message::{Message, Notice};
 use super::pacing::{Pace, Pacing};
 use super::receiver::Verdict;
+use super::refusals::{Kind, Refusals};
 use crate::alert::{Snapshot, State};
 use crate::model::Labels;
 use crate::store::state::SentRecord;
@@ -47,19 +48,11 @@ pub struct Outbox {
     told: BTreeMap<u64, Told>,
     /// Alerts that fire as of the last update.
     firing: BTreeMap<u64, Firing>,
-    /// Notices that were given up, and whether because the receiver takes none:
-    /// then they are tried again once it takes another, else not in this run.
-    given_up: BTreeMap<(u64, Kind, i64), bool>,
+    refusals: Refusals,
     /// Rules with something to tell, longest waiting first.
     queue: VecDeque<Arc<str>>,
     held_back: u64,
     folded: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Firing,
-    Resolved,
 }
 
 #[derive(Clone, Debug)]
@@ -121,7 +114,7 @@ impl Outbox {
         let untold = |fingerprint: &&u64| !self.told.contains_key(fingerprint);
         self.folded += before.keys().filter(over).filter(untold).count() as u64;
         self.end_told(snapshot, evaluated_at_ms);
-        self.forget_given_up();
+        self.forget_refusals();
         self.enqueue();
     }
 
@@ -164,16 +157,13 @@ impl Outbox {
                     self.told.remove(&notice.fingerprint);
                     settled.remove.push(notice.fingerprint);
                 }
-                self.given_up.retain(|_, is_broken| !*is_broken);
-                self.enqueue();
+                if self.refusals.forgive() {
+                    self.enqueue();
+                }
                 self.pace.settled(now_ms);
             }
             Verdict::GiveUp { broken, .. } => {
-                let kinds = [(Kind::Firing, &message.firing), (Kind::Resolved, &message.resolved)];
-                for (kind, notices) in kinds {
-                    let keys = notices.iter().map(|notice| (notice.fingerprint, kind, notice.fired_at_ms));
-                    self.given_up.extend(keys.map(|key| (key, *broken)));
-                }
+                self.refusals.add(&message, *broken);
                 self.pace.settled(now_ms);
             }
             Verdict::Retry { after_ms, .. } => {
@@ -210,13 +200,12 @@ impl Outbox {
             .filter(|alert| alert.state == State::Resolved)
             .map(|alert| (alert.fingerprint.0, notice(alert)))
             .collect();
-        let (firing, given_up, folded) = (&self.firing, &self.given_up, &mut self.folded);
+        let (firing, refusals, folded) = (&self.firing, &self.refusals, &mut self.folded);
         self.told.retain(|fingerprint, told| {
             if let Some(firing) = firing.get(fingerprint) {
                 *folded += u64::from(told.notice.resolved_at_ms.take().is_some());
                 // Its end could not be delivered: then the new beginning is news.
-                let end_given_up =
-                    given_up.contains_key(&(*fingerprint, Kind::Resolved, told.notice.fired_at_ms));
+                let end_given_up = refusals.contains(Kind::Resolved, &told.notice);
                 return !(end_given_up && firing.notice.fired_at_ms != told.notice.fired_at_ms);
             }
             if told.notice.resolved_at_ms.is_none() {
@@ -231,11 +220,11 @@ impl Outbox {
         });
     }
 
-    fn forget_given_up(&mut self) {
+    fn forget_refusals(&mut self) {
         let (firing, told) = (&self.firing, &self.told);
-        self.given_up.retain(|(fingerprint, kind, fired_at_ms), _| match kind {
-            Kind::Firing => firing.get(fingerprint).is_some_and(|f| f.notice.fired_at_ms == *fired_at_ms),
-            Kind::Resolved => told.contains_key(fingerprint),
+        self.refusals.retain(|fingerprint, kind, fired_at_ms| match kind {
+            Kind::Firing => firing.get(&fingerprint).is_some_and(|f| f.notice.fired_at_ms == fired_at_ms),
+            Kind::Resolved => told.contains_key(&fingerprint),
         });
     }
 
@@ -264,14 +253,12 @@ impl Outbox {
     }
 
     fn is_news(&self, firing: &Firing) -> bool {
-        let Notice { fingerprint, fired_at_ms, .. } = firing.notice;
-        !self.told.contains_key(&fingerprint)
-            && !self.given_up.contains_key(&(fingerprint, Kind::Firing, fired_at_ms))
+        let notice = &firing.notice;
+        !self.told.contains_key(&notice.fingerprint) && !self.refusals.contains(Kind::Firing, notice)
     }
 
     fn is_over(&self, told: &Told) -> bool {
-        let Notice { fingerprint, fired_at_ms, resolved_at_ms, .. } = told.notice;
-        resolved_at_ms.is_some() && !self.given_up.contains_key(&(fingerprint, Kind::Resolved, fired_at_ms))
+        told.notice.resolved_at_ms.is_some() && !self.refusals.contains(Kind::Resolved, &told.notice)
     }
 }
 
@@ -475,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_is_not_tried_again_until_a_restart() {
+    fn what_is_given_up_is_not_tried_again_by_itself() {
         let mut world = World::new();
         world.evaluate("A1");
         assert_eq!(world.send(&BROKEN), "A +1");
