@@ -413,6 +413,29 @@ async fn what_a_metric_does_not_have_is_said_instead_of_something_else_shown() {
 }
 
 #[tokio::test]
+async fn a_tile_has_the_unit_of_its_panel() {
+    let cases = [
+        ("heap_bytes", Show::Last, "3 MiB"),
+        ("wait_seconds", Show::Mean, "250 ms"),
+        ("wait_seconds", Show::Total, "1"),
+        ("took", Show::Last, "250 ms"),
+        ("etl.rows", Show::Last, "36 000"),
+    ];
+    for (name, show, expected) in cases {
+        let lines = PanelKind::Line { selection: selection(name), show: vec![show] };
+        let fixture = Fixture::new(vec![small_view(Some((name, show)), lines)]);
+        let of_one = || Histogram::from_values([(0.25, 1.0)]);
+        fixture.gauge("heap_bytes", &[], |_| 3.0 * 1_048_576.0);
+        fixture.timer("took", 200, of_one());
+        fixture.counter("etl.rows", &[], |_| 100.0);
+        let wait = Labels::of_name("wait_seconds");
+        fixture.source.push_histogram(&wait, Some(MetricType::Histogram), NOW_MS - 60_000, of_one());
+        let text = fixture.get("/dashboard").await.text();
+        assert!(text.contains(&format!("etl.rows total {expected} ")), "{name}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_looks_like_a_selector_is_not_taken_for_it() {
     let bars = PanelKind::BarsPerDay {
         selection: Selection {
