@@ -7,6 +7,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long a stop waits for an evaluation to end.
@@ -15,6 +16,7 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 /// See the module's head.
 pub struct Evaluator {
     shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
     /// How long a flush waits for its evaluation.
     patience: Duration,
 }
@@ -39,7 +41,7 @@ impl Evaluator {
     pub fn start(patience: Duration, mut evaluate: impl FnMut(i64) + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let its = shared.clone();
-        std::thread::Builder::new().name("rules".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("rules".into()).spawn(move || {
             while let Some(end_ms) = its.next() {
                 // Rules must not stay unwatched because one evaluation failed.
                 if catch_unwind(AssertUnwindSafe(|| evaluate(end_ms))).is_err() {
@@ -47,7 +49,7 @@ impl Evaluator {
                 }
             }
         })?;
-        Ok(Evaluator { shared, patience })
+        Ok(Evaluator { shared, thread: Some(thread), patience })
     }
 
     /// Has the rules evaluated for `end_ms`. Whether no earlier window was left out for it.
@@ -67,6 +69,11 @@ impl Drop for Evaluator {
         self.shared.changed.notify_all();
         if !self.shared.wait_idle(turn, STOP_WAIT) {
             tracing::warn!("the rules are not evaluated for the last window: that takes too long");
+            return;
+        }
+        // At its end it lets go of what it reads from; its panics were caught.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }
@@ -135,6 +142,8 @@ mod tests {
             assert!(evaluator.evaluate(end_ms));
             assert_eq!(*last.lock().unwrap(), end_ms);
         }
+        drop(evaluator);
+        assert_eq!(Arc::strong_count(&last), 1, "what it reads from is let go of");
     }
 
     #[test]
