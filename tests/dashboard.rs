@@ -436,6 +436,18 @@ async fn a_tile_has_the_unit_of_its_panel() {
 }
 
 #[tokio::test]
+async fn a_metric_counts_nothing_of_another_that_is_spelled_alike() {
+    let fixture = Fixture::new(vec![]);
+    for (name, each) in [("etl.errors", 1.0), ("etl_errors", 10.0), ("1st", 2.0), ("_1st", 20.0)] {
+        fixture.counter(name, &[], |_| each);
+    }
+    for (name, total) in [("etl.errors", "360"), ("etl_errors", "3 600"), ("1st", "720"), ("_1st", "7 200")] {
+        let text = fixture.get(&format!("/dashboard/metrics?name={name}&range=1h")).await.text();
+        assert!(text.contains(&format!("counter · {total} in all")), "{name}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_looks_like_a_selector_is_not_taken_for_it() {
     let bars = PanelKind::BarsPerDay {
         selection: Selection {
