@@ -52,7 +52,7 @@ pub struct Http {
     /// Where people reach us, without a slash at the end; for links in notices.
     pub public_url: Option<String>,
     pub tokens: Vec<auth::Token>,
-    pub connections_max: usize,
+    pub connections_max: u32,
     /// Zone of the days on pages whose view has none of its own.
     pub calendar: Calendar,
 }
@@ -259,8 +259,7 @@ fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {
             TimeZone::UTC
         }),
     };
-    let connections_max =
-        number(&written.connections, "http.connections", 512, 1..=65_536, problems) as usize;
+    let connections_max = number(&written.connections, "http.connections", 512, 1..=65_536, problems) as u32;
     Http { address, public_url, tokens, connections_max, calendar: Calendar::new(zone) }
 }
 

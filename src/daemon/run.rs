@@ -209,8 +209,9 @@ impl Daemon {
             health: Arc::new(HealthState { ready: is_ready, reload: reload_sender }),
         };
         let (stop_http, http_stops) = watch::channel(false);
-        let serving =
-            server::serve(http_listener, router::router(parts), config.http.connections_max, http_stops);
+        let options =
+            server::Options { connections_max: config.http.connections_max, ..server::Options::default() };
+        let serving = server::serve(http_listener, router::router(parts), options, http_stops);
         let http = tokio::spawn(serving);
         Ok(Daemon {
             http_address,
