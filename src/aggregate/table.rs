@@ -276,18 +276,23 @@ impl Table {
         let (counters, gauges) = (&mut self.counters, &mut self.gauges);
         let (timers, sets) = (&mut self.timers, &mut self.sets);
         let dead = &mut self.arena_dead;
+        let mut released = Vec::new();
         self.index.retain(|entry| {
-            let forgotten = match entry.metric_type {
+            let idle = match entry.metric_type {
                 MetricType::Counter => counters.remove_idle(entry.cell, idle_max),
                 MetricType::Gauge => gauges.remove_idle(entry.cell, idle_max),
                 MetricType::Timer | MetricType::Histogram => timers.remove_idle(entry.cell, idle_max),
                 MetricType::Set => sets.remove_idle(entry.cell, idle_max),
             };
-            if forgotten {
+            if let Some(id) = idle {
                 *dead += entry.key_len as usize;
+                released.push(id);
             }
-            !forgotten
+            idle.is_none()
         });
+        if !released.is_empty() {
+            self.registry.release(&released);
+        }
         if self.arena_dead > self.arena.len() / 2 {
             self.compact_arena();
         }
@@ -399,13 +404,15 @@ impl<T: Default> Cells<T> {
         }
     }
 
-    /// Frees the cell if it was silent for more than `idle_max` windows.
-    fn remove_idle(&mut self, at: u32, idle_max: u32) -> bool {
-        let idle = self.cells[at as usize].idle_windows > idle_max;
-        if idle {
-            self.cells[at as usize].value = T::default();
-            self.free.push(at);
+    /// Frees the cell if it was silent for more than `idle_max` windows, and
+    /// tells whose it was.
+    fn remove_idle(&mut self, at: u32, idle_max: u32) -> Option<SeriesId> {
+        let cell = &mut self.cells[at as usize];
+        if cell.idle_windows <= idle_max {
+            return None;
         }
-        idle
+        cell.value = T::default();
+        self.free.push(at);
+        Some(cell.id)
     }
 }

@@ -1,12 +1,17 @@
 //! What outlives a window: counters' totals, gauges' last values, when each
 //! series was heard last; and the merge of all tables into one batch.
 
+use super::registry::Registry;
 use super::table::{Gauge, Partial};
 use crate::model::batch::{CounterValue, GaugeValue};
 use crate::model::{FlushBatch, Histogram, MetricType, SeriesId, SeriesKey};
 use crate::telemetry::Telemetry;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// A series that was silent for longer is named again when it returns: the
+/// store may have forgotten it. Less than the shortest retention, an hour.
+const NAME_AGAIN_MS: i64 = 1_800_000;
 
 /// How long a silent series lives.
 #[derive(Clone, Copy, Debug)]
@@ -183,22 +188,15 @@ impl Windows {
         alive.map(|state| Live { key: state.key.clone(), value: state.value }).collect()
     }
 
-    /// Drops series that the store no longer has anything of and that are not
-    /// alive; returns their keys.
-    pub fn forget(&mut self, silent_since_ms: i64) -> Vec<SeriesKey> {
-        let mut forgotten = Vec::new();
-        self.states.retain(|_, state| {
-            let keep = state.alive || state.heard_ms >= silent_since_ms;
-            if !keep {
-                forgotten.push(state.key.clone());
-            }
-            keep
+    /// Drops series, here and from `registry`, that the store no longer has
+    /// anything of, that are not alive and that no table knows.
+    pub fn forget(&mut self, silent_since_ms: i64, registry: &Registry) {
+        self.states.retain(|id, state| {
+            state.alive || state.heard_ms >= silent_since_ms || !registry.forget(*id, &state.key)
         });
-        forgotten
     }
 
     fn merge(&mut self, partials: Vec<Partial>, batch: &mut FlushBatch) {
-        let end_ms = batch.end_ms;
         let mut timers: HashMap<SeriesId, Histogram, foldhash::fast::RandomState> = HashMap::default();
         let mut sets: HashMap<SeriesId, crate::model::Sketch, foldhash::fast::RandomState> =
             HashMap::default();
@@ -216,7 +214,7 @@ impl Windows {
                 if let Some(start_total) = begins {
                     batch.counters.push(CounterValue { id, total: *total, start_total: Some(start_total) });
                 }
-                state.hear(end_ms);
+                state.hear(id, batch);
             }
             for (id, distribution) in partial.timers {
                 match timers.get_mut(&id) {
@@ -242,7 +240,7 @@ impl Windows {
         for (id, gauge) in gauges {
             let Some(state) = self.states.get_mut(&id) else { continue };
             state.apply(&gauge);
-            state.hear(end_ms);
+            state.hear(id, batch);
         }
         for (id, window) in timers {
             let Some(state) = self.states.get_mut(&id) else { continue };
@@ -250,13 +248,13 @@ impl Windows {
                 *count += window.count;
                 *sum += window.sum;
             }
-            state.hear(end_ms);
+            state.hear(id, batch);
             batch.timers.push((id, window));
         }
         for (id, sketch) in sets {
             let Some(state) = self.states.get_mut(&id) else { continue };
             state.value = LiveValue::Set(sketch.count());
-            state.hear(end_ms);
+            state.hear(id, batch);
             batch.sets.push((id, sketch));
         }
     }
@@ -290,8 +288,11 @@ impl State {
         State { key, heard_ms: i64::MIN, alive: false, value, extremes: None }
     }
 
-    fn hear(&mut self, end_ms: i64) {
-        self.heard_ms = end_ms;
+    fn hear(&mut self, id: SeriesId, batch: &mut FlushBatch) {
+        if self.heard_ms != i64::MIN && batch.end_ms - self.heard_ms > NAME_AGAIN_MS {
+            batch.new_series.push((id, self.key.clone()));
+        }
+        self.heard_ms = batch.end_ms;
         self.alive = true;
     }
 

@@ -359,8 +359,7 @@ impl Keeper {
     fn maintain(&self) {
         let now_ms = self.clock.now_ms();
         // Before the store forgets them, so that one that returns is named anew.
-        let forgotten = lock(&self.windows).forget(now_ms - self.retention_ms);
-        self.registry.forget(&forgotten);
+        lock(&self.windows).forget(now_ms - self.retention_ms, &self.registry);
         match self.store.maintain(now_ms) {
             Ok(done) if done != store::Maintained::default() => {
                 tracing::info!(written = done.blocks_written, dropped = done.blocks_dropped, "blocks");

@@ -9,7 +9,7 @@ pub struct FlushBatch {
     /// Start and end of the window in ms since the Unix epoch.
     pub start_ms: i64,
     pub end_ms: i64,
-    /// Series that no earlier batch named.
+    /// Series that no earlier batch named, or that were silent for long.
     pub new_series: Vec<(SeriesId, SeriesKey)>,
     pub counters: Vec<CounterValue>,
     pub gauges: Vec<GaugeValue>,
