@@ -155,16 +155,21 @@ fn a_restart_goes_on_where_the_store_left_off() {
 #[test]
 fn a_total_never_becomes_infinite() {
     let mut f = Fixture::new(1);
-    f.packet(0, 1_000, "a:1e308|c\na:1e308|c\ng:1e308|g\ng:+1e308|g");
+    f.packet(0, 1_000, "a:1e308|c\na:1e308|c\ng:1e308|g\ng:+1e308|g\nt:1e308|h");
     assert_eq!(f.windows.live().len(), 0);
     let batch = f.flush(10_000);
     assert_eq!(batch.counters[0].total, 1e308);
-    f.packet(0, 11_000, "a:1e308|c");
-    assert_eq!(f.flush(20_000).counters[0].total, 1e308);
-    assert!(f.telemetry.overflows.value() >= 2);
+    assert_eq!((batch.gauges[0].last, batch.gauges[0].max), (1e308, 1e308));
+    assert_eq!(f.telemetry.overflows.value(), 2);
+    // Once within the window; once more each of g, a and t against earlier ones.
+    f.packet(0, 11_000, "a:1e308|c\ng:-1e308|g\ng:+1e308|g\ng:+1e308|g\ng:+1e308|g\nt:1e308|h");
+    let batch = f.flush(20_000);
+    assert_eq!(batch.counters[0].total, 1e308);
+    assert_eq!(batch.gauges[0].last, 1e308);
+    assert_eq!(f.telemetry.overflows.value(), 2 + 1 + 3);
     assert!(f.windows.live().iter().all(|live| match live.value {
-        LiveValue::Counter(value) | LiveValue::Gauge(value) => value.is_finite(),
-        _ => true,
+        LiveValue::Counter(value) | LiveValue::Gauge(value) | LiveValue::Set(value) => value.is_finite(),
+        LiveValue::Distribution { sum, .. } => sum.is_finite(),
     }));
 }
 

@@ -211,7 +211,11 @@ impl Table {
                 }
             }
             (MetricType::Gauge, Value::Number(number)) => self.gauges.touch(cell).set(number, now_ms),
-            (MetricType::Gauge, Value::Change(number)) => self.gauges.touch(cell).change(number),
+            (MetricType::Gauge, Value::Change(number)) => {
+                if !self.gauges.touch(cell).change(number) {
+                    self.telemetry.overflows.add(1);
+                }
+            }
             (MetricType::Set, Value::Member(member)) => self.sets.touch(cell).insert(member),
             (MetricType::Timer | MetricType::Histogram, Value::Number(number)) => {
                 let divisor = observation.metric_type.unit_divisor();
@@ -327,12 +331,18 @@ impl Gauge {
         };
     }
 
-    fn change(&mut self, by: f64) {
-        self.change += by;
-        if let (Some((base, _)), Some((min, max))) = (self.set, self.extremes) {
-            let value = base + self.change;
+    /// False when the change was left out, as the value would be infinite.
+    fn change(&mut self, by: f64) -> bool {
+        let change = self.change + by;
+        let value = self.set.map_or(change, |(base, _)| base + change);
+        if !change.is_finite() || !value.is_finite() {
+            return false;
+        }
+        self.change = change;
+        if let Some((min, max)) = self.extremes {
             self.extremes = Some((min.min(value), max.max(value)));
         }
+        true
     }
 }
 

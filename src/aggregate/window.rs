@@ -239,14 +239,20 @@ impl Windows {
         gauges.sort_by_key(|(id, gauge)| (*id, gauge.set.is_none(), gauge.set.map(|(_, at_ms)| at_ms)));
         for (id, gauge) in gauges {
             let Some(state) = self.states.get_mut(&id) else { continue };
-            state.apply(&gauge);
+            if !state.apply(&gauge) {
+                self.telemetry.overflows.add(1);
+            }
             state.hear(id, batch);
         }
         for (id, window) in timers {
             let Some(state) = self.states.get_mut(&id) else { continue };
             if let LiveValue::Distribution { count, sum } = &mut state.value {
                 *count += window.count;
-                *sum += window.sum;
+                if (*sum + window.sum).is_finite() {
+                    *sum += window.sum;
+                } else {
+                    self.telemetry.overflows.add(1);
+                }
             }
             state.hear(id, batch);
             batch.timers.push((id, window));
@@ -296,11 +302,13 @@ impl State {
         self.alive = true;
     }
 
-    fn apply(&mut self, gauge: &Gauge) {
-        let LiveValue::Gauge(last) = &mut self.value else { return };
+    /// False when a change was left out, as the value would be infinite.
+    fn apply(&mut self, gauge: &Gauge) -> bool {
+        let LiveValue::Gauge(last) = &mut self.value else { return true };
         let before = *last;
         let after = gauge.set.map_or(before, |(value, _)| value) + gauge.change;
-        if after.is_finite() {
+        let fits = after.is_finite();
+        if fits {
             *last = after;
         }
         let last = *last;
@@ -312,5 +320,6 @@ impl State {
             (min, max) = (min.min(before), max.max(before));
         }
         self.extremes = Some((min.min(last), max.max(last)));
+        fits
     }
 }

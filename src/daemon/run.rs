@@ -458,7 +458,10 @@ fn resume(
         key: series.key,
     });
     let last_end_ms = recovered.last_end_ms.unwrap_or(now_ms).max(now_ms);
-    Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms)
+    let windows = Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms);
+    // Those that ended make room from the first window on.
+    registry.note_ended(windows.ended());
+    windows
 }
 
 /// What came in since the start.
