@@ -43,7 +43,8 @@ impl Listener {
         let mut address = options.address;
         (0..options.threads.max(1))
             .map(|_| {
-                let socket = socket::bind(address, options.receive_buffer, WAIT)?;
+                let shared = options.threads > 1;
+                let socket = socket::bind(address, options.receive_buffer, WAIT, shared)?;
                 address = socket.local_addr()?;
                 Ok(Listener { socket: Arc::new(socket) })
             })
@@ -83,6 +84,32 @@ impl Listener {
                 Ok(0) | Err(_) => break,
                 Ok(_) => take(&batch),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(address: SocketAddr, threads: usize) -> Options {
+        Options { address, receive_buffer: 1 << 16, threads }
+    }
+
+    #[test]
+    fn the_threads_of_a_listener_share_its_port() {
+        let listeners = Listener::bind(&options("127.0.0.1:0".parse().unwrap(), 3)).unwrap();
+        let addresses: Vec<_> = listeners.iter().map(|l| l.local_address().unwrap()).collect();
+        assert_eq!(addresses, [addresses[0]; 3]);
+    }
+
+    #[test]
+    fn another_daemon_cannot_take_packets_away() {
+        let ours = Listener::bind(&options("127.0.0.1:0".parse().unwrap(), 1)).unwrap();
+        let address = ours[0].local_address().unwrap();
+        for threads in [1, 2] {
+            let error = Listener::bind(&options(address, threads)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         }
     }
 }
