@@ -127,7 +127,8 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
                 _ = interrupt.recv() => break,
                 // Whoever sent the signal reads the log.
                 _ = hangup.recv() => { let _ = daemon.reload().await; }
-                () = daemon.serve_reload() => {}
+                // Done out of the race, so that no signal breaks it off half-way.
+                answer = daemon.reload_request() => { let _ = answer.send(daemon.reload().await); }
             }
         }
         tracing::info!("stopping: flushing the open window");

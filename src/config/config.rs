@@ -52,6 +52,9 @@ pub struct Http {
     /// Where people reach us, without a slash at the end; for links in notices.
     pub public_url: Option<String>,
     pub tokens: Vec<auth::Token>,
+    /// `auth = "none"`: without tokens everyone may do everything, whoever
+    /// reaches the address.
+    pub open: bool,
     pub connections_max: u32,
     /// Zone of the days on pages whose view has none of its own.
     pub calendar: Calendar,
@@ -260,7 +263,7 @@ fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {
         }),
     };
     let connections_max = number(&written.connections, "http.connections", 512, 1..=65_536, problems) as u32;
-    Http { address, public_url, tokens, connections_max, calendar: Calendar::new(zone) }
+    Http { address, public_url, tokens, open, connections_max, calendar: Calendar::new(zone) }
 }
 
 fn tokens(written: &[file::Token], problems: &mut Vec<Problem>) -> Vec<auth::Token> {

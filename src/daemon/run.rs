@@ -80,6 +80,7 @@ pub struct Daemon {
 /// What a reload exchanges.
 struct Reloadable {
     reload: Reload,
+    http_address: SocketAddr,
     auth: Arc<ArcSwap<Auth>>,
     signing_key: Vec<u8>,
     alerting: Arc<Alerting>,
@@ -93,16 +94,18 @@ impl Daemon {
     pub async fn start(config: Config, reload: Reload, clock: Arc<dyn Clock>) -> Result<Daemon, Error> {
         let now_ms = clock.now_ms();
         let telemetry = Arc::new(Telemetry::default());
-        // Ports first: a second daemon shall not touch the store.
+        // Ports first: a second daemon shall not touch the store. And HTTP's
+        // before all, which is never shared: UDP sockets that share their port
+        // would take packets away from the daemon that runs.
+        let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
+        let http_listener = TcpListener::bind(config.http.address).await.map_err(http_error)?;
+        let http_address = http_listener.local_addr().map_err(http_error)?;
         let mut bound = Vec::new();
         for listener in &config.listeners {
             let address = format!("udp://{}", listener.socket.address);
             bound.push(receive::bind(listener).map_err(|source| Error::Bind { address, source })?);
         }
         let udp_addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
-        let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
-        let http_listener = TcpListener::bind(config.http.address).await.map_err(http_error)?;
-        let http_address = http_listener.local_addr().map_err(http_error)?;
 
         let (store, recovered) = open_store(&config, now_ms)?;
         let registry = Arc::new(Registry::new(config.series_max));
@@ -118,7 +121,7 @@ impl Daemon {
         let key_path = config.data_dir.join("bearer.key");
         let key_error = |source| Error::Key { path: key_path.clone(), source };
         let signing_key = secret_file::read_or_create(&key_path).map_err(key_error)?;
-        let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, &signing_key)));
+        let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, http_address, &signing_key)));
 
         let mut tables = Vec::new();
         let mut new_table = |transport| {
@@ -225,6 +228,7 @@ impl Daemon {
             reload_requests,
             reloadable: Reloadable {
                 reload,
+                http_address,
                 auth,
                 signing_key,
                 alerting: alerting.clone(),
@@ -253,13 +257,11 @@ impl Daemon {
         &self.telemetry
     }
 
-    /// Waits for the next request to reload that came by HTTP, and does it.
-    pub async fn serve_reload(&mut self) {
+    /// Waits for the next request to reload that came by HTTP; whoever asked
+    /// waits for the answer. Giving up waiting loses no request.
+    pub async fn reload_request(&mut self) -> ReloadRequest {
         match self.reload_requests.recv().await {
-            Some(answer) => {
-                // Whoever asked may be gone.
-                let _ = answer.send(self.reload().await);
-            }
+            Some(answer) => answer,
             None => std::future::pending().await,
         }
     }
@@ -270,10 +272,15 @@ impl Daemon {
         self.reloadable.reload().await
     }
 
-    /// Stops in order: senders are cut off, what they sent is flushed, the
-    /// store is closed. Nothing that was received is lost.
+    /// Stops in order: HTTP, whose open requests may take a while, then the
+    /// sockets, so that they are deaf for a moment only; what came in is
+    /// flushed, the store is closed. Nothing that was received is lost.
     pub async fn stop(self) {
         self.ready.send_replace(false);
+        self.stop_http.send_replace(true);
+        if let Err(error) = self.http.await {
+            tracing::error!(%error, "the HTTP server ended badly");
+        }
         self.stop_receiving.store(true, Ordering::Release);
         let receivers = self.receivers;
         let joined = tokio::task::spawn_blocking(move || {
@@ -282,10 +289,6 @@ impl Daemon {
         });
         if !joined.await.unwrap_or(false) {
             tracing::error!("a receiving thread ended by a panic");
-        }
-        self.stop_http.send_replace(true);
-        if let Err(error) = self.http.await {
-            tracing::error!(%error, "the HTTP server ended badly");
         }
         let (stop_flusher, flusher) = (self.stop_flusher, self.flusher);
         let (stop_keeper, keeper) = (self.stop_keeper, self.keeper);
@@ -306,11 +309,7 @@ impl Daemon {
 impl Reloadable {
     async fn reload(&mut self) -> Result<(), String> {
         let reloaded = match (self.reload)() {
-            Ok(config) => {
-                self.auth.store(Arc::new(new_auth(&config, &self.signing_key)));
-                self.pages.views.store(Arc::new(config.views));
-                self.alerting.replace(config.rules, config.receivers).await.map_err(|error| error.to_string())
-            }
+            Ok(config) => self.take(config).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         match &reloaded {
@@ -324,6 +323,15 @@ impl Reloadable {
             }
         }
         reloaded
+    }
+
+    /// All or nothing: what can fail comes first.
+    async fn take(&mut self, config: Config) -> Result<(), alerting::Error> {
+        let auth = new_auth(&config, self.http_address, &self.signing_key);
+        self.alerting.replace(config.rules, config.receivers).await?;
+        self.auth.store(Arc::new(auth));
+        self.pages.views.store(Arc::new(config.views));
+        Ok(())
     }
 }
 
@@ -478,8 +486,11 @@ fn intake(telemetry: &Telemetry, udp: &[SocketAddr]) -> Intake {
     }
 }
 
-fn new_auth(config: &Config, signing_key: &[u8]) -> Auth {
-    let closed = !config.http.address.ip().is_loopback() && !config.http.tokens.is_empty();
+/// `bound` is where HTTP is answered in fact: a config read anew may name
+/// another address, which only the next start brings.
+fn new_auth(config: &Config, bound: SocketAddr, signing_key: &[u8]) -> Auth {
+    let open = config.http.open && config.http.tokens.is_empty();
+    let closed = !bound.ip().is_loopback() && !open;
     Auth::new(config.http.tokens.clone(), closed, signing_key)
 }
 
