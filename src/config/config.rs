@@ -70,19 +70,28 @@ impl Config {
             None => String::new(),
         };
         let shown = path.unwrap_or(Path::new("config"));
-        // On its own first, so that problems have the file's own lines.
-        let config = Config::parse(shown, &text, env)?;
-        match file::overridden(&text, env)? {
-            Some(merged) => Config::parse(Path::new("config with environment"), &merged, env),
-            None => Ok(config),
-        }
+        let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
+        let own = Config::parse_in(folder, shown, &text, env);
+        let merged = match file::overridden(&text, env) {
+            Ok(Some(merged)) => merged,
+            Ok(None) => return own,
+            Err(error) => return own.and(Err(error)),
+        };
+        // A file may need the environment to be whole; when both are wrong,
+        // the file's own problems have the file's lines.
+        let merged = Config::parse_in(folder, Path::new("config with environment"), &merged, env);
+        merged.or_else(|error| own.and(Err(error)))
     }
 
     /// What the text of a config file means.
     pub fn parse(path: &Path, text: &str, env: &[(String, String)]) -> Result<Self, Error> {
+        Config::parse_in(path.parent().unwrap_or(Path::new("")), path, text, env)
+    }
+
+    /// Relative paths in it begin at `folder`; `path` is for messages.
+    fn parse_in(folder: &Path, path: &Path, text: &str, env: &[(String, String)]) -> Result<Self, Error> {
         let file = File::parse(path, text)?;
         let mut problems = Vec::new();
-        let folder = path.parent().unwrap_or(Path::new(""));
         let config = build(file, folder, env, &mut problems);
         if problems.is_empty() {
             return Ok(config);
