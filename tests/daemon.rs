@@ -110,6 +110,31 @@ fn every_line_is_accounted_for_and_a_reject_names_its_reason() {
 }
 
 #[test]
+fn of_series_that_clash_on_the_scrape_page_the_oldest_stands() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    for at in 0..20 {
+        daemon.send(&format!("x{at}.y:1|c\nx{at}_y:2|c\nx{at}:1|c\nx{at}:5|g"));
+    }
+    daemon.await_scraped("statsdeck_scrape_clashing_series", 40.0);
+    let page = daemon.scrape();
+    for at in 0..20 {
+        for name in [format!("x{at}_y"), format!("x{at}")] {
+            let values: Vec<f64> = page
+                .iter()
+                .filter(|(n, _)| n.starts_with(&format!("{name}{{")) || *n == name)
+                .map(|(_, v)| *v)
+                .collect();
+            assert_eq!(values, [1.0], "{name}");
+        }
+    }
+    // What is left out can be queried.
+    daemon.await_query("{\"x0_y\"} > 1", 2.0);
+    daemon.await_query("x0{statsdeck_type=\"gauge\"}", 5.0);
+    daemon.stop();
+}
+
+#[test]
 fn json_is_taken_whole_or_refused_with_index_and_field() {
     let dir = dir();
     let daemon = start(dir.path(), "");
@@ -255,12 +280,14 @@ fn a_reload_does_not_open_an_address_that_others_reach() {
 
 #[test]
 fn what_is_sent_while_open_requests_hold_up_the_stop_is_not_lost() {
-    use std::io::Write;
+    use std::io::{Read, Write};
     let dir = dir();
     let daemon = start(dir.path(), "[window]\ninterval = \"1h\"\n");
     // A request whose body never comes.
     let mut slow = std::net::TcpStream::connect(daemon.http).unwrap();
-    slow.write_all(b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n").unwrap();
+    let head = "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
+    slow.write_all(head.as_bytes()).unwrap();
+    slow.read_exact(&mut [0; 12]).unwrap();
     let (sender, udp) = (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), daemon.udp[0]);
     let sending = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(1000));

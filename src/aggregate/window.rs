@@ -52,6 +52,7 @@ pub struct Known {
 /// A series that is alive, as the scrape page shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Live {
+    pub id: SeriesId,
     pub key: SeriesKey,
     pub value: LiveValue,
 }
@@ -182,10 +183,10 @@ impl Windows {
         self.states.values().filter(|state| !state.alive).count()
     }
 
-    /// All series alive.
+    /// All series alive, in no order.
     pub fn live(&self) -> Vec<Live> {
-        let alive = self.states.values().filter(|state| state.alive);
-        alive.map(|state| Live { key: state.key.clone(), value: state.value }).collect()
+        let alive = self.states.iter().filter(|(_, state)| state.alive);
+        alive.map(|(id, state)| Live { id: *id, key: state.key.clone(), value: state.value }).collect()
     }
 
     /// Drops series, here and from `registry`, that the store no longer has
