@@ -138,6 +138,8 @@ fn of_series_that_clash_on_the_scrape_page_the_oldest_stands() {
 fn json_is_taken_whole_or_refused_with_index_and_field() {
     let dir = dir();
     let daemon = start(dir.path(), "");
+    let many: Vec<String> = (0..33).map(|at| format!("k{at}:v")).collect();
+    let long = "x".repeat(4000);
     let cases = [
         (r#"{"metric": "a", "value": 1, "type": "count"}"#, 202, json!({"accepted": 1})),
         (
@@ -169,6 +171,18 @@ fn json_is_taken_whole_or_refused_with_index_and_field() {
         (r#"{"metric": "a", "value": 1e999}"#, 400, json!(null)),
         (r#"{"metric": "a", "value": 1, "type": "nonsense"}"#, 400, json!(null)),
         (r#"{"metric": "a", "value": 1, "tags": {"k": {}}}"#, 400, json!(null)),
+        (
+            &format!(r#"[{{"metric": "a", "value": 1}}, {{"metric": "a", "value": 1, "tags": {many:?}}}]"#),
+            400,
+            json!({"error": "item 1: tags: the line has more tags than limits.labels", "index": 1, "field": "tags"}),
+        ),
+        (
+            &format!(
+                r#"{{"metric": "a", "value": 1, "tags": {{"x": {long:?}, "y": {long:?}, "z": {long:?}}}}}"#
+            ),
+            400,
+            json!({"error": "item 0: tags: the line is longer than limits.line_bytes", "index": 0, "field": "tags"}),
+        ),
         (r#"[1]"#, 400, json!({"error": "item 0: item: must be an object", "index": 0, "field": "item"})),
         ("nonsense", 400, json!(null)),
         ("[]", 202, json!({"accepted": 0})),

@@ -201,6 +201,10 @@ impl Daemon {
             guard: Guard { auth: auth.clone(), clock: clock.clone(), telemetry: telemetry.clone() },
             ingest: Arc::new(IngestState {
                 table: http_table,
+                limits: config.table,
+                refused: Arc::new(move |now_ms, item, refusal| {
+                    rejects.note(now_ms, "http", item.as_bytes(), refusal);
+                }),
                 telemetry: telemetry.clone(),
                 auth: auth.clone(),
                 clock: clock.clone(),
