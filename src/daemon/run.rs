@@ -143,6 +143,7 @@ impl Daemon {
         let engine = Engine::new(source.clone(), crate::query::Options::default());
         // 0 until the first window is closed.
         let (flushed, follows) = watch::channel(0);
+        let health_follows = follows.clone();
         let (stop_flusher, flusher_stops) = mpsc::channel();
         let flusher = Flusher {
             clock: clock.clone(),
@@ -213,7 +214,7 @@ impl Daemon {
             api: Arc::new(ApiState::new(engine, clock)),
             alerts: alerting.state.clone(),
             pages: pages.clone(),
-            health: Arc::new(HealthState { ready: is_ready, reload: reload_sender }),
+            health: Arc::new(HealthState { ready: is_ready, flushed: health_follows, reload: reload_sender }),
         };
         let (stop_http, http_stops) = watch::channel(false);
         let options =
