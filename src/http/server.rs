@@ -111,7 +111,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
-            .route("/never", get(|| std::future::pending::<()>()));
+            .route("/never", get(std::future::pending::<()>));
         let (stop, stops) = watch::channel(false);
         let server = tokio::spawn(serve(listener, router, options, stops));
         (address, stop, server)
