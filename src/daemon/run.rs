@@ -289,8 +289,14 @@ impl Daemon {
         self.stop_receiving.store(true, Ordering::Release);
         let receivers = self.receivers;
         let joined = tokio::task::spawn_blocking(move || {
-            // All are waited for, whatever becomes of one.
-            receivers.into_iter().filter_map(|receiver| receiver.thread.join().err()).count() == 0
+            // All are waited for, whatever becomes of one; and what the kernel
+            // dropped up to the end is in the last window's books.
+            let joined = receivers.into_iter().map(|receiver| {
+                let joined = receiver.thread.join().is_ok();
+                receiver.watched.look();
+                joined
+            });
+            joined.filter(|joined| !joined).count() == 0
         });
         if !joined.await.unwrap_or(false) {
             tracing::error!("a receiving thread ended by a panic");
