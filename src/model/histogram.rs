@@ -102,6 +102,11 @@ impl Histogram {
         self.count == 0.0
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.buckets)
+    }
+
     /// Adds all of `other`. Exact in counts: merging in any order, or in
     /// groups, gives the same buckets.
     pub fn merge(&mut self, other: &Histogram) {
