@@ -543,6 +543,23 @@ fn spans_without_end_are_answered_in_bounded_time() {
 }
 
 #[test]
+fn a_window_on_an_edge_belongs_to_the_span_that_it_ends() {
+    for spans in 1..=300usize {
+        let source = MemorySource::new();
+        let value = |at: usize| Histogram::from_values([(at as f64, 1.0)]);
+        for at in 1..=spans {
+            let end_ms = at as i64 * 10_000;
+            source.push_histogram(&Labels::of_name("t"), Some(MetricType::Timer), end_ms, value(at));
+        }
+        let engine = Engine::new(Arc::new(source), Options::default());
+        let matchers = [Matcher::equal("__name__", "t")];
+        let found = engine.distribution(&matchers, 0, spans as i64 * 10_000, spans).unwrap();
+        let expected: Vec<Histogram> = (1..=spans).map(value).collect();
+        assert_eq!(found, expected, "{spans} spans");
+    }
+}
+
+#[test]
 fn distinct_members_of_a_span_are_counted_once() {
     let source = MemorySource::new();
     let sketch_of = |members: &[&str]| {

@@ -89,10 +89,7 @@ impl Engine {
                     continue;
                 }
                 for (at_ms, histogram) in Track::new(series).histograms {
-                    let share = at_ms.saturating_sub(start_ms) as f64 / width_ms as f64;
-                    // Each part is open at its start: a point on an edge belongs to the earlier one.
-                    let part = (share * spans as f64).ceil() as usize;
-                    found.entry(part.saturating_sub(1)).or_default().push(histogram);
+                    found.entry(part_of(at_ms, start_ms, width_ms, spans)).or_default().push(histogram);
                 }
             }
             for (at, histograms) in found {
@@ -117,6 +114,15 @@ impl Engine {
         };
         Ok(self.source.select(&request)?)
     }
+}
+
+/// Which of `spans` equal parts of `(start_ms, start_ms + width_ms]` a point
+/// lies in. Each part is open at its start: a point on an edge belongs to the
+/// earlier one, so that no rounding may be met.
+fn part_of(at_ms: i64, start_ms: i64, width_ms: i64, spans: usize) -> usize {
+    let into = i128::from(at_ms) - i128::from(start_ms);
+    let part = (into * spans as i128 - 1).div_euclid(i128::from(width_ms));
+    usize::try_from(part).unwrap_or_default()
 }
 
 /// Adds what a counter gained in each span between two of `ends_ms`. `before`
