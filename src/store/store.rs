@@ -5,7 +5,7 @@
 //! blocks and drops what is older than the retention. Readers never wait for
 //! the disk of a writer, nor a writer for that of a reader.
 
-use super::backend::Backend;
+use super::backend::{Backend, remove_if_there};
 use super::block::{self, Block, Listed, Unreadable, block_name, is_block_name};
 use super::error::Error;
 use super::frame;
@@ -233,11 +233,19 @@ impl Store {
     /// readers for longer than a change of a list takes.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Verify`] leave everything as it was; the next
-    /// call tries again.
+    /// After [`Error::Io`] or [`Error::Verify`] what could not be done is left
+    /// as it was; the next call tries again. Neither half waits for the other:
+    /// a file that cannot be removed must not fill the memory.
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
         let _alone = lock(&self.maintenance);
-        let mut done = Maintained { blocks_dropped: self.drop_old(now_ms)?, ..Maintained::default() };
+        let dropped = self.drop_old(now_ms);
+        let written = self.write_blocks();
+        Ok(Maintained { blocks_written: written?, blocks_dropped: dropped? })
+    }
+
+    /// Returns how many blocks were written.
+    fn write_blocks(&self) -> Result<usize, Error> {
+        let mut written = 0;
         while let Some(span) = { self.state_mut().head.oldest_complete() } {
             let (mut series, next_id) = self.state().series_of(span.streams.keys().copied());
             series.sort_unstable_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
@@ -249,15 +257,16 @@ impl Store {
             state.sealed_ms = span.end_ms;
             state.head.drop_span(span.end_ms);
             state.index.release(unwritten);
-            done.blocks_written += 1;
+            written += 1;
         }
         let sealed_ms = self.state().sealed_ms;
         let mut writer = lock(&self.writer);
         let removed = writer.wal.remove_through(sealed_ms);
         self.count_log(&writer.wal);
-        removed.map(|()| done)
+        removed.map(|()| written)
     }
 
+    /// Returns how many blocks were dropped.
     fn drop_old(&self, now_ms: i64) -> Result<usize, Error> {
         let old: Vec<Arc<Block>> = {
             let state = self.state();
@@ -268,7 +277,7 @@ impl Store {
             state.blocks.iter().filter(|block| block.end_ms <= horizon_ms).cloned().collect()
         };
         for block in &old {
-            self.backend.remove(block.path()).map_err(Error::io("remove", block.path()))?;
+            remove_if_there(&*self.backend, block.path()).map_err(Error::io("remove", block.path()))?;
             let mut state = self.state_mut();
             state.blocks.retain(|other| !Arc::ptr_eq(other, block));
             state.index.release(block.ids());

@@ -5,7 +5,7 @@ use crate::world::{ALL, Model, SPAN_MS, START_MS, WINDOW_MS, World, dump, open, 
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::{FlushBatch, Histogram, Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
 use statsdeck::store::memory::Fault;
-use statsdeck::store::{Error, FsBackend, MemoryBackend, Options, Store};
+use statsdeck::store::{Backend, Error, FsBackend, MemoryBackend, Options, Store};
 
 fn gauge(id: u32, value: f64, start_ms: i64) -> FlushBatch {
     let key = SeriesKey { labels: Labels::of_name(&format!("g{id}")), metric_type: MetricType::Gauge };
@@ -148,6 +148,51 @@ fn old_points_leave_and_their_series_with_them() {
     let before = dump(&read(&store, ALL));
     store.maintain(end_ms + 1_000_000 * SPAN_MS).unwrap();
     assert_eq!(dump(&read(&store, ALL)), before);
+}
+
+/// A store of `spans` full spans, none of which is in a block yet.
+fn spans_of_gauges(options: Options, backend: &MemoryBackend, spans: i64) -> (Store, i64) {
+    let (store, _) = Store::open(options, backend.clone(), START_MS).unwrap();
+    let first_ms = START_MS - START_MS % SPAN_MS;
+    for at in 0..spans * SPAN_MS / WINDOW_MS {
+        store.append(&gauge(1, at as f64, first_ms + at * WINDOW_MS)).unwrap();
+    }
+    (store, first_ms + spans * SPAN_MS)
+}
+
+#[test]
+fn files_that_somebody_removed_are_gone_and_upkeep_goes_on() {
+    let backend = MemoryBackend::new();
+    let options = Options { retention_ms: 2 * SPAN_MS, ..options() };
+    let (store, end_ms) = spans_of_gauges(options, &backend, 2);
+    let logs = || backend.files().into_iter().filter(|(path, _)| path.extension() == Some("log".as_ref()));
+    let (first_log, _) = logs().next().unwrap();
+    backend.remove(&first_log).unwrap();
+    store.maintain(end_ms).unwrap();
+    assert_eq!((store.stats().blocks, store.stats().wal_segments, logs().count()), (2, 0, 0));
+
+    let blocks = backend.files().into_iter().filter(|(path, _)| path.extension() == Some("sd".as_ref()));
+    blocks.for_each(|(path, _)| backend.remove(&path).unwrap());
+    store.append(&gauge(1, 0.0, end_ms + 4 * SPAN_MS)).unwrap();
+    assert_eq!(store.maintain(end_ms + 5 * SPAN_MS).unwrap().blocks_dropped, 2);
+    assert_eq!(read(&store, ALL)[0].points.len(), 1);
+}
+
+#[test]
+fn an_old_block_that_cannot_be_removed_keeps_no_new_one_from_its_place() {
+    let backend = MemoryBackend::new();
+    let options = Options { retention_ms: SPAN_MS, ..options() };
+    let (store, end_ms) = spans_of_gauges(options, &backend, 1);
+    store.maintain(end_ms).unwrap();
+    let batch = gauge(1, 1.0, end_ms + 2 * SPAN_MS);
+    store.append(&batch).unwrap();
+    store.append(&gauge(1, 2.0, end_ms + 3 * SPAN_MS)).unwrap();
+    backend.fail_at(backend.operations(), Fault::Fail, false);
+    let error = store.maintain(end_ms + 3 * SPAN_MS).unwrap_err().to_string();
+    assert!(error.contains("remove"), "{error}");
+    assert_eq!(store.stats().blocks, 2, "the new block is there, the old one still");
+    let done = store.maintain(end_ms + 3 * SPAN_MS).unwrap();
+    assert_eq!((done.blocks_written, done.blocks_dropped, store.stats().blocks), (0, 1, 1));
 }
 
 #[test]
