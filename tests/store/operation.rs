@@ -91,6 +91,13 @@ fn a_second_daemon_is_refused_by_name_of_the_directory() {
 }
 
 #[test]
+fn the_parent_of_a_plain_relative_data_dir_can_be_synced() {
+    let parent = std::path::Path::new("statsdeck-data").parent().expect("the empty path");
+    FsBackend.sync_dir(parent).unwrap();
+    assert!(FsBackend.sync_dir(std::path::Path::new("not-there")).is_err());
+}
+
+#[test]
 fn on_a_real_disk_it_goes_on_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { block_span_ms: SPAN_MS, ..Options::new(dir.path()) };
