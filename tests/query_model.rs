@@ -522,6 +522,44 @@ fn limits_are_told_with_their_number() {
 }
 
 #[test]
+fn distributions_count_by_their_size_when_read_and_when_computed() {
+    let source = MemorySource::new();
+    for at in 0..50 {
+        let values = (1..=100).map(|value| (f64::from(value), 1.0));
+        let timer = Some(MetricType::Timer);
+        source.push_histogram(&Labels::of_name("t"), timer, at * 1000, Histogram::from_values(values));
+    }
+    let source = Arc::new(source);
+    let answers = |max_points, expr: &str, step_ms| {
+        let options = Options { max_points, ..Options::default() };
+        Engine::new(source.clone(), options).range(expr, 0, 49_000, step_ms).is_ok()
+    };
+    assert!(!answers(1_000, "t", 1_000), "50 points of 1.6 kB are more than 16 kB");
+    assert!(answers(6_000, "t", 1_000));
+    assert!(answers(6_000, "sum(rate(t[5s]))", 1_000));
+    assert!(!answers(6_000, "sum(rate(t[5s]))", 500), "each window of the range is a distribution");
+    assert!(answers(6_000, "histogram_quantile(0.9, rate(t[5s] @ end()))", 500), "the same one all the time");
+}
+
+#[test]
+fn a_day_of_many_distributions_is_merged_hour_by_hour() {
+    let source = MemorySource::new();
+    let of = |at: i64| Histogram::from_values((1..=50).map(|value| (f64::from(value) + at as f64, 1.0)));
+    let (mut expected, minute_ms) = (Histogram::default(), 60_000);
+    for at in 1..=2 * 1_440 {
+        source.push_histogram(&Labels::of_name("t"), Some(MetricType::Timer), at * minute_ms, of(at % 7));
+        expected.merge(&of(at % 7));
+    }
+    let source = Arc::new(source);
+    let whole = |max_points| {
+        let engine = Engine::new(source.clone(), Options { max_points, ..Options::default() });
+        engine.distribution(&[Matcher::equal("__name__", "t")], 0, 2 * 1_440 * minute_ms, 1)
+    };
+    assert_eq!(whole(10_000).unwrap(), [expected], "a day would be 1,440 of 54");
+    assert!(whole(1_000).is_err(), "an hour is too much as well");
+}
+
+#[test]
 fn spans_without_end_are_answered_in_bounded_time() {
     let source = MemorySource::new();
     source.push_histogram(

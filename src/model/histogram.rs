@@ -13,6 +13,9 @@ use std::cmp::Ordering;
 /// Mantissa bits that are left out of a bucket's key.
 const SHIFT: u32 = 52 - 7;
 
+/// What a distribution without buckets weighs.
+const HEAD_WEIGHT: usize = 4;
+
 /// Number of a bucket; ordered as the values in it. 0 holds zero alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BucketKey(pub i32);
@@ -100,6 +103,11 @@ impl Histogram {
 
     pub fn is_empty(&self) -> bool {
         self.count == 0.0
+    }
+
+    /// How many plain samples (16 bytes) would take its memory.
+    pub fn weight(&self) -> usize {
+        HEAD_WEIGHT + self.buckets.len()
     }
 
     /// Adds all of `other`. Exact in counts: merging in any order, or in

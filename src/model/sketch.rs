@@ -57,6 +57,15 @@ impl Sketch {
         }
     }
 
+    /// How many plain samples (16 bytes) would take its memory.
+    pub fn weight(&self) -> usize {
+        let bytes = match self {
+            Sketch::Exact(hashes) => hashes.len() * size_of::<u64>(),
+            Sketch::Registers(registers) => registers.len(),
+        };
+        2 + bytes / 16
+    }
+
     /// A sketch from registers as read from a file; `None` if they cannot be.
     pub fn from_registers(registers: Vec<u8>) -> Option<Self> {
         let valid = registers.len() == REGISTERS && registers.iter().all(|r| *r <= REGISTER_MAX);

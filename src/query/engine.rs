@@ -21,7 +21,8 @@ pub struct Options {
     /// Most series that one selector may find.
     pub max_series: usize,
     /// Most samples that one query may read, and most values that one of its
-    /// parts may compute.
+    /// parts may compute. A distribution or a sketch counts for as many as
+    /// would take its memory: so many times 16 bytes bound what a query holds.
     pub max_points: usize,
     /// Most steps of a range query.
     pub max_steps: usize,

@@ -29,6 +29,8 @@ pub(crate) struct Evaluator<'a> {
     /// The grid of the query as a whole, for `@ start()` and `@ end()`.
     query: Grid,
     warnings: RefCell<BTreeSet<String>>,
+    /// What the distributions computed so far weigh.
+    spent: std::cell::Cell<usize>,
 }
 
 /// A range vector: series, and the range that each step sees of them.
@@ -42,7 +44,7 @@ pub(crate) struct Ranged<'a> {
 impl<'a> Evaluator<'a> {
     pub fn new(engine: &'a Engine, parsed: &'a Parsed, loaded: &'a Loaded, query: Grid) -> Self {
         let warnings = RefCell::new(loaded.warnings.iter().cloned().collect());
-        Evaluator { engine, parsed, loaded, query, warnings }
+        Evaluator { engine, parsed, loaded, query, warnings, spent: std::cell::Cell::new(0) }
     }
 
     /// Value of `expr` on `grid`; not for range vectors.
@@ -179,6 +181,16 @@ impl<'a> Evaluator<'a> {
             Some(cells) if cells <= limit => Ok(()),
             _ => Err(Error::Limit { what: "computed values", limit }),
         }
+    }
+
+    /// Counts a distribution that was computed: over ranges that overlap they
+    /// may take far more than what was read.
+    pub fn spend(&self, cell: &Cell) -> Result<(), Error> {
+        let Cell::Histogram(histogram) = cell else { return Ok(()) };
+        let spent = self.spent.get().saturating_add(histogram.weight());
+        self.spent.set(spent);
+        let limit = self.engine.options.max_points;
+        if spent > limit { Err(Error::Limit { what: "computed values", limit }) } else { Ok(()) }
     }
 
     /// Tells the reader of the answer something, once.

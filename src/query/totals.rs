@@ -8,6 +8,7 @@
 use super::distribution;
 use super::engine::Engine;
 use super::error::Error;
+use super::source::SourceError;
 use super::track::Track;
 use crate::model::{Histogram, Labels, Matcher, MetricType, Sample, Select, Series, TimeRange};
 use std::collections::HashMap;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 
 /// Longest time read at once, unless one span is longer.
 const READ_MS: i64 = 86_400_000;
+/// Distributions that are too many are read by shorter times, down to this.
+const LEAST_READ_MS: i64 = 3_600_000;
 
 impl Engine {
     /// Exact increase between each two consecutive `boundaries_ms` (ascending),
@@ -76,14 +79,25 @@ impl Engine {
             )));
         }
         let width_ms = end_ms.saturating_sub(start_ms);
-        // However long the time, no more reads than steps.
-        let step_ms = READ_MS.max(width_ms / self.options.max_steps as i64);
+        // However long the time, no more reads than steps; shorter ones where a
+        // day of distributions is more than a query may hold.
+        let fewest_reads_ms = width_ms / self.options.max_steps as i64;
+        let mut step_ms = READ_MS.max(fewest_reads_ms);
+        let least_ms = LEAST_READ_MS.max(fewest_reads_ms / (READ_MS / LEAST_READ_MS));
         let mut parts = vec![Histogram::default(); spans];
         let mut read_ms = start_ms;
         while read_ms < end_ms {
             let until_ms = read_ms.saturating_add(step_ms).min(end_ms);
             let mut found: HashMap<usize, Vec<Arc<Histogram>>> = HashMap::new();
-            for series in self.select(matchers, TimeRange { start_ms: read_ms + 1, end_ms: until_ms })? {
+            let selected = match self.select(matchers, TimeRange { start_ms: read_ms + 1, end_ms: until_ms })
+            {
+                Err(error) if is_too_much(&error) && step_ms > least_ms => {
+                    step_ms /= 2;
+                    continue;
+                }
+                selected => selected?,
+            };
+            for series in selected {
                 self.cancel.check()?;
                 if !series.metric_type.is_some_and(MetricType::is_distribution) {
                     continue;
@@ -114,6 +128,11 @@ impl Engine {
         };
         Ok(self.source.select(&request)?)
     }
+}
+
+/// Whether a shorter time might be read.
+fn is_too_much(error: &Error) -> bool {
+    matches!(error, Error::Source(SourceError::Limit { what, .. }) if *what != "series")
 }
 
 /// Which of `spans` equal parts of `(start_ms, start_ms + width_ms]` a point

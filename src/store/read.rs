@@ -170,7 +170,7 @@ fn append(points: &mut Points, more: Points, range: &TimeRange, budget: &mut Bud
         // One series is of one type, in the head and in every block.
         _ => {}
     }
-    budget.spend(points.len() - before)
+    budget.spend(points.weight_from(before))
 }
 
 /// Series of equal keys as one, empty ones left out, ascending.
