@@ -47,6 +47,13 @@ impl Options {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Options { dir: dir.into(), retention_ms: 2 * DAY_MS, block_span_ms: BLOCK_SPAN_MS }
     }
+
+    /// The same with another retention; blocks cover no more than that. It may
+    /// change from one start to the next.
+    #[must_use]
+    pub fn with_retention(self, retention_ms: i64) -> Self {
+        Options { retention_ms, block_span_ms: self.block_span_ms.min(retention_ms), ..self }
+    }
 }
 
 /// What [`Store::maintain`] did.

@@ -157,6 +157,29 @@ fn old_points_leave_and_their_series_with_them() {
     assert_eq!(dump(&read(&store, ALL)), before);
 }
 
+#[test]
+fn a_retention_of_an_hour_is_kept_and_may_change_between_starts() {
+    let hour_ms = 3_600_000;
+    let backend = MemoryBackend::new();
+    let (mut world, mut model) = (World::new(31, 5), Model::default());
+    for hours in [48, 1, 48, 1, 3, 48] {
+        let options = Options::new("/data").with_retention(hours * hour_ms);
+        let (store, recovered) = Store::open(options, backend.clone(), START_MS).unwrap();
+        assert_eq!(recovered.last_end_ms, model.last_end_ms, "{hours} h");
+        assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)), "{hours} h");
+        for _ in 0..11 {
+            // Every five minutes.
+            let batch = world.window(29);
+            store.append(&batch).unwrap();
+            model.apply(&batch);
+        }
+        if hours == 48 {
+            store.maintain(world.end_ms).unwrap();
+        }
+        assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)), "{hours} h");
+    }
+}
+
 /// A store of `spans` full spans, none of which is in a block yet.
 fn spans_of_gauges(options: Options, backend: &MemoryBackend, spans: i64) -> (Store, i64) {
     let (store, _) = Store::open(options, backend.clone(), START_MS).unwrap();
