@@ -320,6 +320,10 @@ impl Store {
         self.wal_segments.store(wal.segments() as u64, Ordering::Relaxed);
     }
 
+    pub(super) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }

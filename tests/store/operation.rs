@@ -180,6 +180,31 @@ fn a_retention_of_an_hour_is_kept_and_may_change_between_starts() {
     }
 }
 
+#[test]
+fn blocks_take_no_files_while_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { block_span_ms: SPAN_MS, ..Options::new(dir.path()) };
+    let (store, _) = Store::open(options.clone(), FsBackend, START_MS).unwrap();
+    let (mut world, mut model) = (World::new(5, 3), Model::default());
+    for _ in 0..100 {
+        let batch = world.window(0);
+        store.append(&batch).unwrap();
+        model.apply(&batch);
+    }
+    assert!(store.maintain(world.end_ms).unwrap().blocks_written >= 9);
+    let check = |store: &Store| {
+        assert_eq!(dump(&read(store, ALL)), dump(&model.series(ALL)));
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let paths = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        let blocks =
+            paths.filter(|path| path.starts_with(dir.path()) && path.extension() == Some("sd".as_ref()));
+        assert_eq!(blocks.count(), 0);
+    };
+    check(&store);
+    drop(store);
+    check(&Store::open(options, FsBackend, START_MS).unwrap().0);
+}
+
 /// A store of `spans` full spans, none of which is in a block yet.
 fn spans_of_gauges(options: Options, backend: &MemoryBackend, spans: i64) -> (Store, i64) {
     let (store, _) = Store::open(options, backend.clone(), START_MS).unwrap();
