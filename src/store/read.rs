@@ -21,12 +21,13 @@ impl Store {
     /// [`Error::Limit`] when there are more series or points than allowed,
     /// [`Error::Io`] when a block cannot be opened. A damaged chunk is no error: it is left out, logged and counted.
     pub fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, Error> {
-        let (found, blocks) = {
+        let (found, blocks, range) = {
             let state = self.state();
-            let blocks = state.blocks_in(&request.range);
-            (state.found(request, &blocks)?, blocks)
+            let Some(range) = state.readable(request.range) else { return Ok(Vec::new()) };
+            let blocks = state.blocks_in(&range);
+            (state.found(&Select { range, ..*request }, &blocks)?, blocks, range)
         };
-        let range = &request.range;
+        let range = &range;
         let mut budget = Budget { points: 0, limit: request.max_points };
         let class = |found: &Found| Class::of(found.key.metric_type);
         let mut gathered: Vec<Points> = found.iter().map(|found| empty(class(found))).collect();
@@ -61,6 +62,7 @@ impl Store {
         max_series: usize,
     ) -> Result<Vec<SeriesKey>, Error> {
         let state = self.state();
+        let Some(range) = state.readable(range) else { return Ok(Vec::new()) };
         let blocks = state.blocks_in(&range);
         let mut keys: Vec<SeriesKey> = state
             .index

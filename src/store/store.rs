@@ -14,7 +14,7 @@ use super::index::Index;
 use super::point::{Class, last_float, sound_histogram, sound_sketch};
 use super::replay::{Recovered, RecoveredSeries, replay};
 use super::wal::Wal;
-use crate::model::{FlushBatch, SeriesId, SeriesKey};
+use crate::model::{FlushBatch, SeriesId, SeriesKey, TimeRange};
 use std::any::Any;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -35,7 +35,8 @@ const MAX_MS: i64 = i64::MAX / 4;
 pub struct Options {
     /// Directory of the files; made when it is not there.
     pub dir: PathBuf,
-    /// Points older than this are dropped, a block at a time, in ms.
+    /// Points older than this are not read any more, and are dropped a block at
+    /// a time, in ms.
     pub retention_ms: i64,
     /// Time that one block covers, in ms: at most so much is in memory besides
     /// what waits for its block.
@@ -125,6 +126,10 @@ pub(super) struct State {
     pub(super) blocks: Vec<Arc<Block>>,
     /// Every window up to it is in a block, or was.
     sealed_ms: i64,
+    /// What is not later is too old. The block that it is in may have to stay
+    /// for others; it is not read, because its series may have been forgotten
+    /// and begun anew since.
+    horizon_ms: i64,
     last_end_ms: Option<i64>,
     next_id: u32,
 }
@@ -166,6 +171,7 @@ impl Store {
             refused += state.replay(&batch);
         })?;
         state.index.forget_unheld();
+        state.move_horizon(now_ms, options.retention_ms);
         let recovered = state.recovered(last);
         if let Some(ahead_ms) = recovered.last_end_ms.map(|end| end - now_ms).filter(|ahead| *ahead > 0) {
             tracing::warn!(ahead_ms, "the last window ends in the future; has the clock been set back?");
@@ -276,12 +282,9 @@ impl Store {
     /// Returns how many blocks were dropped.
     fn drop_old(&self, now_ms: i64) -> Result<usize, Error> {
         let old: Vec<Arc<Block>> = {
-            let state = self.state();
-            // A clock that ran ahead must not cost the history: only what is
-            // old beside the newest window goes.
-            let newest_ms = state.last_end_ms.unwrap_or(now_ms).min(now_ms);
-            let horizon_ms = newest_ms.saturating_sub(self.options.retention_ms);
-            state.blocks.iter().filter(|block| block.end_ms <= horizon_ms).cloned().collect()
+            let mut state = self.state_mut();
+            state.move_horizon(now_ms, self.options.retention_ms);
+            state.blocks.iter().filter(|block| block.end_ms <= state.horizon_ms).cloned().collect()
         };
         for block in &old {
             remove_if_there(&*self.backend, block.path()).map_err(Error::io("remove", block.path()))?;
@@ -350,9 +353,23 @@ impl State {
             head: Head::new(span_ms),
             blocks: Vec::new(),
             sealed_ms: i64::MIN,
+            horizon_ms: i64::MIN,
             last_end_ms: None,
             next_id: 0,
         }
+    }
+
+    fn move_horizon(&mut self, now_ms: i64, retention_ms: i64) {
+        // A clock that ran ahead must not cost the history: only what is old
+        // beside the newest window goes.
+        let newest_ms = self.last_end_ms.unwrap_or(now_ms).min(now_ms);
+        self.horizon_ms = newest_ms.saturating_sub(retention_ms);
+    }
+
+    /// The part of `range` that is not too old, if any.
+    pub(super) fn readable(&self, range: TimeRange) -> Option<TimeRange> {
+        let start_ms = range.start_ms.max(self.horizon_ms.saturating_add(1));
+        (start_ms <= range.end_ms).then_some(TimeRange { start_ms, ..range })
     }
 
     /// Opens all blocks and returns how many could not be read.

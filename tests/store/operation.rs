@@ -205,6 +205,30 @@ fn blocks_take_no_files_while_nobody_reads() {
     check(&Store::open(options, FsBackend, START_MS).unwrap().0);
 }
 
+#[test]
+fn a_counter_forgotten_and_begun_anew_is_not_read_with_what_it_was() {
+    let options = Options { retention_ms: 2 * SPAN_MS, ..options() };
+    let (store, _) = Store::open(options.clone(), MemoryBackend::new(), START_MS).unwrap();
+    let first_ms = START_MS - START_MS % SPAN_MS;
+    let key = SeriesKey { labels: Labels::of_name("c"), metric_type: MetricType::Counter };
+    let window = |at: i64, id: u32, total| FlushBatch {
+        new_series: vec![(SeriesId(id), key.clone())],
+        counters: vec![CounterValue { id: SeriesId(id), total, start_total: Some(0.0) }],
+        gauges: vec![],
+        ..gauge(9, 0.0, first_ms + at * WINDOW_MS)
+    };
+    store.append(&window(0, 1, 1000.0)).unwrap();
+    // Silent for longer than the retention, and its block is there for a little more.
+    store.append(&window(23, 2, 5.0)).unwrap();
+    store.maintain(first_ms + 24 * WINDOW_MS).unwrap();
+    assert_eq!(store.stats().blocks, 1);
+    let series = read(&store, ALL);
+    let Points::Floats(points) = &series[0].points else { panic!("counters are floats") };
+    assert_eq!(points.iter().map(|sample| sample.value).collect::<Vec<_>>(), [0.0, 5.0]);
+    let old = TimeRange { start_ms: 0, end_ms: first_ms + SPAN_MS };
+    assert_eq!(store.series(&[], old, 9).unwrap(), []);
+}
+
 /// A store of `spans` full spans, none of which is in a block yet.
 fn spans_of_gauges(options: Options, backend: &MemoryBackend, spans: i64) -> (Store, i64) {
     let (store, _) = Store::open(options, backend.clone(), START_MS).unwrap();
