@@ -183,12 +183,13 @@ impl Windows {
         alive.map(|state| Live { key: state.key.clone(), value: state.value }).collect()
     }
 
-    /// Drops series that the store no longer has anything of and that are not
-    /// alive; returns their keys.
+    /// Drops series that the store no longer has anything of; returns their
+    /// keys. Those alive whose values repeat have points in every window.
     pub fn forget(&mut self, silent_since_ms: i64) -> Vec<SeriesKey> {
         let mut forgotten = Vec::new();
         self.states.retain(|_, state| {
-            let keep = state.alive || state.heard_ms >= silent_since_ms;
+            let repeats = matches!(state.value, LiveValue::Counter(_) | LiveValue::Gauge(_));
+            let keep = (state.alive && repeats) || state.heard_ms >= silent_since_ms;
             if !keep {
                 forgotten.push(state.key.clone());
             }
