@@ -515,6 +515,10 @@ fn limits_are_told_with_their_number() {
     check(Options { max_series: 1, ..options }, "{__name__=~\"x|y\"}", "more than 1 series");
     check(Options { max_points: 60, ..options }, "x + y", "more than");
     check(Options { max_steps: 10, ..options }, "x", "maximum resolution of 10");
+    check(Options { max_steps: 48, ..options }, "x", "49 steps");
+    assert!(source.range("x", 0, 11_000, 1).is_ok(), "as many as Prometheus takes");
+    let nested = format!("{}x{}", "1 + (".repeat(40), ")".repeat(40));
+    check(Options { max_points: 100, ..options }, &nested, "more than 500 computed values");
     let cancel = Cancel::new();
     cancel.time_out();
     let error = source.with_cancel(cancel).instant("x", 0).unwrap_err();

@@ -18,6 +18,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+/// All parts of a query together may compute so many times what one may.
+const MAX_PARTS: usize = 5;
 /// Most warnings that one query gives.
 const MAX_WARNINGS: usize = 10;
 
@@ -31,6 +33,8 @@ pub(crate) struct Evaluator<'a> {
     warnings: RefCell<BTreeSet<String>>,
     /// What the distributions computed so far weigh.
     spent: std::cell::Cell<usize>,
+    /// Values that the parts have computed so far.
+    cells: std::cell::Cell<usize>,
 }
 
 /// A range vector: series, and the range that each step sees of them.
@@ -44,12 +48,28 @@ pub(crate) struct Ranged<'a> {
 impl<'a> Evaluator<'a> {
     pub fn new(engine: &'a Engine, parsed: &'a Parsed, loaded: &'a Loaded, query: Grid) -> Self {
         let warnings = RefCell::new(loaded.warnings.iter().cloned().collect());
-        Evaluator { engine, parsed, loaded, query, warnings, spent: std::cell::Cell::new(0) }
+        let (spent, cells) = Default::default();
+        Evaluator { engine, parsed, loaded, query, warnings, spent, cells }
     }
 
     /// Value of `expr` on `grid`; not for range vectors.
     pub fn eval(&self, expr: &Expr, grid: &Grid) -> Result<Column, Error> {
         self.check()?;
+        let column = self.computed(expr, grid)?;
+        // An operator holds its left side while it computes the right one, and
+        // so on: what all parts hold together needs a bound as well.
+        let cells = match &column {
+            Column::Scalar(values) => values.len(),
+            Column::Vector(rows) => rows.len().saturating_mul(grid.steps),
+            Column::String(_) => 0,
+        };
+        let cells = self.cells.get().saturating_add(cells);
+        self.cells.set(cells);
+        let limit = self.engine.options.max_points.saturating_mul(MAX_PARTS);
+        if cells > limit { Err(Error::Limit { what: "computed values", limit }) } else { Ok(column) }
+    }
+
+    fn computed(&self, expr: &Expr, grid: &Grid) -> Result<Column, Error> {
         match expr {
             Expr::Number(value) => Ok(Column::Scalar(vec![*value; grid.steps])),
             Expr::String(text) => Ok(Column::String(text.clone())),
