@@ -290,7 +290,11 @@ impl<'a> Evaluator<'a> {
                     for cell in &mut row.cells {
                         *cell = match std::mem::take(cell) {
                             Cell::Float(value) => Cell::Float(-value),
-                            _ => Cell::None,
+                            Cell::Histogram(_) => {
+                                self.warn("a histogram cannot be negated; it was left out");
+                                Cell::None
+                            }
+                            Cell::None => Cell::None,
                         };
                     }
                 }
