@@ -450,8 +450,7 @@ fn add_store_figures(telemetry: &Telemetry, store: &Arc<Store>) {
 }
 
 fn open_store(config: &Config, now_ms: i64) -> Result<(Arc<Store>, Recovered), Error> {
-    let options =
-        store::Options { retention_ms: config.retention_ms, ..store::Options::new(&config.data_dir) };
+    let options = store::Options::new(&config.data_dir).with_retention(config.retention_ms);
     let (store, recovered) = Store::open(options, FsBackend, now_ms)?;
     let stats = store.stats();
     tracing::info!(
