@@ -1,6 +1,7 @@
 //! Start, events, ordered stop: what comes in ends first, the store last.
 
 use super::alerting::{self, Alerting};
+use super::evaluator::Evaluator;
 use super::flusher::Flusher;
 use super::receive::{self, Receiver, Watched};
 use super::reject_log::RejectLog;
@@ -37,6 +38,8 @@ use tokio::sync::{mpsc as async_mpsc, watch};
 
 /// How often the store tidies up and drops old blocks.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
+/// A flush waits so long for the rules, and half a window at most.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the kernel is asked for its drops.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -157,8 +160,14 @@ impl Daemon {
             telemetry: telemetry.clone(),
             flushed: flushed.clone(),
             after: {
-                let (alerting, engine) = (alerting.clone(), engine.clone());
-                Box::new(move |end_ms| alerting.evaluate(end_ms, &engine))
+                let (alerting, engine, counts) = (alerting.clone(), engine.clone(), alerting.counters());
+                let patience = PATIENCE.min(Duration::from_millis(config.windows.interval_ms as u64 / 2));
+                let evaluator = Evaluator::start(patience, move |end_ms| alerting.evaluate(end_ms, &engine))?;
+                Box::new(move |end_ms| {
+                    if !evaluator.evaluate(end_ms) {
+                        counts.note_missed();
+                    }
+                })
             },
             own: SelfMetrics::default(),
             waiting: VecDeque::new(),
