@@ -161,8 +161,8 @@ mod tests {
     use crate::aggregate::{self, table};
     use crate::clock::ManualClock;
     use crate::protocol::Dialect;
-    use crate::store::memory::{Fault, MemoryBackend};
     use crate::store;
+    use crate::store::memory::{Fault, MemoryBackend};
     use crate::telemetry::Transport;
     use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -177,7 +177,8 @@ mod tests {
             timer_expire_ms: 0,
             set_expire_ms: 0,
         };
-        let limits = table::Options { line_bytes_max: 100, labels_max: 1, idle_windows_max: 10 };
+        let limits =
+            table::Options { line_bytes_max: 100, labels_max: 1, idle_windows_max: 10, spellings_max: 100 };
         let table = Table::new(limits, registry.clone(), telemetry.clone(), Transport::Udp);
         let table = Arc::new(Mutex::new(table));
         let disk = MemoryBackend::new();
