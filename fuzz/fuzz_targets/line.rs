@@ -63,7 +63,6 @@ fn comes_back(line: &Line<'_>) {
         let mut text = line.name.to_vec();
         text.push(b':');
         match observation.value {
-            // Timers are divided by 1000 on the way in; they are compared below.
             Value::Number(number) | Value::Change(number) => text.extend(format!("{number:e}").bytes()),
             Value::Member(member) => text.extend(member),
         }
@@ -75,12 +74,11 @@ fn comes_back(line: &Line<'_>) {
             MetricType::Set => "|s".bytes(),
         });
         let again = Line::parse(&text, Dialect::Dogstatsd).expect("the plain form is taken");
-        let scale = if observation.metric_type == MetricType::Timer { 1000.0 } else { 1.0 };
-        let wanted = match observation.value {
-            Value::Number(number) => Value::Number(number / scale),
+        let value = match observation.value {
+            Value::Change(number) => Value::Number(number),
             other => other,
         };
-        let wanted = Observation { value: wanted, weight: 1.0, ..*observation };
+        let wanted = Observation { value, weight: 1.0, ..*observation };
         assert_eq!(again.observations.as_slice(), [wanted]);
         assert_eq!(again.name, line.name);
     }
