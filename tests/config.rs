@@ -26,6 +26,18 @@ fn the_example_says_the_defaults() {
 }
 
 #[test]
+fn a_spelling_is_forgotten_before_its_series_is() {
+    for (expire, retention) in [("5m", "1h"), ("2h", "1h"), ("30d", "2h"), ("30d", "90d")] {
+        let text = format!(
+            "[window]\nexpire = {{ timer = \"{expire}\" }}\n[[tier]]\nresolution = \"10s\"\nretention = \"{retention}\"\n"
+        );
+        let config = parse(&text).unwrap();
+        let idle_ms = i64::from(config.table.idle_windows_max) * config.windows.interval_ms;
+        assert!(idle_ms < config.retention_ms, "{expire} {retention}");
+    }
+}
+
+#[test]
 fn the_examples_in_the_example_are_right() {
     let config = parse(&uncommented()).unwrap();
     assert_eq!((config.rules.len(), config.receivers.len(), config.http.tokens.len()), (1, 2, 1));

@@ -4,6 +4,7 @@ mod harness;
 
 use harness::{start, try_start};
 use serde_json::json;
+use std::io::{Read, Write};
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -321,6 +322,20 @@ fn health_is_told() {
     assert_eq!(daemon.get("/-/healthy").status, 200);
     assert_eq!(daemon.get("/-/ready").status, 200);
     daemon.stop();
+}
+
+#[test]
+fn an_open_page_does_not_delay_the_stop() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    let mut page = std::net::TcpStream::connect(daemon.http).unwrap();
+    page.write_all(b"GET /dashboard/live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut head = [0; 12];
+    page.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    let begun = std::time::Instant::now();
+    daemon.stop();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[test]

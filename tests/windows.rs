@@ -186,6 +186,32 @@ fn windows_are_aligned_and_never_go_back() {
 }
 
 #[test]
+fn a_series_that_the_store_has_nothing_of_is_named_anew_also_when_it_never_expires() {
+    let mut f = Fixture::new(1);
+    let never = Options {
+        counter_expire_ms: 0,
+        gauge_expire_ms: 0,
+        timer_expire_ms: 0,
+        set_expire_ms: 0,
+        interval_ms: 10_000,
+    };
+    f.windows = Windows::new(never, f.telemetry.clone(), vec![], 0);
+    f.packet(0, 1_000, "c:1|c\ng:1|g\nt:1|ms\ns:1|s");
+    assert_eq!(f.flush(10_000).new_series.len(), 4);
+    for window in 2..=10 {
+        f.flush(window * 10_000);
+    }
+    // All points up to 50 s are gone; those of counters and gauges repeat.
+    let forgotten = f.windows.forget(50_000);
+    f.registry.forget(&forgotten);
+    f.packet(0, 101_000, "c:1|c\ng:1|g\nt:1|ms\ns:1|s");
+    let batch = f.flush(110_000);
+    let named: Vec<MetricType> = batch.new_series.iter().map(|(_, key)| key.metric_type).collect();
+    assert_eq!(named, [MetricType::Timer, MetricType::Set]);
+    assert_eq!((batch.counters[0].total, batch.timers.len(), batch.sets.len()), (2.0, 1, 1));
+}
+
+#[test]
 fn a_silent_spelling_is_forgotten_by_the_table_and_its_total_is_not() {
     let mut f = Fixture::new(1);
     f.packet(0, 1_000, "a:1|c\nb:1|c");

@@ -74,6 +74,7 @@ fn comes_back(line: &Line<'_>) {
             MetricType::Set => "|s".bytes(),
         });
         let again = Line::parse(&text, Dialect::Dogstatsd).expect("the plain form is taken");
+        // A change is a plain value in this dialect, and the weight is not written.
         let value = match observation.value {
             Value::Change(number) => Value::Number(number),
             other => other,

@@ -190,10 +190,12 @@ impl Windows {
     }
 
     /// Drops series, here and from `registry`, that the store no longer has
-    /// anything of, that are not alive and that no table knows.
+    /// anything of and that no table knows. Those alive whose values repeat
+    /// have points in every window.
     pub fn forget(&mut self, silent_since_ms: i64, registry: &Registry) {
         self.states.retain(|id, state| {
-            state.alive || state.heard_ms >= silent_since_ms || !registry.forget(*id, &state.key)
+            let repeats = matches!(state.value, LiveValue::Counter(_) | LiveValue::Gauge(_));
+            (state.alive && repeats) || state.heard_ms >= silent_since_ms || !registry.forget(*id, &state.key)
         });
     }
 

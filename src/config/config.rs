@@ -110,6 +110,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
     let interval_ms = interval(&file.window, problems);
     let windows = windows(&file.window, interval_ms, problems);
     let limits = &file.limits;
+    let retention_ms = retention(file.tier.as_deref(), interval_ms, problems);
     let longest_expiry =
         [windows.counter_expire_ms, windows.gauge_expire_ms, windows.timer_expire_ms, windows.set_expire_ms]
             .into_iter()
@@ -121,7 +122,8 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         line_bytes_max: number(&limits.line_bytes, "limits.line_bytes", 8192, 1..=LINE_BYTES_MAX, problems)
             as usize,
         labels_max: number(&limits.labels, "limits.labels", 32, 0..=LABELS_MAX, problems) as usize,
-        idle_windows_max: (longest_expiry / interval_ms).clamp(1, 100_000) as u32,
+        // Well before the series itself is forgotten, and its number with it.
+        idle_windows_max: (longest_expiry.min(retention_ms / 2) / interval_ms).clamp(1, 100_000) as u32,
         spellings_max: series_max.saturating_mul(SPELLINGS_PER_SERIES).saturating_add(SPELLINGS_SPARE),
     };
     let http = http(&file.http, problems);
@@ -134,7 +136,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         windows,
         table,
         series_max,
-        retention_ms: retention(file.tier.as_deref(), interval_ms, problems),
+        retention_ms,
         rules,
         receivers,
         views,

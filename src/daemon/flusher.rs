@@ -30,8 +30,9 @@ pub struct Flusher {
     pub windows: Arc<Mutex<Windows>>,
     pub store: Arc<Store>,
     pub telemetry: Arc<Telemetry>,
-    /// Told the end of each window once it can be read.
-    pub flushed: watch::Sender<i64>,
+    /// Told the end of each window once it can be read; taken away when the
+    /// stop begins, so that pages which follow it end.
+    pub flushed: Arc<Mutex<Option<watch::Sender<i64>>>>,
     /// Called with a window's end once it can be read: rules are evaluated here.
     pub after: Box<dyn FnMut(i64) + Send>,
     pub own: SelfMetrics,
@@ -101,8 +102,9 @@ impl Flusher {
         if std::panic::catch_unwind(AssertUnwindSafe(|| (self.after)(end_ms))).is_err() {
             tracing::error!(end_ms, "evaluating the rules broke off; the next flush tries again");
         }
-        // Nobody listening is fine.
-        self.flushed.send_replace(end_ms);
+        if let Some(flushed) = &*lock(&self.flushed) {
+            flushed.send_replace(end_ms);
+        }
     }
 
     fn write(&mut self) {
@@ -150,6 +152,13 @@ impl Flusher {
     }
 }
 
+impl Drop for Flusher {
+    /// However the thread ends: who follows the flushes hears of it.
+    fn drop(&mut self) {
+        drop(lock(&self.flushed).take());
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is behind the locks is valid between statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -193,7 +202,7 @@ mod tests {
             windows: Arc::new(Mutex::new(Windows::new(options, telemetry.clone(), vec![], 0))),
             store: Arc::new(store),
             telemetry: telemetry.clone(),
-            flushed,
+            flushed: Arc::new(Mutex::new(Some(flushed))),
             after: {
                 let evaluated = evaluated.clone();
                 Box::new(move |end_ms| evaluated.store(end_ms, Ordering::Relaxed))
@@ -219,5 +228,7 @@ mod tests {
         assert_eq!(flush(40_000, true), ((40_000, 40_000), Some(40_000), false));
         assert_eq!(telemetry.samples_flushed.value(), telemetry.samples_written.value());
         assert_eq!(telemetry.samples_dropped.value(), 0);
+        drop(flusher);
+        assert!(follows.has_changed().is_err(), "who follows hears that it ended");
     }
 }

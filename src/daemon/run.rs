@@ -1,6 +1,7 @@
 //! Start, events, ordered stop: what comes in ends first, the store last.
 
 use super::alerting::{self, Alerting};
+use super::evaluator::Evaluator;
 use super::flusher::Flusher;
 use super::receive::{self, Receiver, Watched};
 use super::reject_log::RejectLog;
@@ -37,6 +38,8 @@ use tokio::sync::{mpsc as async_mpsc, watch};
 
 /// How often the store tidies up and drops old blocks.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
+/// A flush waits so long for the rules, and half a window at most.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the kernel is asked for its drops.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -71,6 +74,7 @@ pub struct Daemon {
     reload_requests: async_mpsc::Receiver<ReloadRequest>,
     reloadable: Reloadable,
     alerting: Arc<Alerting>,
+    flushed: Arc<Mutex<Option<watch::Sender<i64>>>>,
     stop_flusher: mpsc::Sender<()>,
     flusher: JoinHandle<()>,
     stop_keeper: mpsc::Sender<()>,
@@ -143,6 +147,7 @@ impl Daemon {
         let engine = Engine::new(source.clone(), crate::query::Options::default());
         // 0 until the first window is closed.
         let (flushed, follows) = watch::channel(0);
+        let flushed = Arc::new(Mutex::new(Some(flushed)));
         let (health_follows, scrape_follows) = (follows.clone(), follows.clone());
         let (stop_flusher, flusher_stops) = mpsc::channel();
         let flusher = Flusher {
@@ -153,10 +158,16 @@ impl Daemon {
             windows: windows.clone(),
             store: store.clone(),
             telemetry: telemetry.clone(),
-            flushed,
+            flushed: flushed.clone(),
             after: {
-                let (alerting, engine) = (alerting.clone(), engine.clone());
-                Box::new(move |end_ms| alerting.evaluate(end_ms, &engine))
+                let (alerting, engine, counts) = (alerting.clone(), engine.clone(), alerting.counters());
+                let patience = PATIENCE.min(Duration::from_millis(config.windows.interval_ms as u64 / 2));
+                let evaluator = Evaluator::start(patience, move |end_ms| alerting.evaluate(end_ms, &engine))?;
+                Box::new(move |end_ms| {
+                    if !evaluator.evaluate(end_ms) {
+                        counts.note_missed();
+                    }
+                })
             },
             own: SelfMetrics::default(),
             waiting: VecDeque::new(),
@@ -241,6 +252,7 @@ impl Daemon {
                 telemetry,
             },
             alerting,
+            flushed,
             stop_flusher,
             flusher,
             stop_keeper,
@@ -283,6 +295,8 @@ impl Daemon {
     pub async fn stop(self) {
         self.ready.send_replace(false);
         self.stop_http.send_replace(true);
+        // Streams to open pages end with it.
+        drop(lock(&self.flushed).take());
         if let Err(error) = self.http.await {
             tracing::error!(%error, "the HTTP server ended badly");
         }
@@ -445,8 +459,7 @@ fn add_store_figures(telemetry: &Telemetry, store: &Arc<Store>) {
 }
 
 fn open_store(config: &Config, now_ms: i64) -> Result<(Arc<Store>, Recovered), Error> {
-    let options =
-        store::Options { retention_ms: config.retention_ms, ..store::Options::new(&config.data_dir) };
+    let options = store::Options::new(&config.data_dir).with_retention(config.retention_ms);
     let (store, recovered) = Store::open(options, FsBackend, now_ms)?;
     let stats = store.stats();
     tracing::info!(

@@ -5,8 +5,9 @@ use crate::model::{MetricType, TimeRange};
 use crate::query::{Source, SourceError};
 use std::collections::BTreeMap;
 
-/// Most series that are looked through for names.
-pub const MAX_SERIES: usize = 100_000;
+/// Most series that are looked through for names and types; a store with more
+/// says so instead of answering.
+pub const MAX_SERIES: usize = 1_000_000;
 /// Charts on one page of the list.
 pub const PAGE_SIZE: usize = 24;
 /// Our own series; listed only when asked for.

@@ -66,6 +66,11 @@ impl Sketch {
         size_of::<Self>() + inside
     }
 
+    /// How many plain samples (16 bytes) would take its memory.
+    pub fn weight(&self) -> usize {
+        self.memory().div_ceil(16)
+    }
+
     /// A sketch from registers as read from a file; `None` if they cannot be.
     pub fn from_registers(registers: Vec<u8>) -> Option<Self> {
         let valid = registers.len() == REGISTERS && registers.iter().all(|r| *r <= REGISTER_MAX);

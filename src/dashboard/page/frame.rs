@@ -166,13 +166,17 @@ impl Frame<'_> {
         put!(out, "</span>");
         self.put_steps(out);
         self.put_custom_range(out);
+        // What stands still goes live again over a span of the same length.
+        let (again, title) = match self.range.is_live() {
+            true => (self.address.clone(), "Read again (r)"),
+            false => (self.address.over(Range::last(self.span.len_ms())), "Live again (r)"),
+        };
         put!(
             out,
-            "</nav><p class=\"status\" role=\"status\"><a class=\"now\" data-key=\"r\" title=\"Read again (r)\" \
-             href=\"",
-            self.address.href(),
-            "\"><span class=\"dot\"></span><span class=\"words\">",
+            "</nav><p class=\"status\" role=\"status\"><a class=\"now\" data-key=\"r\" title=\"",
+            title
         );
+        put!(out, "\" href=\"", again.href(), "\"><span class=\"dot\"></span><span class=\"words\">");
         if self.range.is_live() {
             put!(out, "as of ", self.calendar.clock_seconds(self.newest_ms));
         } else {
