@@ -10,7 +10,6 @@ use crate::model::{FlushBatch, SeriesId, SeriesKey};
 use crate::store::{Error as StoreError, Store};
 use crate::telemetry::Telemetry;
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -98,10 +97,7 @@ impl Flusher {
     /// Everything up to `end_ms` can be read. While it cannot, rules keep their
     /// states: what is only not written yet must not look gone.
     fn tell(&mut self, end_ms: i64) {
-        // What goes wrong with a rule shall not end the flushes.
-        if std::panic::catch_unwind(AssertUnwindSafe(|| (self.after)(end_ms))).is_err() {
-            tracing::error!(end_ms, "evaluating the rules broke off; the next flush tries again");
-        }
+        (self.after)(end_ms);
         if let Some(flushed) = &*lock(&self.flushed) {
             flushed.send_replace(end_ms);
         }
