@@ -202,8 +202,7 @@ fn a_series_that_the_store_has_nothing_of_is_named_anew_also_when_it_never_expir
         f.flush(window * 10_000);
     }
     // All points up to 50 s are gone; those of counters and gauges repeat.
-    let forgotten = f.windows.forget(50_000);
-    f.registry.forget(&forgotten);
+    f.windows.forget(50_000, &f.registry);
     f.packet(0, 101_000, "c:1|c\ng:1|g\nt:1|ms\ns:1|s");
     let batch = f.flush(110_000);
     let named: Vec<MetricType> = batch.new_series.iter().map(|(_, key)| key.metric_type).collect();
