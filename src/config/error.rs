@@ -47,15 +47,17 @@ fn render(path: &str, text: &str, problem: &Problem) -> String {
     without_urls(&render_plain(path, text, problem))
 }
 
-/// `text` with what follows `://` hidden: URLs of webhooks are secrets. An
-/// address to listen on is none.
+/// Schemes of addresses to listen on, which are no secret.
+const OPEN_SCHEMES: [&str; 4] = ["udp", "tcp", "unixgram", "unix"];
+
+/// `text` with what follows `://` hidden: URLs of webhooks are secrets.
 fn without_urls(text: &str) -> String {
     let mut parts = text.split("://");
     let mut shown = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let end = part.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(part.len());
         // What a message itself says, such as "https://host/path", stays readable.
-        let example = part.starts_with("host/path") || shown.ends_with("udp");
+        let example = part.starts_with("host/path") || OPEN_SCHEMES.iter().any(|s| shown.ends_with(s));
         shown.push_str("://");
         shown.push_str(if example { &part[..end] } else { "…" });
         shown.push_str(&part[end..]);

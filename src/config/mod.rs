@@ -5,6 +5,7 @@ pub mod alert;
 pub mod config;
 pub mod error;
 pub mod file;
+mod listen;
 pub mod size;
 pub mod view;
 mod view_text;
