@@ -45,6 +45,21 @@ pub fn ask_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
     force_receive_buffer(socket, bytes).or_else(|_| socket.set_recv_buffer_size(bytes))
 }
 
+/// The same for a socket whose buffer somebody has set already, with more rights
+/// than we may have: it is not made smaller.
+pub fn grow_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
+    // The kernel tells twice of what was asked for.
+    if socket.recv_buffer_size()? / 2 >= bytes || force_receive_buffer(socket, bytes).is_ok() {
+        return Ok(());
+    }
+    let clamp = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok();
+    let clamp = clamp.and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(0);
+    if clamp.min(bytes) > socket.recv_buffer_size()? / 2 {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    Ok(())
+}
+
 /// Takes over `count` sockets that the process was started with, numbered from
 /// `first` on, so that no program that it starts gets them too. They are handed
 /// out once: a second call gets none.

@@ -51,7 +51,9 @@ impl DatagramListener {
             let take = |socket: Socket| {
                 socket.set_nonblocking(false)?;
                 socket.set_read_timeout(Some(WAIT))?;
-                socket::ask_receive_buffer(&socket, options.receive_buffer)?;
+                if !options.address.is_unix() {
+                    socket::grow_receive_buffer(&socket, options.receive_buffer)?;
+                }
                 Ok(listener(socket, options.address.clone(), true, None))
             };
             return taken.into_iter().map(take).collect();

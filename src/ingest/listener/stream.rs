@@ -145,10 +145,11 @@ impl StreamListener {
         }
         drop(self.file.take());
         if !self.inherited {
-            // Who connected before the stop has been told that it was heard.
-            while let Ok(Ok((stream, source))) =
-                tokio::time::timeout(PAUSE / 10, self.acceptor.accept()).await
-            {
+            // Who connected before the stop has been told that it was heard; those
+            // who go on connecting must not hold us.
+            for _ in 0..BACKLOG {
+                let accepted = tokio::time::timeout(PAUSE / 10, self.acceptor.accept()).await;
+                let Ok(Ok((stream, source))) = accepted else { break };
                 shared.admit(stream, source, &mut connections, &stop);
             }
         }
