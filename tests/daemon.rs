@@ -205,6 +205,12 @@ fn json_is_taken_whole_or_refused_with_index_and_field() {
     daemon.await_scraped("statsdeck_lines_unaccounted", 0.0);
     let large = daemon.post("/metrics", &[], &"x".repeat(2 << 20));
     assert_eq!(large.status, 413);
+    let compressed = daemon.post("/metrics", &[("Content-Encoding", "gzip")], "x");
+    assert_eq!(compressed.status, 415, "{}", compressed.body);
+    let plain =
+        daemon.post("/metrics", &[("Content-Encoding", "identity")], r#"{"metric": "i", "value": 1}"#);
+    assert_eq!(plain.status, 202, "{}", plain.body);
+    daemon.await_scraped("statsdeck_lines_unaccounted", 0.0);
     daemon.stop();
 }
 
