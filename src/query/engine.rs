@@ -68,6 +68,13 @@ impl Engine {
         Engine { cancel, ..self.clone() }
     }
 
+    /// The same engine with another [`Options::max_points`].
+    #[must_use]
+    pub fn with_max_points(mut self, max_points: usize) -> Self {
+        self.options.max_points = max_points;
+        self
+    }
+
     pub fn options(&self) -> &Options {
         &self.options
     }
