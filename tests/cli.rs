@@ -55,3 +55,15 @@ fn a_reader_that_has_read_enough_is_no_failure() {
         assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}");
     }
 }
+
+#[test]
+fn a_data_dir_that_is_a_file_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let config = "[http]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"udp://127.0.0.1:0\"\n";
+    std::fs::write(dir.path().join("c.toml"), config).unwrap();
+    let output = run(dir.path(), &["--config", "c.toml", "--data-dir", "file"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("data_dir file is a file"), "{said}");
+}
