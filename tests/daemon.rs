@@ -345,6 +345,22 @@ fn an_open_page_does_not_delay_the_stop() {
 }
 
 #[test]
+fn the_scrape_page_tells_its_length() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    (0..200).for_each(|at| daemon.send(&format!("x{at}:1|c")));
+    daemon.await_query("count({__name__=~\"x.*\"})", 200.0);
+    for _ in 0..2 {
+        let answer = daemon.get("/metrics");
+        assert_eq!(answer.body.lines().filter(|line| line.starts_with("# TYPE x")).count(), 200);
+        assert!(answer.body.contains("\nstatsdeck_lines_accepted_total 200"), "{}", answer.body);
+        let length = format!("content-length: {}", answer.body.len());
+        assert!(answer.head.to_ascii_lowercase().contains(&length), "{}", answer.head);
+    }
+    daemon.stop();
+}
+
+#[test]
 fn hostile_bytes_are_survived() {
     let dir = dir();
     let daemon = start(dir.path(), "");
