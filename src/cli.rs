@@ -58,7 +58,7 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Ask a running daemon whether it is ready; for container health checks.
+    /// Ask a running daemon whether it is alive; for container health checks.
     Healthcheck {
         /// Address of its HTTP port; else that of the config.
         #[arg(long, value_name = "HOST:PORT")]
@@ -220,10 +220,10 @@ fn healthcheck(args: &RunArgs, address: Option<SocketAddr>) -> anyhow::Result<()
     let mut stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.write_all(
-        format!("GET /-/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+        format!("GET /-/healthy HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
     )?;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer)?;
-    anyhow::ensure!(answer.ends_with(b" 200"), "the daemon on {address} is not ready");
+    anyhow::ensure!(answer.ends_with(b" 200"), "the daemon on {address} is not healthy");
     Ok(())
 }
