@@ -14,6 +14,7 @@ use crate::notify::Target;
 use crate::protocol::Dialect;
 use crate::{aggregate, ingest};
 use jiff::tz::TimeZone;
+use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -22,6 +23,8 @@ const INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 /// Longest line that can be asked for: one datagram.
 const LINE_BYTES_MAX: u64 = 65_507;
 const LABELS_MAX: u64 = 256;
+/// Longest config file.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Spellings (orders of tags) that each receiver knows of the series together;
 /// our own series need none.
 const SPELLINGS_PER_SERIES: usize = 2;
@@ -67,8 +70,7 @@ impl Config {
     /// overrides.
     pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Self, Error> {
         let text = match path {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|source| Error::Read { path: path.to_owned(), source })?,
+            Some(path) => read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?,
             None => String::new(),
         };
         let shown = path.unwrap_or(Path::new("config"));
@@ -139,6 +141,16 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         receivers,
         views,
     }
+}
+
+/// The text of a config file, which may be a pipe, but not without end.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
 }
 
 /// What a section means, or nothing and its problems noted.
