@@ -10,7 +10,8 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -335,5 +336,65 @@ fn what_the_kernel_dropped_is_told_on_the_first_page() {
     let told = format!("The kernel dropped {dropped} packets on udp://{address} in the last hour");
     assert!(page.contains(&told), "{page}");
     assert!(page.contains("sysctl -w net.core.rmem_max=8388608"), "{page}");
+    daemon.stop();
+}
+
+#[test]
+fn an_overload_is_accounted_for_to_the_packet_and_pages_are_answered() {
+    let dir = dir();
+    let config = "[limits]\nseries = 30\n\
+                  [[listen]]\naddress = \"udp://127.0.0.1:0\"\nreceive_buffer = \"16KiB\"\n";
+    let daemon = start(dir.path(), config);
+    let done = AtomicBool::new(false);
+    let sent: usize = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+                    let mut sent = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        // Most are good, some beyond the limit, some nonsense.
+                        let line = match sent % 50 {
+                            0 => "nonsense".to_owned(),
+                            at => format!("over.load.{at}:1|c"),
+                        };
+                        sender.send_to(line.as_bytes(), daemon.udp[0]).unwrap();
+                        sent += 1;
+                    }
+                    sent
+                })
+            })
+            .collect();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(1500) {
+            let asked = Instant::now();
+            assert_eq!(daemon.get("/-/ready").status, 200);
+            assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        }
+        done.store(true, Ordering::Relaxed);
+        senders.into_iter().map(|sender| sender.join().unwrap()).sum()
+    });
+    let mut books = String::new();
+    wait_until(|| {
+        let page = daemon.scrape();
+        let total = |name: &str| {
+            page.iter().filter(|(known, _)| known.starts_with(name)).map(|(_, value)| value).sum::<f64>()
+                as usize
+        };
+        let [accepted, limited, rejected, dropped] = [
+            "statsdeck_lines_accepted_total",
+            "statsdeck_lines_limited_total",
+            "statsdeck_lines_rejected_total",
+            "statsdeck_kernel_dropped_packets_total",
+        ]
+        .map(total);
+        books = format!(
+            "sent {sent}, accepted {accepted}, limited {limited}, rejected {rejected}, dropped {dropped}"
+        );
+        let all_happened = [accepted, limited, rejected, dropped].iter().all(|count| *count > 0);
+        all_happened && accepted + limited + rejected + dropped == sent
+    })
+    .unwrap_or_else(|| panic!("{books}"));
+    println!("{books}");
     daemon.stop();
 }

@@ -1,8 +1,8 @@
 //! Sockets that whoever started the process opened for it, as systemd does
-//! with a socket unit (`LISTEN_PID`, `LISTEN_FDS`): they outlive the process,
-//! so that the kernel keeps what arrives while it restarts.
+//! with a socket unit (`LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`): they
+//! outlive the process, so that the kernel keeps what arrives while it restarts.
 //!
-//! They are found by their address. What is read from one is gone from it, so
+//! They are found by their address; their names are for messages. What is read from one is gone from it, so
 //! that whoever reads must take it all; what is left unread is the next one's.
 
 use super::address::Address;
@@ -16,9 +16,9 @@ const FIRST: RawFd = 3;
 /// More than anybody opens; a number beyond it is a mistake.
 const SOCKETS_MAX: u32 = 1024;
 
-/// Sockets not yet taken.
+/// Sockets not yet taken, with their names where they have some.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<Socket>);
+pub struct Inherited(Vec<(Socket, String)>);
 
 impl Inherited {
     /// Sockets that the environment announces for the process `pid`; once, before
@@ -32,25 +32,31 @@ impl Inherited {
             return Ok(Inherited::default());
         }
         let announced = number("LISTEN_FDS").unwrap_or(0).min(SOCKETS_MAX);
-        socket::take_over(FIRST, announced).map(Inherited)
+        let names = env("LISTEN_FDNAMES").unwrap_or_default();
+        let names = names.split(':').map(str::to_owned).chain(std::iter::repeat(String::new()));
+        Ok(Inherited(socket::take_over(FIRST, announced)?.into_iter().zip(names).collect()))
     }
 
     /// The sockets with this address, removed from the rest.
     pub fn take(&mut self, address: &Address) -> Vec<Socket> {
-        let matches = |socket: &mut Socket| address_of(socket).is_some_and(|bound| bound == *address);
-        self.0.extract_if(.., matches).collect()
+        let matches =
+            |(socket, _): &mut (Socket, String)| address_of(socket).is_some_and(|bound| bound == *address);
+        self.0.extract_if(.., matches).map(|(socket, _)| socket).collect()
     }
 
-    /// Addresses of those that nobody took.
+    /// Addresses and names of those that nobody took.
     pub fn left(&self) -> Vec<String> {
-        let shown = |socket| address_of(socket).map_or("a socket of another kind".into(), |a| a.to_string());
+        let shown = |(socket, name): &(Socket, String)| {
+            let address = address_of(socket).map_or("a socket of another kind".into(), |a| a.to_string());
+            if name.is_empty() { address } else { format!("{address} ({name})") }
+        };
         self.0.iter().map(shown).collect()
     }
 }
 
 impl From<Vec<Socket>> for Inherited {
     fn from(sockets: Vec<Socket>) -> Self {
-        Inherited(sockets)
+        Inherited(sockets.into_iter().map(|socket| (socket, String::new())).collect())
     }
 }
 
