@@ -45,6 +45,15 @@ pub fn bind(config: &ListenerConfig, inherited: &mut Inherited) -> io::Result<Bo
     let (address, sockets) = if options.address.is_datagram() {
         let listeners = DatagramListener::bind(options, inherited)?;
         let address = listeners.first().map_or(&options.address, DatagramListener::address);
+        if listeners.len() < options.threads {
+            tracing::warn!(
+                listener = %address,
+                sockets = listeners.len(),
+                threads = options.threads,
+                "fewer sockets were handed over than there are threads; each thread needs one \
+                 (in a socket unit ReusePort=yes and the address once a thread)"
+            );
+        }
         (address.clone(), Sockets::Datagram(listeners))
     } else {
         let listener = StreamListener::bind(options, inherited)?;
