@@ -3,6 +3,7 @@
 use super::alert;
 use super::error::{Error, Problem};
 use super::file::{self, File};
+use super::mapping::Mapping;
 use super::size::parse_bytes;
 use super::view;
 use crate::alert::Rule;
@@ -35,6 +36,7 @@ pub struct Config {
     pub table: aggregate::table::Options,
     pub series_max: usize,
     pub retention_ms: i64,
+    pub mapping: Mapping,
     pub rules: Vec<Rule>,
     pub receivers: Vec<Target>,
     pub views: Vec<View>,
@@ -70,7 +72,8 @@ impl Config {
         // On its own first, so that problems have the file's own lines.
         let config = Config::parse(shown, &text, env)?;
         match file::overridden(&text, env)? {
-            Some(merged) => Config::parse(Path::new("config with environment"), &merged, env),
+            // In the same folder, where the paths in it begin.
+            Some(merged) => Config::parse(&shown.with_file_name("config with environment"), &merged, env),
             None => Ok(config),
         }
     }
@@ -80,11 +83,18 @@ impl Config {
         let file = File::parse(path, text)?;
         let mut problems = Vec::new();
         let folder = path.parent().unwrap_or(Path::new(""));
-        let config = build(file, folder, env, &mut problems);
-        if problems.is_empty() {
-            return Ok(config);
+        let mapping = file.mapping.load(folder);
+        let mut config = build(file, folder, env, &mut problems);
+        let invalid = || Error::invalid(&path.display().to_string(), text, &problems);
+        match mapping {
+            Ok(mapping) if problems.is_empty() => {
+                config.mapping = mapping;
+                Ok(config)
+            }
+            Err(error) if problems.is_empty() => Err(error),
+            Ok(_) => Err(invalid()),
+            Err(error) => Err(Error::Invalid(format!("{}\n{error}", invalid()))),
         }
-        Err(Error::invalid(&path.display().to_string(), text, &problems))
     }
 }
 
@@ -117,6 +127,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         series_max: number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems)
             as usize,
         retention_ms: retention(file.tier.as_deref(), interval_ms, problems),
+        mapping: Mapping::default(),
         rules,
         receivers,
         views,

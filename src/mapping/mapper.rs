@@ -154,12 +154,6 @@ impl Mapper {
             None => Resolution::Unmapped(self.unmapped.as_ref()),
         }
     }
-
-    /// The longest silence after which any series ends by a rule, in ms.
-    pub fn longest_expiry_ms(&self) -> i64 {
-        let rules = self.sets.iter().flat_map(|set| &set.rules).filter_map(|rule| rule.treatment.as_ref());
-        rules.chain(&self.unmapped).filter_map(|treatment| treatment.expire_ms).max().unwrap_or(0)
-    }
 }
 
 impl<'m> Mapped<'m> {

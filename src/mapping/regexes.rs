@@ -70,8 +70,8 @@ impl Regexes {
         if self.each.is_empty() {
             return None;
         }
-        let entries = self.set.matches(name).into_iter().filter_map(|at| self.each.get(at));
-        let entry = entries.filter(|entry| entry.kinds.contains(&kind)).next()?;
+        let mut entries = self.set.matches(name).into_iter().filter_map(|at| self.each.get(at));
+        let entry = entries.find(|entry| entry.kinds.contains(&kind))?;
         Some((entry.rule, entry.regex.captures(name)?))
     }
 

@@ -17,6 +17,8 @@ const NONE: u32 = u32::MAX;
 /// What the `*` of a glob took of a name.
 pub type Captures = SmallVec<[Range<usize>; 8]>;
 
+type ByBytes<T> = HashMap<Box<[u8]>, T, RandomState>;
+
 /// See the module's head.
 #[derive(Debug)]
 pub struct Trie {
@@ -27,18 +29,18 @@ pub struct Trie {
 
 #[derive(Debug)]
 struct Node {
-    literals: HashMap<Box<[u8]>, u32, RandomState>,
+    literals: ByBytes<u32>,
     parts: Vec<PartEdge>,
     /// Where the parts are, by their ends; `shapes` are the lengths of these.
-    part_ends: HashMap<Box<[u8]>, HashMap<Box<[u8]>, Vec<u32>, RandomState>, RandomState>,
+    part_ends: ByBytes<ByBytes<Vec<u32>>>,
     shapes: Vec<(usize, usize)>,
     star: u32,
     /// The rule of the globs that end here, by kind.
     accepts: [u32; Kind::COUNT],
     /// The first rule among those that end here or below.
     first: [u32; Kind::COUNT],
-    /// Components that may follow.
-    left: Range<usize>,
+    /// Fewest and most components that may follow.
+    left: (usize, usize),
 }
 
 #[derive(Debug)]
@@ -91,7 +93,7 @@ impl Trie {
         for dot in memchr::memchr_iter(b'.', name) {
             components.push(start..dot);
             start = dot + 1;
-            if components.len() >= root.left.end {
+            if components.len() >= root.left.1 {
                 return None;
             }
         }
@@ -109,7 +111,7 @@ impl Trie {
             let first = &mut node.first[*kind as usize];
             *first = (*first).min(rule);
         }
-        node.left = node.left.start.min(left)..node.left.end.max(left + 1);
+        node.left = (node.left.0.min(left), node.left.1.max(left));
     }
 
     fn child(&mut self, at: usize, component: &Component) -> usize {
@@ -137,7 +139,7 @@ impl Trie {
         let Some(node) = self.nodes.get(at as usize) else { return false };
         let left = search.components.len() - depth;
         let best = search.found.as_ref().map_or(NONE, |(rule, _)| *rule);
-        if !node.left.contains(&left) || node.first[search.kind] >= best {
+        if left < node.left.0 || left > node.left.1 || node.first[search.kind] >= best {
             return false;
         }
         if left == 0 {
@@ -185,7 +187,7 @@ impl Node {
             star: NONE,
             accepts: [NONE; Kind::COUNT],
             first: [NONE; Kind::COUNT],
-            left: usize::MAX..0,
+            left: (usize::MAX, 0),
         }
     }
 
