@@ -4,6 +4,8 @@
 //! Tables share nothing but the registry of series, which is asked only when a
 //! spelling is new to a table.
 
+pub mod effect;
+pub mod mapped_line;
 pub mod registry;
 pub mod table;
 pub mod timer;

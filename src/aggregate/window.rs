@@ -1,7 +1,9 @@
 //! What outlives a window: counters' totals, gauges' last values, when each
 //! series was heard last; and the merge of all tables into one batch.
 
+use super::effect::BucketCounts;
 use super::table::{Gauge, Partial};
+use crate::mapping::{Observer, Treatment};
 use crate::model::batch::{CounterValue, GaugeValue};
 use crate::model::{FlushBatch, Histogram, MetricType, SeriesId, SeriesKey};
 use crate::telemetry::Telemetry;
@@ -49,6 +51,17 @@ pub struct Known {
 pub struct Live {
     pub key: SeriesKey,
     pub value: LiveValue,
+    /// What a mapping says of it.
+    pub treated: Option<Treated>,
+}
+
+/// A series of which a mapping says something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Treated {
+    pub treatment: Arc<Treatment>,
+    /// Of a histogram: its values by bucket, and their sum, since the mapping
+    /// said so.
+    pub buckets: Option<(BucketCounts, f64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,6 +84,8 @@ pub struct Windows {
     options: Options,
     telemetry: Arc<Telemetry>,
     states: HashMap<SeriesId, State, foldhash::fast::RandomState>,
+    /// Those of which a mapping says something.
+    treated: HashMap<SeriesId, Treated, foldhash::fast::RandomState>,
     last_end_ms: i64,
 }
 
@@ -88,7 +103,13 @@ struct State {
 impl Windows {
     /// Goes on from what is known; the first window starts at `last_end_ms`.
     pub fn new(options: Options, telemetry: Arc<Telemetry>, known: Vec<Known>, last_end_ms: i64) -> Self {
-        let mut windows = Windows { options, telemetry, states: HashMap::default(), last_end_ms };
+        let mut windows = Windows {
+            options,
+            telemetry,
+            states: HashMap::default(),
+            treated: HashMap::default(),
+            last_end_ms,
+        };
         for series in known {
             let metric_type = series.key.metric_type;
             let mut state = State::new(series.key);
@@ -138,13 +159,17 @@ impl Windows {
             self.states.entry(*id).or_insert_with(|| State::new(key.clone()));
         }
         batch.new_series = new_series;
+        self.treat(&partials);
         self.merge(partials, &mut batch);
         let mut alive = 0;
         for (id, state) in &mut self.states {
             if !state.alive {
                 continue;
             }
-            let expire_ms = self.options.expire_ms(state.key.metric_type);
+            let expire_ms = (!self.treated.is_empty())
+                .then(|| self.treated.get(id)?.treatment.expire_ms)
+                .flatten()
+                .unwrap_or_else(|| self.options.expire_ms(state.key.metric_type));
             if expire_ms > 0 && end_ms - state.heard_ms > expire_ms {
                 state.alive = false;
                 // A timer's or set's gap speaks for itself.
@@ -179,22 +204,58 @@ impl Windows {
 
     /// All series alive.
     pub fn live(&self) -> Vec<Live> {
-        let alive = self.states.values().filter(|state| state.alive);
-        alive.map(|state| Live { key: state.key.clone(), value: state.value }).collect()
+        let alive = self.states.iter().filter(|(_, state)| state.alive);
+        alive
+            .map(|(id, state)| Live {
+                key: state.key.clone(),
+                value: state.value,
+                treated: self.treated.get(id).cloned(),
+            })
+            .collect()
     }
 
     /// Drops series that the store no longer has anything of and that are not
     /// alive; returns their keys.
     pub fn forget(&mut self, silent_since_ms: i64) -> Vec<SeriesKey> {
         let mut forgotten = Vec::new();
-        self.states.retain(|_, state| {
+        let treated = &mut self.treated;
+        self.states.retain(|id, state| {
             let keep = state.alive || state.heard_ms >= silent_since_ms;
             if !keep {
+                treated.remove(id);
                 forgotten.push(state.key.clone());
             }
             keep
         });
         forgotten
+    }
+
+    /// Takes over what mappings say of the series of new spellings.
+    fn treat(&mut self, partials: &[Partial]) {
+        for (id, treatment) in partials.iter().flat_map(|partial| &partial.treatments) {
+            let Some(treatment) = treatment else {
+                self.treated.remove(id);
+                continue;
+            };
+            let known = self.treated.get(id).map(|treated| &treated.treatment);
+            if known.is_some_and(|known| Arc::ptr_eq(known, treatment) || known == treatment) {
+                continue;
+            }
+            let buckets = match (&treatment.observer, known.map(|known| &known.observer)) {
+                // What it has counted stands.
+                (now, Some(before)) if now == before => {
+                    self.treated.get(id).and_then(|treated| treated.buckets.clone())
+                }
+                (Observer::Histogram { buckets }, _) => Some((BucketCounts::new(buckets.clone()), 0.0)),
+                _ => None,
+            };
+            self.treated.insert(*id, Treated { treatment: treatment.clone(), buckets });
+        }
+        for (id, counts) in partials.iter().flat_map(|partial| &partial.buckets) {
+            if let Some((known, _)) = self.treated.get_mut(id).and_then(|treated| treated.buckets.as_mut()) {
+                known.merge(counts);
+            }
+        }
     }
 
     fn merge(&mut self, partials: Vec<Partial>, batch: &mut FlushBatch) {
@@ -248,6 +309,11 @@ impl Windows {
             let Some(state) = self.states.get_mut(&id) else { continue };
             if let LiveValue::Distribution { count, sum } = &mut state.value {
                 *count += window.count;
+                *sum += window.sum;
+            }
+            if let Some((_, sum)) = self.treated.get_mut(&id).and_then(|treated| treated.buckets.as_mut())
+                && (*sum + window.sum).is_finite()
+            {
                 *sum += window.sum;
             }
             state.hear(end_ms);
