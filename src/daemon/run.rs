@@ -19,6 +19,7 @@ use crate::http::page::{Intake, PageParts, PageState};
 use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
 use crate::http::server;
+use crate::mapping::Mapper;
 use crate::protocol::Reject;
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, Store};
@@ -86,6 +87,8 @@ struct Reloadable {
     alerting: Arc<Alerting>,
     pages: Arc<PageState>,
     telemetry: Arc<Telemetry>,
+    tables: Vec<Arc<Mutex<Table>>>,
+    mapper: Arc<Mapper>,
 }
 
 impl Daemon {
@@ -121,9 +124,11 @@ impl Daemon {
         let signing_key = secret_file::read_or_create(&key_path).map_err(key_error)?;
         let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, &signing_key)));
 
+        let mapper = config.mapping.mapper.clone();
         let mut tables = Vec::new();
         let mut new_table = |transport| {
-            let table = Table::new(config.table, registry.clone(), telemetry.clone(), transport);
+            let mut table = Table::new(config.table, registry.clone(), telemetry.clone(), transport);
+            table.set_mapper((!mapper.is_empty()).then(|| mapper.clone()));
             let table = Arc::new(Mutex::new(table));
             tables.push(table.clone());
             table
@@ -146,7 +151,7 @@ impl Daemon {
         let flusher = Flusher {
             clock: clock.clone(),
             interval: Duration::from_millis(config.windows.interval_ms as u64),
-            tables,
+            tables: tables.clone(),
             registry: registry.clone(),
             windows: windows.clone(),
             store: store.clone(),
@@ -231,6 +236,8 @@ impl Daemon {
                 alerting: alerting.clone(),
                 pages,
                 telemetry,
+                tables,
+                mapper,
             },
             alerting,
             flushed,
@@ -313,14 +320,18 @@ impl Reloadable {
             Ok(config) => {
                 self.auth.store(Arc::new(new_auth(&config, &self.signing_key)));
                 self.pages.views.store(Arc::new(config.views));
-                self.alerting.replace(config.rules, config.receivers).await.map_err(|error| error.to_string())
+                let replaced = self.alerting.replace(config.rules, config.receivers).await;
+                if replaced.is_ok() {
+                    self.map(config.mapping.mapper);
+                }
+                replaced.map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         };
         match &reloaded {
             Ok(()) => {
                 self.telemetry.config_reloads.add(1);
-                tracing::info!("config reloaded: tokens, views, rules and receivers");
+                tracing::info!("config reloaded: tokens, views, mappings, rules and receivers");
             }
             Err(error) => {
                 self.telemetry.config_reload_failures.add(1);
@@ -328,6 +339,18 @@ impl Reloadable {
             }
         }
         reloaded
+    }
+
+    /// New mappings hold from the next window on.
+    fn map(&mut self, mapper: Arc<Mapper>) {
+        // To ask about every spelling anew has a price.
+        if *mapper == *self.mapper {
+            return;
+        }
+        for table in &self.tables {
+            lock(table).set_mapper(Some(mapper.clone()));
+        }
+        self.mapper = mapper;
     }
 }
 

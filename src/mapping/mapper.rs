@@ -123,6 +123,21 @@ impl RuleSet {
     }
 }
 
+/// The same files saying the same.
+impl PartialEq for Mapper {
+    fn eq(&self, other: &Self) -> bool {
+        let same_rules = |a: &RuleSet, b: &RuleSet| {
+            let definitions = a.rules.iter().zip(&b.rules);
+            a.rules.len() == b.rules.len()
+                && definitions.into_iter().all(|(a, b)| a.definition == b.definition)
+        };
+        let same = |a: &RuleSet, b: &RuleSet| {
+            (&a.file, a.ordered, &a.defaults) == (&b.file, b.ordered, &b.defaults) && same_rules(a, b)
+        };
+        self.sets.len() == other.sets.len() && self.sets.iter().zip(&other.sets).all(|(a, b)| same(a, b))
+    }
+}
+
 impl Mapper {
     pub fn new(sets: Vec<RuleSet>) -> Self {
         let first =
