@@ -1,7 +1,7 @@
 //! Mappings, for the terminal: what `test-mapping` and `check` say of them.
 
 use crate::config::Mapping;
-use crate::mapping::explain::{Matched, explain};
+use crate::mapping::explain::{Matched, explain, quoted};
 use crate::mapping::mapper::Mapped;
 use crate::mapping::{Kind, Mapper, Observer, Resolution, RuleSet, Style, Treatment};
 use crate::model::{Labels, MetricType, duration};
@@ -134,8 +134,8 @@ fn series(mapped: &Mapped<'_>, tags: &Labels) -> String {
 fn place(matched: &Matched<'_>) -> String {
     let definition = &matched.rule.definition;
     let style = if definition.style == Style::Regex { "regex" } else { "glob" };
-    let (file, line, text) = (matched.file, definition.line, &definition.matching);
-    format!("{file}:{line}, {style} {text:?}: {}", matched.verdict)
+    let (file, line, text) = (matched.file, definition.line, quoted(&definition.matching));
+    format!("{file}:{line}, {style} {text}: {}", matched.verdict)
 }
 
 fn options(treatment: Option<&Treatment>, metric_type: MetricType) -> Vec<String> {
@@ -155,8 +155,8 @@ fn options(treatment: Option<&Treatment>, metric_type: MetricType) -> Vec<String
     }
     match treatment.expire_ms {
         None => {}
-        Some(0) => options.push("no end, however long it is silent".into()),
-        Some(ms) => options.push(format!("its end after {} of silence", duration::format_ms(ms as u64))),
+        Some(0) => options.push("no end, however long the silence".into()),
+        Some(ms) => options.push(format!("an end after {} of silence", duration::format_ms(ms as u64))),
     }
     options.extend(treatment.help.as_ref().map(|help| format!("help {help:?}")));
     options

@@ -83,6 +83,13 @@ pub fn explain<'m>(mapper: &'m Mapper, name: &str, kind: Kind) -> Vec<Matched<'m
     matched
 }
 
+/// A `match` for people: as it is written, without what would move a terminal's
+/// cursor.
+pub fn quoted(matching: &str) -> String {
+    let plain = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    format!("\"{}\"", matching.chars().map(plain).collect::<String>())
+}
+
 /// Rules of file number `file` that no name can reach, as another one takes
 /// all that they match.
 pub fn unreachable(mapper: &Mapper, file: usize) -> Vec<Flaw> {
@@ -92,7 +99,7 @@ pub fn unreachable(mapper: &Mapper, file: usize) -> Vec<Flaw> {
         let takers: Option<Vec<String>> =
             rule.kinds().iter().map(|kind| taker(mapper, file, at, rule, *kind)).collect();
         if let Some(taker) = takers.and_then(|takers| takers.into_iter().next()) {
-            let message = format!("{:?} is never reached: {taker}", rule.definition.matching);
+            let message = format!("{} is never reached: {taker}", quoted(&rule.definition.matching));
             flaws.push(Flaw { rule: at, key: "match".into(), message });
         }
     }
@@ -109,8 +116,9 @@ fn taker(mapper: &Mapper, file: usize, at: usize, rule: &Rule, kind: Kind) -> Op
             let line = set.rules.get(number).map_or(0, |rule| rule.definition.line);
             if own { format!("line {line}") } else { format!("{} line {line}", set.file) }
         };
-        let all_that =
-            |number: usize, text: &str| format!("{text:?} in {} takes all that it matches", place(number));
+        let all_that = |number: usize, text: &str| {
+            format!("{} in {} takes all that it matches", quoted(text), place(number))
+        };
         if is_glob(rule)
             && let Some(number) = set.covering(matching, kind)
             && !(own && number == at)
