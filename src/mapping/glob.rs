@@ -38,11 +38,13 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GlobError {
     #[error(
-        "{0:?} has an empty component; write one or more of letters, digits, \"_\", \"-\" and \"*\" between the dots"
+        "{0:?} has an empty component; \
+         write one or more of letters, digits, \"_\", \"-\" and \"*\" between the dots"
     )]
     Empty(String),
     #[error(
-        "{glob:?} has a {found:?}; a glob has letters, digits, \"_\", \"-\", \"*\" and dots: for anything else use match_type: regex"
+        "{glob:?} has a {found:?}; a glob has letters, digits, \"_\", \"-\", \"*\" and dots: \
+         for anything else use match_type: regex"
     )]
     Character { glob: String, found: char },
     #[error(
