@@ -59,9 +59,15 @@ pub struct Live {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Treated {
     pub treatment: Arc<Treatment>,
-    /// Of a histogram: its values by bucket, and their sum, since the mapping
-    /// said so.
-    pub buckets: Option<(BucketCounts, f64)>,
+    /// Of a histogram, since the mapping said so.
+    pub buckets: Option<Box<Buckets>>,
+}
+
+/// Values of a histogram as the scrape page shows them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buckets {
+    pub counts: BucketCounts,
+    pub sum: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -241,19 +247,23 @@ impl Windows {
             if known.is_some_and(|known| Arc::ptr_eq(known, treatment) || known == treatment) {
                 continue;
             }
-            let buckets = match (&treatment.observer, known.map(|known| &known.observer)) {
+            let is_distribution =
+                self.states.get(id).is_some_and(|state| state.key.metric_type.is_distribution());
+            let buckets = match &treatment.observer {
                 // What it has counted stands.
-                (now, Some(before)) if now == before => {
+                observer if known.is_some_and(|known| known.observer == *observer) => {
                     self.treated.get(id).and_then(|treated| treated.buckets.clone())
                 }
-                (Observer::Histogram { buckets }, _) => Some((BucketCounts::new(buckets.clone()), 0.0)),
+                Observer::Histogram { buckets } if is_distribution => {
+                    Some(Box::new(Buckets { counts: BucketCounts::new(buckets.clone()), sum: 0.0 }))
+                }
                 _ => None,
             };
             self.treated.insert(*id, Treated { treatment: treatment.clone(), buckets });
         }
         for (id, counts) in partials.iter().flat_map(|partial| &partial.buckets) {
-            if let Some((known, _)) = self.treated.get_mut(id).and_then(|treated| treated.buckets.as_mut()) {
-                known.merge(counts);
+            if let Some(buckets) = self.treated.get_mut(id).and_then(|treated| treated.buckets.as_mut()) {
+                buckets.counts.merge(counts);
             }
         }
     }
@@ -311,10 +321,10 @@ impl Windows {
                 *count += window.count;
                 *sum += window.sum;
             }
-            if let Some((_, sum)) = self.treated.get_mut(&id).and_then(|treated| treated.buckets.as_mut())
-                && (*sum + window.sum).is_finite()
+            if let Some(buckets) = self.treated.get_mut(&id).and_then(|treated| treated.buckets.as_mut())
+                && (buckets.sum + window.sum).is_finite()
             {
-                *sum += window.sum;
+                buckets.sum += window.sum;
             }
             state.hear(end_ms);
             batch.timers.push((id, window));

@@ -11,6 +11,7 @@ use crate::mapping::rule::Flaw;
 use crate::mapping::{Definition, Kind, Mapper, Observer, RuleSet, Style, Treatment};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -94,16 +95,14 @@ impl Mapping {
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
-    let too_large = || {
+    let mut text = String::new();
+    // One byte more than may be, so that a device without an end is refused too.
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
         let message = format!("a mapping file has at most {} KiB", FILE_BYTES_MAX >> 10);
-        std::io::Error::new(std::io::ErrorKind::FileTooLarge, message)
-    };
-    // Looked at first, so that a large file is not read whole.
-    if std::fs::metadata(path)?.len() > FILE_BYTES_MAX {
-        return Err(too_large());
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
     }
-    let text = std::fs::read_to_string(path)?;
-    if text.len() as u64 > FILE_BYTES_MAX { Err(too_large()) } else { Ok(text) }
+    Ok(text)
 }
 
 impl File {

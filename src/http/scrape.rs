@@ -5,8 +5,7 @@
 //! started, quantiles of the last minute; or what its mapping says.
 
 use crate::aggregate::Windows;
-use crate::aggregate::effect::BucketCounts;
-use crate::aggregate::window::{Live, LiveValue, Treated};
+use crate::aggregate::window::{Buckets, Live, LiveValue, Treated};
 use crate::exposition::text::{CONTENT_TYPE, Kind, Page, Shown};
 use crate::mapping::Observer;
 use crate::model::label::{Labels, NAME};
@@ -87,9 +86,7 @@ impl ScrapeState {
                 LiveValue::Counter(total) => (Kind::Counter, Shown::Value(total)),
                 LiveValue::Gauge(last) | LiveValue::Set(last) => (Kind::Gauge, Shown::Value(last)),
                 LiveValue::Distribution { count, sum } => match &series.treated {
-                    Some(Treated { buckets: Some((counts, sum)), .. }) => {
-                        (Kind::Histogram, histogram(counts, *sum))
-                    }
+                    Some(Treated { buckets: Some(buckets), .. }) => (Kind::Histogram, histogram(buckets)),
                     _ => {
                         let recent = recent.get(&labels);
                         let quantile = |q| recent.map_or(f64::NAN, |recent| recent.quantile(q));
@@ -162,7 +159,8 @@ fn summary(treated: Option<&Treated>) -> (&[f64], i64) {
     }
 }
 
-fn histogram(counts: &BucketCounts, sum: f64) -> Shown {
+fn histogram(shown: &Buckets) -> Shown {
+    let counts = &shown.counts;
     let mut buckets = Vec::with_capacity(counts.bounds.len());
     let mut below = 0.0;
     for (bound, count) in counts.bounds.iter().zip(&counts.counts) {
@@ -170,7 +168,7 @@ fn histogram(counts: &BucketCounts, sum: f64) -> Shown {
         buckets.push((*bound, below));
     }
     let above = counts.counts.last().copied().unwrap_or(0.0);
-    Shown::Histogram { buckets, count: below + above, sum }
+    Shown::Histogram { buckets, count: below + above, sum: shown.sum }
 }
 
 pub fn router(state: Arc<ScrapeState>) -> Router {

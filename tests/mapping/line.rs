@@ -1,7 +1,7 @@
 //! A mapping file and lines in; series and values out, through a table and the
 //! windows.
 
-use statsdeck::aggregate::window::{Live, LiveValue};
+use statsdeck::aggregate::window::{Buckets, Live, LiveValue};
 use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
 use statsdeck::config::Mapping;
 use statsdeck::model::Labels;
@@ -298,14 +298,14 @@ mappings:
     }
     f.flush(10_000);
     let treated = f.live()[0].treated.clone().unwrap();
-    let (counts, sum) = treated.buckets.unwrap();
+    let Buckets { counts, sum } = *treated.buckets.unwrap();
     let model =
         |low: i32, high: i32| 3.0 * values.iter().filter(|ms| low < **ms && **ms <= high).count() as f64;
     assert_eq!(counts.counts, [model(0, 100), model(100, 250), model(250, 1000), model(1000, i32::MAX)]);
     assert!((sum - 3.0 * f64::from(values.iter().sum::<i32>()) / 1000.0).abs() < 1e-9);
     f.send("t.a:100|ms");
     f.flush(20_000);
-    let again = f.live()[0].treated.clone().unwrap().buckets.unwrap().0;
+    let again = f.live()[0].treated.clone().unwrap().buckets.unwrap().counts;
     assert_eq!(again.counts[0], counts.counts[0] + 1.0);
 }
 
