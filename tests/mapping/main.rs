@@ -8,3 +8,4 @@ mod command;
 mod daemon;
 mod file;
 mod line;
+mod peer;
