@@ -81,7 +81,12 @@ fn known(c: &mut Criterion) {
     for (what, mapper) in
         [("without mappings", None), ("mapped", Some(plain)), ("mapped and scaled", Some(scaled))]
     {
-        let options = table::Options { line_bytes_max: 8192, labels_max: 32, idle_windows_max: 1000 };
+        let options = table::Options {
+            line_bytes_max: 8192,
+            labels_max: 32,
+            idle_windows_max: 1000,
+            spellings_max: 1_000_000,
+        };
         let registry = Arc::new(Registry::new(1_000_000));
         let mut table = Table::new(options, registry, Arc::new(Telemetry::default()), Transport::Udp);
         table.set_mapper(mapper);

@@ -5,7 +5,8 @@
 //! hash and one comparison; labels are made once, when a spelling is new. Two
 //! spellings of a series (tags in another order) get the same number and meet
 //! at the flush. Series stay from window to window; a spelling that was silent
-//! for `idle_windows_max` windows is forgotten.
+//! for `idle_windows_max` windows is forgotten, and a new one is refused while
+//! `spellings_max` are there.
 
 use super::effect::{BucketCounts, Effect, Effects};
 use super::mapped_line::MappedLine;
@@ -34,6 +35,9 @@ pub struct Options {
     pub labels_max: usize,
     /// Windows that a silent spelling is kept for.
     pub idle_windows_max: u32,
+    /// Spellings known at a time; with more than half of them, silent ones go
+    /// after one window. One series has as many as a sender likes.
+    pub spellings_max: usize,
 }
 
 /// See the module's head.
@@ -60,7 +64,7 @@ pub struct Table {
     next_mapper: Option<Option<Arc<Mapper>>>,
     effects: Effects,
     /// Values of timers by the buckets of their mapping, by cell.
-    buckets: HashMap<u32, BucketCounts>,
+    buckets: HashMap<u32, BucketCounts, RandomState>,
     /// How series that got a spelling in the open window are treated.
     treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
 }
@@ -133,7 +137,7 @@ impl Table {
             mapper: None,
             next_mapper: None,
             effects: Effects::default(),
-            buckets: HashMap::new(),
+            buckets: HashMap::default(),
             treatments: Vec::new(),
         }
     }
@@ -210,7 +214,10 @@ impl Table {
                 self.effects = Effects::default();
                 self.mapper = mapper;
             }
-            None => self.forget_idle(self.options.idle_windows_max),
+            None => {
+                let crowded = self.index.len() > self.options.spellings_max / 2;
+                self.forget_idle(if crowded { 1 } else { self.options.idle_windows_max });
+            }
         }
         partial
     }
@@ -267,7 +274,7 @@ impl Table {
     /// Takes a value with what a mapping does to it.
     #[inline(never)]
     fn observe_with(&mut self, effect: u16, now_ms: i64, cell: u32, observation: &Observation<'_>) {
-        let Effect { scale, bounds } = self.effects.get(effect).clone();
+        let Effect { scale, bounds } = self.effects.get(effect);
         let value = match observation.value {
             Value::Number(number) => Value::Number(number * scale),
             Value::Change(number) => Value::Change(number * scale),
@@ -299,7 +306,11 @@ impl Table {
                 }
             }
             (MetricType::Gauge, Value::Number(number)) => self.gauges.touch(cell).set(number, now_ms),
-            (MetricType::Gauge, Value::Change(number)) => self.gauges.touch(cell).change(number),
+            (MetricType::Gauge, Value::Change(number)) => {
+                if !self.gauges.touch(cell).change(number) {
+                    self.telemetry.overflows.add(1);
+                }
+            }
             (MetricType::Set, Value::Member(member)) => self.sets.touch(cell).insert(member),
             (MetricType::Timer | MetricType::Histogram, Value::Number(number)) => {
                 let divisor = observation.metric_type.unit_divisor();
@@ -340,8 +351,9 @@ impl Table {
         };
         let limited = Refusal::Limited(Limited::Series);
         let effect = self.effects.number(mapped.effect).ok_or(limited)?;
+        let key_at = self.room_for(line).ok_or(limited)?;
         let id = self.registry.register(SeriesKey { labels: mapped.labels, metric_type }).ok_or(limited)?;
-        let (key_at, key_len) = self.remember_key(line).ok_or(limited)?;
+        let key_len = self.remember_key(line);
         if self.mapper.is_some() {
             self.treatments.push((id, mapped.treatment));
         }
@@ -364,10 +376,9 @@ impl Table {
         line: &Line<'_>,
         metric_type: MetricType,
     ) -> Result<(u32, u16), Refusal> {
-        if self.dropped.len() >= DROPPED_MAX {
-            return Ok((NO_CELL, Effects::DROP));
-        }
-        let Some((key_at, key_len)) = self.remember_key(line) else { return Ok((NO_CELL, Effects::DROP)) };
+        let room = self.room_for(line).filter(|_| self.dropped.len() < DROPPED_MAX);
+        let Some(key_at) = room else { return Ok((NO_CELL, Effects::DROP)) };
+        let key_len = self.remember_key(line);
         // It is no series; the number stands for nothing.
         let cell = self.dropped.add(SeriesId(u32::MAX));
         let entry = Entry { hash, key_at, key_len, metric_type, effect: Effects::DROP, cell };
@@ -375,16 +386,24 @@ impl Table {
         Ok((cell, Effects::DROP))
     }
 
-    /// Puts the spelling of a line into the arena; where, or `None` when that
-    /// is full.
-    fn remember_key(&mut self, line: &Line<'_>) -> Option<(u32, u32)> {
-        let key_at = u32::try_from(self.arena.len()).ok()?;
+    /// Puts the spelling of a line into the arena, where room was found for it.
+    /// Returns its length.
+    fn remember_key(&mut self, line: &Line<'_>) -> u32 {
+        let before = self.arena.len();
         self.arena.extend_from_slice(line.name);
         for section in line.tags.sections() {
             self.arena.push(b'|');
             self.arena.extend_from_slice(section);
         }
-        Some((key_at, (self.arena.len() - key_at as usize) as u32))
+        (self.arena.len() - before) as u32
+    }
+
+    /// Where the key of one more spelling begins in the arena.
+    fn room_for(&self, line: &Line<'_>) -> Option<u32> {
+        let sections = line.tags.sections().iter().map(|section| 1 + section.len());
+        let end = self.arena.len() + line.name.len() + sections.sum::<usize>();
+        let fits = self.index.len() < self.options.spellings_max && u32::try_from(end).is_ok();
+        fits.then_some(self.arena.len() as u32)
     }
 
     fn hash(&self, line: &Line<'_>, metric_type: MetricType) -> u64 {
@@ -402,22 +421,29 @@ impl Table {
         let (timers, sets) = (&mut self.timers, &mut self.sets);
         let (dropped, buckets) = (&mut self.dropped, &mut self.buckets);
         let dead = &mut self.arena_dead;
+        let mut released = Vec::new();
         self.index.retain(|entry| {
-            let forgotten = match entry.metric_type {
+            let idle = match entry.metric_type {
                 _ if entry.effect == Effects::DROP => dropped.remove_idle(entry.cell, idle_max),
                 MetricType::Counter => counters.remove_idle(entry.cell, idle_max),
                 MetricType::Gauge => gauges.remove_idle(entry.cell, idle_max),
                 MetricType::Timer | MetricType::Histogram => timers.remove_idle(entry.cell, idle_max),
                 MetricType::Set => sets.remove_idle(entry.cell, idle_max),
             };
-            if forgotten {
+            if let Some(id) = idle {
+                if entry.effect != Effects::DROP {
+                    released.push(id);
+                }
                 if entry.metric_type.is_distribution() && entry.effect != Effects::DROP {
                     buckets.remove(&entry.cell);
                 }
                 *dead += entry.key_len as usize;
             }
-            !forgotten
+            idle.is_none()
         });
+        if !released.is_empty() {
+            self.registry.release(&released);
+        }
         if self.arena_dead > self.arena.len() / 2 {
             self.compact_arena();
         }
@@ -452,12 +478,18 @@ impl Gauge {
         };
     }
 
-    fn change(&mut self, by: f64) {
-        self.change += by;
-        if let (Some((base, _)), Some((min, max))) = (self.set, self.extremes) {
-            let value = base + self.change;
+    /// False when the change was left out, as the value would be infinite.
+    fn change(&mut self, by: f64) -> bool {
+        let change = self.change + by;
+        let value = self.set.map_or(change, |(base, _)| base + change);
+        if !change.is_finite() || !value.is_finite() {
+            return false;
+        }
+        self.change = change;
+        if let Some((min, max)) = self.extremes {
             self.extremes = Some((min.min(value), max.max(value)));
         }
+        true
     }
 }
 
@@ -534,13 +566,15 @@ impl<T: Default> Cells<T> {
         }
     }
 
-    /// Frees the cell if it was silent for more than `idle_max` windows.
-    fn remove_idle(&mut self, at: u32, idle_max: u32) -> bool {
-        let idle = self.cells[at as usize].idle_windows > idle_max;
-        if idle {
-            self.cells[at as usize].value = T::default();
-            self.free.push(at);
+    /// Frees the cell if it was silent for more than `idle_max` windows, and
+    /// tells whose it was.
+    fn remove_idle(&mut self, at: u32, idle_max: u32) -> Option<SeriesId> {
+        let cell = &mut self.cells[at as usize];
+        if cell.idle_windows <= idle_max {
+            return None;
         }
-        idle
+        cell.value = T::default();
+        self.free.push(at);
+        Some(cell.id)
     }
 }

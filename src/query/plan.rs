@@ -5,6 +5,7 @@ use super::column::Grid;
 use super::engine::Engine;
 use super::error::Error;
 use super::expr::{At, Expr, Parsed, Selector, Subquery};
+use super::source::keep_exact_name;
 use super::track::Track;
 use crate::model::{Select, TimeRange};
 
@@ -30,7 +31,7 @@ pub(crate) fn load(engine: &Engine, parsed: &Parsed, grid: Grid) -> Result<Loade
             Some(range) => read(engine, selector, range, grid.step_ms, points_left, &mut loaded.warnings)?,
             None => Vec::new(),
         };
-        points_left = points_left.saturating_sub(tracks.iter().map(Track::points).sum());
+        points_left = points_left.saturating_sub(tracks.iter().map(Track::weight).sum());
         loaded.selectors.push(tracks);
     }
     Ok(loaded)
@@ -123,7 +124,8 @@ fn read(
     for matchers in &selector.alternatives {
         engine.cancel.check()?;
         let max_series = engine.options.max_series;
-        let found = engine.source.select(&Select { matchers, range, step_ms, max_series, max_points })?;
+        let mut found = engine.source.select(&Select { matchers, range, step_ms, max_series, max_points })?;
+        keep_exact_name(matchers, &mut found);
         tracks.extend(found.into_iter().map(Track::new));
     }
     if selector.range_ms.is_some() {

@@ -32,7 +32,12 @@ impl Fixture {
     fn new(yaml: &str) -> Self {
         let registry = Arc::new(Registry::new(1000));
         let telemetry = Arc::new(Telemetry::default());
-        let options = table::Options { line_bytes_max: 8192, labels_max: 8, idle_windows_max: 30 };
+        let options = table::Options {
+            line_bytes_max: 8192,
+            labels_max: 8,
+            idle_windows_max: 30,
+            spellings_max: 1_000_000,
+        };
         let mut table = Table::new(options, registry.clone(), telemetry.clone(), Transport::Udp);
         table.set_mapper(Some(mapping(yaml).mapper));
         let windows = Windows::new(OPTIONS, telemetry.clone(), vec![], 0);
