@@ -8,6 +8,7 @@
 //! for `idle_windows_max` windows is forgotten, and a new one is refused while
 //! `spellings_max` are there.
 
+use super::cells::Cells;
 use super::effect::{BucketCounts, Effect, Effects};
 use super::mapped_line::MappedLine;
 use super::registry::Registry;
@@ -203,8 +204,8 @@ impl Table {
         self.sets.drain(|id, set| partial.sets.push((id, std::mem::take(set))));
         self.dropped.drain(|_, ()| {});
         for (cell, buckets) in &mut self.buckets {
-            if let (Some(cell), Some(counts)) = (self.timers.cells.get(*cell as usize), buckets.take()) {
-                partial.buckets.push((cell.id, counts));
+            if let (Some(id), Some(counts)) = (self.timers.id(*cell), buckets.take()) {
+                partial.buckets.push((id, counts));
             }
         }
         partial.treatments = std::mem::take(&mut self.treatments);
@@ -510,71 +511,4 @@ fn key_is(key: &[u8], line: &Line<'_>) -> bool {
         }
     }
     rest.is_empty()
-}
-
-/// Values of one type, with the series they belong to.
-#[derive(Debug)]
-struct Cells<T> {
-    cells: Vec<Cell<T>>,
-    free: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct Cell<T> {
-    id: SeriesId,
-    /// Windows since the last value; 0: the open one has some.
-    idle_windows: u32,
-    value: T,
-}
-
-impl<T> Default for Cells<T> {
-    fn default() -> Self {
-        Cells { cells: Vec::new(), free: Vec::new() }
-    }
-}
-
-impl<T: Default> Cells<T> {
-    /// Cells in use.
-    fn len(&self) -> usize {
-        self.cells.len() - self.free.len()
-    }
-
-    fn add(&mut self, id: SeriesId) -> u32 {
-        let cell = Cell { id, idle_windows: 1, value: T::default() };
-        if let Some(at) = self.free.pop() {
-            self.cells[at as usize] = cell;
-            return at;
-        }
-        self.cells.push(cell);
-        (self.cells.len() - 1) as u32
-    }
-
-    /// The value of a cell, to be changed: the window has values of it now.
-    fn touch(&mut self, at: u32) -> &mut T {
-        let cell = &mut self.cells[at as usize];
-        cell.idle_windows = 0;
-        &mut cell.value
-    }
-
-    /// Hands each value of the closing window to `take`, which leaves it as new.
-    fn drain(&mut self, mut take: impl FnMut(SeriesId, &mut T)) {
-        for cell in &mut self.cells {
-            if cell.idle_windows == 0 {
-                take(cell.id, &mut cell.value);
-            }
-            cell.idle_windows = cell.idle_windows.saturating_add(1);
-        }
-    }
-
-    /// Frees the cell if it was silent for more than `idle_max` windows, and
-    /// tells whose it was.
-    fn remove_idle(&mut self, at: u32, idle_max: u32) -> Option<SeriesId> {
-        let cell = &mut self.cells[at as usize];
-        if cell.idle_windows <= idle_max {
-            return None;
-        }
-        cell.value = T::default();
-        self.free.push(at);
-        Some(cell.id)
-    }
 }
