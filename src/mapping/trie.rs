@@ -192,16 +192,18 @@ impl Node {
     }
 
     fn part_child(&mut self, part: &Part, new: u32) -> u32 {
-        if let Some(edge) = self.parts.iter().find(|edge| edge.part == *part) {
+        let by_suffix = self.part_ends.entry(part.prefix.as_bytes().into()).or_default();
+        let same_ends = by_suffix.entry(part.suffix.as_bytes().into()).or_default();
+        let mut known = same_ends.iter().filter_map(|at| self.parts.get(*at as usize));
+        if let Some(edge) = known.find(|edge| edge.part == *part) {
             return edge.node;
         }
+        same_ends.push(self.parts.len() as u32);
+        self.parts.push(PartEdge { part: part.clone(), node: new });
         let shape = (part.prefix.len(), part.suffix.len());
         if !self.shapes.contains(&shape) {
             self.shapes.push(shape);
         }
-        let by_suffix = self.part_ends.entry(part.prefix.as_bytes().into()).or_default();
-        by_suffix.entry(part.suffix.as_bytes().into()).or_default().push(self.parts.len() as u32);
-        self.parts.push(PartEdge { part: part.clone(), node: new });
         new
     }
 
