@@ -125,12 +125,15 @@ fn taker(mapper: &Mapper, file: usize, at: usize, rule: &Rule, kind: Kind) -> Op
         {
             return Some(all_that(number, &set.rules.get(number)?.definition.matching));
         }
-        // A regex of another file comes before; of the same, when it is earlier.
-        let others = set.rules.iter().enumerate().filter(|(_, other)| !is_glob(other));
-        let others = others.filter(|(number, other)| {
-            other.kinds().contains(&kind) && (!own || (!is_glob(rule) && *number < at))
-        });
-        for (number, other) in others {
+        // A regex of another file comes before; of the same, when it is earlier
+        // and this is one too.
+        if own && is_glob(rule) {
+            continue;
+        }
+        for number in set.regexes().filter(|number| !own || *number < at) {
+            let Some(other) = set.rules.get(number).filter(|other| other.kinds().contains(&kind)) else {
+                continue;
+            };
             let text = other.definition.matching.as_str();
             if CATCH_ALL.contains(&text) || (!is_glob(rule) && text == matching) {
                 return Some(all_that(number, text));

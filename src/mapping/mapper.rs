@@ -111,6 +111,11 @@ impl RuleSet {
         self.trie.find(glob, kind).map(|(rule, _)| rule as usize)
     }
 
+    /// Numbers of the rules that are regexes.
+    pub fn regexes(&self) -> impl Iterator<Item = usize> {
+        self.regexes.rules()
+    }
+
     fn find(&self, name: &str, kind: Kind) -> Option<Mapped<'_>> {
         if let Some((rule, captures)) = self.trie.find(name, kind) {
             let rule = self.rules.get(rule as usize)?;

@@ -75,9 +75,9 @@ impl Regexes {
         Some((entry.rule, entry.regex.captures(name)?))
     }
 
-    /// Whether the regex of rule `rule` matches.
-    pub fn matches(&self, rule: u32, name: &str) -> bool {
-        self.each.iter().any(|entry| entry.rule == rule && entry.regex.is_match(name))
+    /// Numbers of the rules, in the order in which they are tried.
+    pub fn rules(&self) -> impl Iterator<Item = usize> {
+        self.each.iter().map(|entry| entry.rule as usize)
     }
 }
 

@@ -97,6 +97,18 @@ fn files_that_are_large_or_unfold_into_much_are_refused() {
 }
 
 #[test]
+fn a_file_as_large_as_may_be_is_read_in_time() {
+    let globs: String = (0..18_000).map(|at| format!("- {{match: a.*.m{at}_*, name: x}}\n")).collect();
+    let regexes: String =
+        (0..1_500).map(|at| format!("- {{match: 'r{at}.*', match_type: regex, name: x}}\n")).collect();
+    let begun = std::time::Instant::now();
+    let mapping = parse(&format!("mappings:\n{globs}{regexes}")).unwrap();
+    assert_eq!((mapping.mapper.sets()[0].rules.len(), mapping.warnings.len()), (19_500, 0));
+    // Minutes when anything in it is quadratic.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn an_anchor_may_serve_many_mappings() {
     let mut yaml = String::from("defaults:\n  histogram_options:\n    buckets: &b [0.1, 1, 10]\nmappings:\n");
     for at in 0..1000 {
