@@ -49,6 +49,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub enum Error {
     #[error("cannot listen on {address}: {source}")]
     Bind { address: String, source: io::Error },
+    #[error("data_dir {} is a file: name a directory, it is made if there is none", .0.display())]
+    DataDir(PathBuf),
     #[error("{0}")]
     Store(#[from] store::Error),
     #[error("cannot keep a key in {}: {source}", path.display())]
@@ -227,10 +229,16 @@ impl Daemon {
                 clock: clock.clone(),
             }),
             scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone(), scrape_follows)),
-            api: Arc::new(ApiState::new(engine, clock)),
+            api: Arc::new(ApiState::new(engine, clock.clone())),
             alerts: alerting.state.clone(),
             pages: pages.clone(),
-            health: Arc::new(HealthState { ready: is_ready, flushed: health_follows, reload: reload_sender }),
+            health: Arc::new(HealthState {
+                ready: is_ready,
+                flushed: health_follows,
+                reload: reload_sender,
+                telemetry: telemetry.clone(),
+                clock: clock.clone(),
+            }),
         };
         let (stop_http, http_stops) = watch::channel(false);
         let options =
@@ -479,6 +487,9 @@ fn add_store_figures(telemetry: &Telemetry, store: &Arc<Store>) {
 }
 
 fn open_store(config: &Config, now_ms: i64) -> Result<(Arc<Store>, Recovered), Error> {
+    if config.data_dir.is_file() {
+        return Err(Error::DataDir(config.data_dir.clone()));
+    }
     let options = store::Options::new(&config.data_dir).with_retention(config.retention_ms);
     let (store, recovered) = Store::open(options, FsBackend, now_ms)?;
     let stats = store.stats();
