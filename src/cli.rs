@@ -1,7 +1,9 @@
 //! The command line: what was asked for, and doing it.
 
+mod mapping;
+
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Mapping};
 use crate::daemon::Daemon;
 use crate::daemon::service::Service;
 use crate::http::auth;
@@ -23,6 +25,7 @@ Examples:
   statsdeck                                 run with no config: StatsD on udp 8125, pages on http 8127
   statsdeck --config statsdeck.toml         run with a config
   statsdeck check statsdeck.toml            say what is wrong with a config, by line and key
+  statsdeck test-mapping web.api.latency    say which mapping takes a name, and why
   statsdeck token new                       make an API key and its hash for the config
   echo 'etl.records:1|c' | nc -u -w0 127.0.0.1 8125";
 
@@ -57,6 +60,8 @@ enum Command {
         /// The file; else that of --config.
         file: Option<PathBuf>,
     },
+    /// Say which mapping takes a name, why, and what becomes of it.
+    TestMapping(mapping::TestMappingArgs),
     /// Make API keys.
     Token {
         #[command(subcommand)]
@@ -89,6 +94,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check { file }) => {
             check(&RunArgs { config: file.or(cli.run.config), data_dir: cli.run.data_dir })
         }
+        Some(Command::TestMapping(args)) => test_mapping(&cli.run, &args),
         Some(Command::Token { command: TokenCommand::New { name } }) => token_new(&name),
         Some(Command::Healthcheck { address }) => healthcheck(&cli.run, address),
     };
@@ -199,6 +205,9 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
     for token in &config.http.tokens {
         writeln!(out, "  knows the API key {:?} ({:?})", token.name, token.scopes)?;
     }
+    for line in mapping::summary(&config.mapping) {
+        println!("  {line}");
+    }
     for view in &config.views {
         writeln!(out, "  shows {:?} at /dashboard?view={}", view.title, view.id)?;
     }
@@ -212,6 +221,12 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
     if config.receivers.is_empty() && !config.rules.is_empty() {
         writeln!(out, "  tells nobody: there is no [[receiver]]")?;
     }
+    Ok(())
+}
+
+fn test_mapping(run: &RunArgs, args: &mapping::TestMappingArgs) -> anyhow::Result<()> {
+    let mapping = if args.files.is_empty() { load(run)?.mapping } else { Mapping::load(&args.files)? };
+    print!("{}", mapping::explanation(&mapping.mapper, args)?);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub mod ingest;
 pub mod store;
 // floor 1
 pub mod exposition;
+pub mod mapping;
 pub mod protocol;
 pub mod telemetry;
 // floor 0

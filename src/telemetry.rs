@@ -69,14 +69,17 @@ impl Transport {
 pub enum Limited {
     /// `limits.series` are there already.
     Series = 0,
+    /// A mapping says `action: drop`.
+    MappingDrop = 1,
 }
 
 impl Limited {
-    pub const ALL: [Limited; 1] = [Limited::Series];
+    pub const ALL: [Limited; 2] = [Limited::Series, Limited::MappingDrop];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Limited::Series => "series",
+            Limited::MappingDrop => "mapping_drop",
         }
     }
 }
@@ -308,7 +311,7 @@ impl Telemetry {
         family(
             "statsdeck_lines_limited_total",
             C,
-            "Well-formed lines left out by a limit.",
+            "Well-formed lines left out by a limit or by a mapping, by reason.",
             Limited::ALL
                 .iter()
                 .map(|l| {

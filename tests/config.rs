@@ -62,6 +62,7 @@ fn the_example_shows_every_key() {
         "[window.expire]",
         "[limits]",
         "[[tier]]",
+        "[mapping]",
         "[alert]",
         "[[alert.rule]]",
         "[[receiver]]",
@@ -249,6 +250,12 @@ fn the_environment_overrides_a_key() {
         error.contains("config with environment") && error.contains("did you mean `address`?"),
         "{error}"
     );
+    // Paths begin at the config's folder, overridden or not.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsdeck.toml");
+    std::fs::write(&path, "[mapping]\nfiles = [\"m.yml\"]\n").unwrap();
+    std::fs::write(folder.path().join("m.yml"), "mappings: [{match: a.b, name: ab}]\n").unwrap();
+    assert_eq!(Config::load(Some(&path), &set).unwrap().mapping.mapper.sets().len(), 1);
     let error = Config::load(Some(Path::new("/nowhere/at.all")), &[]).unwrap_err().to_string();
     assert!(error.contains("cannot read /nowhere/at.all"), "{error}");
 }

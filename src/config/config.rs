@@ -4,6 +4,7 @@ use super::alert;
 use super::error::{Error, Problem};
 use super::file::{self, File};
 use super::listen;
+use super::mapping::Mapping;
 use super::view;
 use crate::alert::Rule;
 use crate::dashboard::calendar::Calendar;
@@ -40,6 +41,7 @@ pub struct Config {
     pub table: aggregate::table::Options,
     pub series_max: usize,
     pub retention_ms: i64,
+    pub mapping: Mapping,
     pub rules: Vec<Rule>,
     pub receivers: Vec<Target>,
     pub views: Vec<View>,
@@ -96,11 +98,18 @@ impl Config {
     fn parse_in(folder: &Path, path: &Path, text: &str, env: &[(String, String)]) -> Result<Self, Error> {
         let file = File::parse(path, text)?;
         let mut problems = Vec::new();
-        let config = build(file, folder, env, &mut problems);
-        if problems.is_empty() {
-            return Ok(config);
+        let mapping = file.mapping.load(folder);
+        let mut config = build(file, folder, env, &mut problems);
+        let invalid = || Error::invalid(&path.display().to_string(), text, &problems);
+        match mapping {
+            Ok(mapping) if problems.is_empty() => {
+                config.mapping = mapping;
+                Ok(config)
+            }
+            Err(error) if problems.is_empty() => Err(error),
+            Ok(_) => Err(invalid()),
+            Err(error) => Err(Error::Invalid(format!("{}\n{error}", invalid()))),
         }
-        Err(Error::invalid(&path.display().to_string(), text, &problems))
     }
 }
 
@@ -137,6 +146,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         table,
         series_max,
         retention_ms,
+        mapping: Mapping::default(),
         rules,
         receivers,
         views,

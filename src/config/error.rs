@@ -23,6 +23,11 @@ impl Problem {
     ) -> Self {
         Problem { span: span.into(), key: key.into(), message: message.to_string() }
     }
+
+    /// The problem of the file called `path` whose text is `text`, for people.
+    pub fn render(&self, path: &str, text: &str) -> String {
+        without_urls(&render_plain(path, text, self))
+    }
 }
 
 /// A config that cannot be used.
@@ -38,13 +43,9 @@ pub enum Error {
 impl Error {
     /// Renders `problems` of the file called `path` whose text is `text`.
     pub fn invalid(path: &str, text: &str, problems: &[Problem]) -> Self {
-        let rendered: Vec<String> = problems.iter().map(|p| render(path, text, p)).collect();
+        let rendered: Vec<String> = problems.iter().map(|p| p.render(path, text)).collect();
         Error::Invalid(rendered.join("\n"))
     }
-}
-
-fn render(path: &str, text: &str, problem: &Problem) -> String {
-    without_urls(&render_plain(path, text, problem))
 }
 
 /// Schemes of addresses to listen on, which are no secret.

@@ -3,6 +3,7 @@
 
 use super::alert::{AlertSection, ReceiverSection};
 use super::error::{Error, nearest};
+use super::mapping::MappingSection;
 use super::view::ViewSection;
 use serde::Deserialize;
 use std::path::Path;
@@ -21,6 +22,7 @@ pub struct File {
     pub window: Window,
     pub limits: Limits,
     pub tier: Option<Vec<Tier>>,
+    pub mapping: MappingSection,
     pub alert: AlertSection,
     pub receiver: Vec<ReceiverSection>,
     pub view: Vec<ViewSection>,

@@ -22,6 +22,7 @@ use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
 use crate::http::server;
 use crate::ingest::{Address, Inherited};
+use crate::mapping::Mapper;
 use crate::protocol::Reject;
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, Store};
@@ -92,6 +93,8 @@ struct Reloadable {
     alerting: Arc<Alerting>,
     pages: Arc<PageState>,
     telemetry: Arc<Telemetry>,
+    tables: Vec<Arc<Mutex<Table>>>,
+    mapper: Arc<Mapper>,
 }
 
 impl Daemon {
@@ -144,9 +147,11 @@ impl Daemon {
         let signing_key = secret_file::read_or_create(&key_path).map_err(key_error)?;
         let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, http_address, &signing_key)));
 
+        let mapper = config.mapping.mapper.clone();
         let mut tables = Vec::new();
         let mut new_table = |transport| {
-            let table = Table::new(config.table, registry.clone(), telemetry.clone(), transport);
+            let mut table = Table::new(config.table, registry.clone(), telemetry.clone(), transport);
+            table.set_mapper((!mapper.is_empty()).then(|| mapper.clone()));
             let table = Arc::new(Mutex::new(table));
             tables.push(table.clone());
             table
@@ -174,7 +179,7 @@ impl Daemon {
         let flusher = Flusher {
             clock: clock.clone(),
             interval: Duration::from_millis(config.windows.interval_ms as u64),
-            tables,
+            tables: tables.clone(),
             registry: registry.clone(),
             windows: windows.clone(),
             store: store.clone(),
@@ -278,6 +283,8 @@ impl Daemon {
                 alerting: alerting.clone(),
                 pages,
                 telemetry,
+                tables,
+                mapper,
             },
             alerting,
             flushed,
@@ -359,7 +366,7 @@ impl Reloadable {
         match &reloaded {
             Ok(()) => {
                 self.telemetry.config_reloads.add(1);
-                tracing::info!("config reloaded: tokens, views, rules and receivers");
+                tracing::info!("config reloaded: tokens, views, mappings, rules and receivers");
             }
             Err(error) => {
                 self.telemetry.config_reload_failures.add(1);
@@ -369,12 +376,25 @@ impl Reloadable {
         reloaded
     }
 
+    /// New mappings hold from the next window on.
+    fn map(&mut self, mapper: Arc<Mapper>) {
+        // To ask about every spelling anew has a price.
+        if *mapper == *self.mapper {
+            return;
+        }
+        for table in &self.tables {
+            lock(table).set_mapper(Some(mapper.clone()));
+        }
+        self.mapper = mapper;
+    }
+
     /// All or nothing: what can fail comes first.
     async fn take(&mut self, config: Config) -> Result<(), alerting::Error> {
         let auth = new_auth(&config, self.http_address, &self.signing_key);
         self.alerting.replace(config.rules, config.receivers).await?;
         self.auth.store(Arc::new(auth));
         self.pages.views.store(Arc::new(config.views));
+        self.map(config.mapping.mapper);
         Ok(())
     }
 }

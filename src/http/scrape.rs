@@ -3,11 +3,12 @@
 //! The page changes at a flush and not between; it is made when a window is
 //! closed and when it can be read, whoever asks, one at a time, and all who ask
 //! share it. A timer is a summary: count and sum since the daemon started,
-//! quantiles of the last minute.
+//! quantiles of the last minute; or what its mapping says.
 
 use crate::aggregate::Windows;
-use crate::aggregate::window::{Live, LiveValue};
+use crate::aggregate::window::{Buckets, Live, LiveValue, Treated};
 use crate::exposition::text::{CONTENT_TYPE, Kind, Page, Shown};
+use crate::mapping::Observer;
 use crate::model::label::{Labels, NAME};
 use crate::model::{Histogram, Matcher, MetricType, Points, Select, TimeRange};
 use crate::protocol::tag::OWN_PREFIX;
@@ -20,7 +21,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, watch};
@@ -108,17 +109,22 @@ impl ScrapeState {
                 continue;
             }
             let metric_type = series.key.metric_type;
+            let own_help = series.treated.as_ref().and_then(|treated| treated.treatment.help.as_deref());
             let (kind, shown) = match series.value {
                 LiveValue::Counter(total) => (Kind::Counter, Shown::Value(total)),
                 LiveValue::Gauge(last) | LiveValue::Set(last) => (Kind::Gauge, Shown::Value(last)),
-                LiveValue::Distribution { count, sum } => {
-                    let recent = recent.get(&labels);
-                    let quantile = |q| recent.map_or(f64::NAN, |recent| recent.quantile(q));
-                    let quantiles = QUANTILES.iter().map(|q| (*q, quantile(*q))).collect();
-                    (Kind::Summary, Shown::Summary { quantiles, count, sum })
-                }
+                LiveValue::Distribution { count, sum } => match &series.treated {
+                    Some(Treated { buckets: Some(buckets), .. }) => (Kind::Histogram, histogram(buckets)),
+                    _ => {
+                        let recent = recent.get(&labels);
+                        let quantile = |q| recent.map_or(f64::NAN, |recent| recent.quantile(q));
+                        let (quantiles, _) = summary(series.treated.as_ref());
+                        let quantiles = quantiles.iter().map(|q| (*q, quantile(*q))).collect();
+                        (Kind::Summary, Shown::Summary { quantiles, count, sum })
+                    }
+                },
             };
-            page.add(labels, kind, help(metric_type), shown);
+            page.add(labels, kind, own_help.unwrap_or(help(metric_type)), shown);
         }
         let (page, clashing) = page.render();
         self.telemetry.scrape_clashing_series.set(clashing as i64);
@@ -127,16 +133,27 @@ impl ScrapeState {
         page
     }
 
-    /// Distributions of the last minute, by labels. Where they cannot be read
-    /// the summaries show no quantiles; counts and sums stand.
+    /// Distributions of summaries over their span, by labels. Where they cannot
+    /// be read the summaries show no quantiles; counts and sums stand.
     fn recent(&self, live: &[Live], end_ms: i64) -> HashMap<Labels, Histogram> {
-        let distributions = live.iter().filter(|series| series.key.metric_type.is_distribution());
-        let names: BTreeSet<&str> = distributions.map(|series| series.key.labels.name()).collect();
+        let mut names: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut spans: HashMap<&Labels, i64> = HashMap::new();
+        for series in live.iter().filter(|series| series.key.metric_type.is_distribution()) {
+            if matches!(&series.treated, Some(Treated { buckets: Some(_), .. })) {
+                continue;
+            }
+            let (_, span_ms) = summary(series.treated.as_ref());
+            let longest_ms = names.entry(series.key.labels.name()).or_default();
+            *longest_ms = span_ms.max(*longest_ms);
+            if span_ms != SUMMARY_SPAN_MS {
+                spans.insert(&series.key.labels, span_ms);
+            }
+        }
         let mut recent = HashMap::new();
-        for name in names {
+        for (name, longest_ms) in names {
             let request = Select {
                 matchers: &[Matcher::equal(NAME, name)],
-                range: TimeRange { start_ms: end_ms - SUMMARY_SPAN_MS + 1, end_ms },
+                range: TimeRange { start_ms: end_ms - longest_ms + 1, end_ms },
                 step_ms: 0,
                 max_series: SERIES_MAX,
                 max_points: POINTS_MAX,
@@ -150,14 +167,36 @@ impl ScrapeState {
             };
             for series in selected {
                 if let Points::Histograms(points) = series.points {
+                    let after_ms = end_ms - spans.get(&series.labels).unwrap_or(&SUMMARY_SPAN_MS);
                     let mut merged = Histogram::default();
-                    points.iter().for_each(|(_, window)| merged.merge(window));
+                    let within = points.iter().filter(|(at_ms, _)| *at_ms > after_ms);
+                    within.for_each(|(_, window)| merged.merge(window));
                     recent.insert(series.labels, merged);
                 }
             }
         }
         recent
     }
+}
+
+/// Quantiles of a summary, and the span that they are of, in ms.
+fn summary(treated: Option<&Treated>) -> (&[f64], i64) {
+    match treated.map(|treated| &treated.treatment.observer) {
+        Some(Observer::Summary { quantiles, max_age_ms }) => (quantiles, *max_age_ms),
+        _ => (&QUANTILES, SUMMARY_SPAN_MS),
+    }
+}
+
+fn histogram(shown: &Buckets) -> Shown {
+    let counts = &shown.counts;
+    let mut buckets = Vec::with_capacity(counts.bounds.len());
+    let mut below = 0.0;
+    for (bound, count) in counts.bounds.iter().zip(&counts.counts) {
+        below += count;
+        buckets.push((*bound, below));
+    }
+    let above = counts.counts.last().copied().unwrap_or(0.0);
+    Shown::Histogram { buckets, count: below + above, sum: shown.sum }
 }
 
 pub fn router(state: Arc<ScrapeState>) -> Router {

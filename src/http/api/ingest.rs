@@ -11,7 +11,7 @@ use crate::http::auth::{self, Auth, AuthError, Scope};
 use crate::model::{MetricType, Observation, Value};
 use crate::protocol::tag::{self, Tags};
 use crate::protocol::{Line, Reject, number};
-use crate::telemetry::{Telemetry, Transport};
+use crate::telemetry::{Limited, Telemetry, Transport};
 use arc_swap::ArcSwap;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -148,7 +148,8 @@ fn insert(state: &IngestState, now_ms: i64, items: &[Item]) -> usize {
         let observation = Observation { value, metric_type: item.metric_type, weight: item.weight };
         let line = Line { name: item.name.as_bytes(), tags, observations: smallvec![observation] };
         match table.parsed(now_ms, &line) {
-            Ok(()) => {}
+            // To the sender, what a mapping drops was taken.
+            Ok(()) | Err(Refusal::Limited(Limited::MappingDrop)) => {}
             // Rejected is none: all were checked.
             Err(refusal @ (Refusal::Limited(_) | Refusal::Rejected(_))) => {
                 limited += 1;
