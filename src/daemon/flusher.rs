@@ -161,7 +161,8 @@ impl Drop for Flusher {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// Locks what the daemon's threads share, also after a panic elsewhere.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is behind the locks is valid between statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
-use super::flusher::Flusher;
+use super::flusher::{Flusher, lock};
 use super::kernel_drops::{self, Told, Watched};
 use super::receive::{self, Around, Receivers};
 use super::reject_log::RejectLog;
@@ -32,7 +32,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -580,8 +580,4 @@ fn new_auth(config: &Config, bound: SocketAddr, signing_key: &[u8]) -> Auth {
     let open = config.http.open && config.http.tokens.is_empty();
     let closed = !bound.ip().is_loopback() && !open;
     Auth::new(config.http.tokens.clone(), closed, signing_key)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
