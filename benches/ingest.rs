@@ -23,7 +23,7 @@ fn ingest(c: &mut Criterion) {
             })
             .collect();
         let address = "127.0.0.1:0".parse().expect("an address");
-        let receiver = socket::bind(address, 16 << 20, Duration::from_millis(100)).expect("a socket");
+        let receiver = socket::bind(address, 16 << 20, Duration::from_millis(100), false).expect("a socket");
         let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         sender.connect(receiver.local_addr().expect("an address")).expect("a peer");
         let registry = Arc::new(Registry::new(1_000_000));

@@ -9,7 +9,7 @@ use crate::notify::Receiver;
 use clap::{Args, Parser, Subcommand};
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +82,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         None | Some(Command::Run) => run(&cli.run),
-        Some(Command::Check { file }) => check(file.as_deref().or(cli.run.config.as_deref())),
+        Some(Command::Check { file }) => {
+            check(&RunArgs { config: file.or(cli.run.config), data_dir: cli.run.data_dir })
+        }
         Some(Command::Token { command: TokenCommand::New { name } }) => token_new(&name),
         Some(Command::Healthcheck { address }) => healthcheck(&cli.run, address),
     };
@@ -127,7 +129,8 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
                 _ = interrupt.recv() => break,
                 // Whoever sent the signal reads the log.
                 _ = hangup.recv() => { let _ = daemon.reload().await; }
-                () = daemon.serve_reload() => {}
+                // Done out of the race, so that no signal breaks it off half-way.
+                answer = daemon.reload_request() => { let _ = answer.send(daemon.reload().await); }
             }
         }
         tracing::info!("stopping: flushing the open window");
@@ -148,9 +151,15 @@ fn log_to_stderr() {
     }
 }
 
-fn check(file: Option<&Path>) -> anyhow::Result<()> {
-    let config = load(&RunArgs { config: file.map(Path::to_owned), data_dir: None })?;
-    let shown = file.map_or("no file, all defaults".into(), |file| file.display().to_string());
+fn check(args: &RunArgs) -> anyhow::Result<()> {
+    let config = load(args)?;
+    for target in &config.receivers {
+        if let Err(error) = target.receiver.endpoint().check() {
+            anyhow::bail!("receiver {:?}: {error}", target.name);
+        }
+    }
+    let shown =
+        args.config.as_ref().map_or("no file, all defaults".into(), |file| file.display().to_string());
     println!("{shown}: ok");
     for listener in &config.listeners {
         let dialect = match listener.dialect {
@@ -165,15 +174,15 @@ fn check(file: Option<&Path>) -> anyhow::Result<()> {
     for token in &config.http.tokens {
         println!("  knows the API key {:?} ({:?})", token.name, token.scopes);
     }
+    for view in &config.views {
+        println!("  shows {:?} at /dashboard?view={}", view.title, view.id);
+    }
     for rule in &config.rules {
         println!("  alerts {:?} when {}", rule.name, rule.expr.text());
     }
     for target in &config.receivers {
         let receiver = &target.receiver;
         println!("  tells {:?} by {} at {}", target.name, receiver.kind(), receiver.endpoint());
-        if let Err(error) = receiver.endpoint().check() {
-            anyhow::bail!("receiver {:?}: {error}", target.name);
-        }
     }
     if config.receivers.is_empty() && !config.rules.is_empty() {
         println!("  tells nobody: there is no [[receiver]]");

@@ -1,6 +1,7 @@
 //! The config: what is written, what it means, what is said when it is wrong.
 
 use statsdeck::config::Config;
+use statsdeck::notify::Receiver;
 use std::path::Path;
 
 const EXAMPLE: &str = include_str!("../config.toml.example");
@@ -22,6 +23,18 @@ fn uncommented() -> String {
 fn the_example_says_the_defaults() {
     let example = parse(EXAMPLE).unwrap();
     assert_eq!(format!("{example:#?}"), format!("{:#?}", parse("").unwrap()));
+}
+
+#[test]
+fn a_spelling_is_forgotten_before_its_series_is() {
+    for (expire, retention) in [("5m", "1h"), ("2h", "1h"), ("30d", "2h"), ("30d", "90d")] {
+        let text = format!(
+            "[window]\nexpire = {{ timer = \"{expire}\" }}\n[[tier]]\nresolution = \"10s\"\nretention = \"{retention}\"\n"
+        );
+        let config = parse(&text).unwrap();
+        let idle_ms = i64::from(config.table.idle_windows_max) * config.windows.interval_ms;
+        assert!(idle_ms < config.retention_ms, "{expire} {retention}");
+    }
 }
 
 #[test]
@@ -120,6 +133,25 @@ fn problems_name_line_key_and_what_to_write() {
 }
 
 #[test]
+fn a_receivers_url_is_not_shown_however_it_is_misspelt() {
+    for line in [
+        "url = \"hooks.slack.com/services/hush\"",
+        "url=\"hush\"",
+        "url = \"https://hooks.slack.com/hush\" x",
+        "url = 'hush",
+        "url = \"ftp://hush\"",
+    ] {
+        for text in [format!("[receiver.slack]\n{line}"), format!("slack = {{ {line} }}")] {
+            let error = parse(&format!("[[receiver]]\nname = \"a\"\n{text}")).unwrap_err();
+            assert!(!error.contains("hush") && error.contains("statsdeck.toml:"), "{text}: {error}");
+        }
+    }
+    // What is no secret is shown.
+    check("[http]\npublic_url = \"stats.example.org\"", &["public_url = \"stats.example.org\""]);
+    check("[[listen]]\naddress = \"x\"", &["as in \"udp://127.0.0.1:8125\""]);
+}
+
+#[test]
 fn all_problems_are_told_at_once() {
     let error =
         parse("[http]\naddress = \"x\"\n[window]\ninterval = \"x\"\n[limits]\nlabels = 999").unwrap_err();
@@ -146,6 +178,26 @@ fn the_environment_overrides_a_key() {
     assert_eq!(config.series_max, 5);
     assert_eq!(config.windows.gauge_expire_ms, 7_200_000);
     assert_eq!(config.data_dir, Path::new("/var/lib/x"));
+    // A file may need the environment to be whole.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("statsdeck.toml");
+    let text =
+        "[http]\naddress = \"0.0.0.0:1\"\n[[receiver]]\nname = \"a\"\nslack = { url_file = \"slack.url\" }";
+    std::fs::write(&path, text).unwrap();
+    let auth = env(&[("STATSDECK__HTTP__AUTH", "none")]);
+    let config = Config::load(Some(&path), &auth).unwrap();
+    // And its paths begin at its folder all the same.
+    assert!(
+        config.receivers[0]
+            .receiver
+            .endpoint()
+            .to_string()
+            .ends_with(path.with_file_name("slack.url").to_str().unwrap())
+    );
+    // What is wrong in the file is told with the file's own lines.
+    std::fs::write(&path, format!("{text}\nzzz = 1")).unwrap();
+    let error = Config::load(Some(&path), &auth).unwrap_err().to_string();
+    assert!(error.contains("statsdeck.toml:6"), "{error}");
     let error = Config::load(None, &env(&[("STATSDECK__HTTP__ADRESS", "x")])).unwrap_err().to_string();
     assert!(
         error.contains("config with environment") && error.contains("did you mean `address`?"),

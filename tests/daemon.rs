@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{start, try_start, wait_until};
+use harness::{start, try_start};
 use serde_json::json;
 use std::io::{Read, Write};
 
@@ -105,11 +105,33 @@ fn every_line_is_accounted_for_and_a_reject_names_its_reason() {
     let accepted = daemon.scraped("statsdeck_lines_accepted_total").unwrap();
     assert!(limited > 50.0);
     assert_eq!(accepted + limited + 5.0, 107.0);
-    // Our own figures are series like others.
-    wait_until(|| {
-        daemon.query("sum(statsdeck_lines_rejected_total)").is_some_and(|sum| sum == 5.0 || limited > 0.0)
-    })
-    .unwrap();
+    // Our own figures are series like others, and no limit's.
+    daemon.await_query("sum(statsdeck_lines_rejected_total)", 5.0);
+    daemon.stop();
+}
+
+#[test]
+fn of_series_that_clash_on_the_scrape_page_the_oldest_stands() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    for at in 0..20 {
+        daemon.send(&format!("x{at}.y:1|c\nx{at}_y:2|c\nx{at}:1|c\nx{at}:5|g"));
+    }
+    daemon.await_scraped("statsdeck_scrape_clashing_series", 40.0);
+    let page = daemon.scrape();
+    for at in 0..20 {
+        for name in [format!("x{at}_y"), format!("x{at}")] {
+            let values: Vec<f64> = page
+                .iter()
+                .filter(|(n, _)| n.starts_with(&format!("{name}{{")) || *n == name)
+                .map(|(_, v)| *v)
+                .collect();
+            assert_eq!(values, [1.0], "{name}");
+        }
+    }
+    // What is left out can be queried.
+    daemon.await_query("{\"x0_y\"} > 1", 2.0);
+    daemon.await_query("x0{statsdeck_type=\"gauge\"}", 5.0);
     daemon.stop();
 }
 
@@ -117,6 +139,8 @@ fn every_line_is_accounted_for_and_a_reject_names_its_reason() {
 fn json_is_taken_whole_or_refused_with_index_and_field() {
     let dir = dir();
     let daemon = start(dir.path(), "");
+    let many: Vec<String> = (0..33).map(|at| format!("k{at}:v")).collect();
+    let long = "x".repeat(4000);
     let cases = [
         (r#"{"metric": "a", "value": 1, "type": "count"}"#, 202, json!({"accepted": 1})),
         (
@@ -148,6 +172,18 @@ fn json_is_taken_whole_or_refused_with_index_and_field() {
         (r#"{"metric": "a", "value": 1e999}"#, 400, json!(null)),
         (r#"{"metric": "a", "value": 1, "type": "nonsense"}"#, 400, json!(null)),
         (r#"{"metric": "a", "value": 1, "tags": {"k": {}}}"#, 400, json!(null)),
+        (
+            &format!(r#"[{{"metric": "a", "value": 1}}, {{"metric": "a", "value": 1, "tags": {many:?}}}]"#),
+            400,
+            json!({"error": "item 1: tags: the line has more tags than limits.labels", "index": 1, "field": "tags"}),
+        ),
+        (
+            &format!(
+                r#"{{"metric": "a", "value": 1, "tags": {{"x": {long:?}, "y": {long:?}, "z": {long:?}}}}}"#
+            ),
+            400,
+            json!({"error": "item 0: tags: the line is longer than limits.line_bytes", "index": 0, "field": "tags"}),
+        ),
         (r#"[1]"#, 400, json!({"error": "item 0: item: must be an object", "index": 0, "field": "item"})),
         ("nonsense", 400, json!(null)),
         ("[]", 202, json!({"accepted": 0})),
@@ -237,6 +273,45 @@ fn a_wrong_config_changes_nothing() {
     daemon.reload().unwrap();
     daemon.await_scraped("statsdeck_config_reload_failures_total", 1.0);
     daemon.await_scraped("statsdeck_config_reloads_total", 1.0);
+    daemon.stop();
+}
+
+#[test]
+fn a_reload_does_not_open_an_address_that_others_reach() {
+    let dir = dir();
+    let hash = statsdeck::http::auth::format_hash("key");
+    let http = |address: &str| format!("[http]\naddress = \"{address}\"\n");
+    let token = format!("[[http.token]]\nname = \"a\"\nhash = \"{hash}\"\nscopes = [\"read\"]\n");
+    let mut daemon = start(dir.path(), &(http("0.0.0.0:0") + &token));
+    assert_eq!(daemon.get("/api/v1/query?query=1").status, 401);
+    // The new address holds from the next start on; until then it is the old.
+    let text = harness::config_text(dir.path(), &http("127.0.0.1:0"));
+    std::fs::write(dir.path().join("statsdeck.toml"), text).unwrap();
+    daemon.reload().unwrap();
+    assert_eq!(daemon.get("/api/v1/query?query=1").status, 401);
+    assert_eq!(daemon.post("/metrics", &[], r#"{"metric": "a", "value": 1}"#).status, 401);
+    daemon.stop();
+}
+
+#[test]
+fn what_is_sent_while_open_requests_hold_up_the_stop_is_not_lost() {
+    use std::io::{Read, Write};
+    let dir = dir();
+    let daemon = start(dir.path(), "[window]\ninterval = \"1h\"\n");
+    // A request whose body never comes.
+    let mut slow = std::net::TcpStream::connect(daemon.http).unwrap();
+    let head = "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
+    slow.write_all(head.as_bytes()).unwrap();
+    slow.read_exact(&mut [0; 12]).unwrap();
+    let (sender, udp) = (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), daemon.udp[0]);
+    let sending = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(1000));
+        sender.send_to(b"a:1|c", udp).unwrap();
+    });
+    daemon.stop();
+    sending.join().unwrap();
+    let daemon = start(dir.path(), "");
+    daemon.await_query("a", 1.0);
     daemon.stop();
 }
 

@@ -6,8 +6,9 @@ use dashboard_fixture::{Fixture, NOW_MS, Page, berlin, gunzipped_len, hostile_na
 use statsdeck::dashboard::alerts::{AlertRow, AlertState};
 use statsdeck::dashboard::number::Unit;
 use statsdeck::dashboard::range::Range;
-use statsdeck::dashboard::view::{Better, Kpi, KpiSource, Panel, PanelKind, Show, View};
-use statsdeck::model::{Histogram, Labels, MetricType};
+use statsdeck::dashboard::view::{Better, Kpi, KpiSource, Panel, PanelKind, Selection, Show, View};
+use statsdeck::model::label::NAME;
+use statsdeck::model::{Histogram, Labels, Matcher, MetricType};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -128,11 +129,12 @@ async fn tiles_are_chosen_and_ordered_by_the_url() {
         let ids = page.body.split("data-panel=\"k-").skip(1);
         ids.map(|rest| rest.split('"').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
-    let cases: [(&str, &[&str]); 4] = [
+    let cases: [(&str, &[&str]); 5] = [
         ("", &["merges", "deploys", "rows", "slow"]),
         ("?kpis=slow,merges", &["slow", "merges"]),
         ("?kpis=&kpis=rows&kpis=nonsense", &["rows"]),
         ("?kpis=", &[]),
+        ("?kpis=rows,rows&kpis=rows", &["rows"]),
     ];
     for (query, expected) in cases {
         assert_eq!(tiles(&fixture.get(&format!("/dashboard{query}")).await), expected, "{query}");
@@ -320,6 +322,161 @@ async fn what_is_missing_is_said_and_never_zero() {
     assert!(values.contains(&"5") && !values.contains(&"0"));
     let page = fixture.get("/dashboard/panel.txt?metric=g&type=gauge&range=1h").await.body;
     assert!(page.lines().last().unwrap().ends_with("\tno data"));
+}
+
+/// A view of one tile and one panel.
+fn small_view(tile: Option<(&str, Show)>, panel: PanelKind) -> View {
+    let mut view = team_view();
+    view.kpis.retain(|kpi| kpi.id == "rows");
+    match tile {
+        Some((name, show)) => view.kpis[0].source = KpiSource::Metric { selection: selection(name), show },
+        None => view.kpis.clear(),
+    }
+    view.panels = vec![Panel { title: "Panel".into(), unit: None, kind: panel }];
+    view
+}
+
+/// The values of the first panel's lines, in order.
+async fn values(fixture: &Fixture, parameters: &str) -> Vec<f64> {
+    let csv = fixture.get(&format!("/dashboard/panel.csv?view=team&panel=0&{parameters}")).await.body;
+    let rows = csv.lines().skip(1).filter_map(|line| line.split(',').nth(1)?.parse().ok());
+    rows.collect()
+}
+
+#[tokio::test]
+async fn a_set_is_counted_over_the_windows_of_its_range_alone() {
+    let tile = Some(("visitors", Show::Last));
+    let view = small_view(tile, PanelKind::Line { selection: selection("visitors"), show: vec![Show::Last] });
+    let fixture = Fixture::new(vec![view]);
+    // The window that ends where the range begins, and the one after its end.
+    fixture.set("visitors", |window| if matches!(window, 179 | 270) { 1_000 } else { 3 });
+    let from = NOW_MS / 1000 - 1_800;
+    for points in [30, 700] {
+        let shown = values(&fixture, &format!("from={from}&to={}&points={points}", from + 900)).await;
+        assert!(shown.iter().all(|count| *count == 3.0), "{points}: {shown:?}");
+    }
+    let page = fixture.get(&format!("/dashboard?from={from}&to={}", from + 900)).await;
+    assert!(page.text().contains("etl.rows total 3 "), "{}", page.text());
+}
+
+#[tokio::test]
+async fn the_rate_of_a_timer_counts_the_time_that_went_by() {
+    let lines = PanelKind::Line { selection: selection("took"), show: vec![Show::Rate] };
+    // The last step of two minutes has only just begun, or is half over.
+    for past_s in [10, 80] {
+        let now_ms = NOW_MS + 120_000 + past_s * 1_000;
+        let fixture = Fixture::at(now_ms, vec![small_view(None, lines.clone())]);
+        for window in 0..360 {
+            fixture.timer("took", window, Histogram::from_values([(1.0, 1.0), (2.0, 1.0)]));
+        }
+        let shown = values(&fixture, "range=1h&points=40").await;
+        assert!(shown.len() >= 29, "{shown:?}");
+        assert!(shown.iter().all(|rate| (rate - 0.2).abs() < 1e-9), "{past_s}: {shown:?}");
+        let page = fixture.get("/dashboard?range=1h").await;
+        assert!(page.text().contains("720 values"), "{}", page.text());
+    }
+}
+
+#[tokio::test]
+async fn a_chart_of_a_past_range_counts_nothing_outside_it() {
+    let lines = PanelKind::Line { selection: selection("took"), show: vec![Show::Total] };
+    let fixture = Fixture::new(vec![small_view(Some(("took", Show::Total)), lines)]);
+    for window in 0..360 {
+        fixture.timer("took", window, Histogram::from_values([(1.0, 1.0)]));
+    }
+    let from = NOW_MS / 1000 - 1_810;
+    let page = fixture.get(&format!("/dashboard?from={from}&to={}", from + 900)).await;
+    assert!(page.text().contains("90 values") && page.text().contains("total 90 "), "{}", page.text());
+    let shown = values(&fixture, &format!("from={from}&to={}&points=20", from + 900)).await;
+    assert_eq!(shown.iter().sum::<f64>(), 90.0, "{shown:?}");
+}
+
+#[tokio::test]
+async fn what_a_metric_does_not_have_is_said_instead_of_something_else_shown() {
+    let cases = [
+        ("heap_bytes", Show::Quantile(0.95), "a gauge has no p95"),
+        ("heap_bytes", Show::Rate, "a gauge has no rate"),
+        ("etl.rows", Show::Quantile(1.0), "a counter has no max"),
+        ("visitors", Show::Rate, "a set has no rate"),
+    ];
+    for (name, show, expected) in cases {
+        let lines = PanelKind::Line { selection: selection(name), show: vec![show] };
+        let mut fixture_view = small_view(Some((name, show)), lines);
+        fixture_view.range = Range::last(HOUR_MS);
+        let fixture = Fixture::new(vec![fixture_view]);
+        fixture.gauge("heap_bytes", &[], |window| window as f64);
+        fixture.counter("etl.rows", &[], |window| window as f64);
+        fixture.set("visitors", |_| 3);
+        let text = fixture.get("/dashboard").await.text();
+        assert_eq!(text.matches(expected).count(), 2, "tile and panel of {name}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_tile_has_the_unit_of_its_panel() {
+    let cases = [
+        ("heap_bytes", Show::Last, "3 MiB"),
+        ("wait_seconds", Show::Mean, "250 ms"),
+        ("wait_seconds", Show::Total, "1"),
+        ("took", Show::Last, "250 ms"),
+        ("etl.rows", Show::Last, "36 000"),
+    ];
+    for (name, show, expected) in cases {
+        let lines = PanelKind::Line { selection: selection(name), show: vec![show] };
+        let fixture = Fixture::new(vec![small_view(Some((name, show)), lines)]);
+        let of_one = || Histogram::from_values([(0.25, 1.0)]);
+        fixture.gauge("heap_bytes", &[], |_| 3.0 * 1_048_576.0);
+        fixture.timer("took", 200, of_one());
+        fixture.counter("etl.rows", &[], |_| 100.0);
+        let wait = Labels::of_name("wait_seconds");
+        fixture.source.push_histogram(&wait, Some(MetricType::Histogram), NOW_MS - 60_000, of_one());
+        let text = fixture.get("/dashboard").await.text();
+        assert!(text.contains(&format!("etl.rows total {expected} ")), "{name}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_metric_counts_nothing_of_another_that_is_spelled_alike() {
+    let fixture = Fixture::new(vec![]);
+    for (name, each) in [("etl.errors", 1.0), ("etl_errors", 10.0), ("1st", 2.0), ("_1st", 20.0)] {
+        fixture.counter(name, &[], |_| each);
+    }
+    for (name, total) in [("etl.errors", "360"), ("etl_errors", "3 600"), ("1st", "720"), ("_1st", "7 200")] {
+        let text = fixture.get(&format!("/dashboard/metrics?name={name}&range=1h")).await.text();
+        assert!(text.contains(&format!("counter · {total} in all")), "{name}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_looks_like_a_selector_is_not_taken_for_it() {
+    let bars = PanelKind::BarsPerDay {
+        selection: Selection {
+            text: "rows{job=\"a\"}".into(),
+            matchers: vec![Matcher::equal(NAME, "rows"), Matcher::equal("job", "a")],
+        },
+        days: 3,
+    };
+    // On the day after, so that the day that was counted is over.
+    let fixture = Fixture::new(vec![small_view(None, bars)]);
+    let later_ms = NOW_MS + 24 * HOUR_MS;
+    fixture.counter("rows", &[("job", "a")], |_| 1.0);
+    fixture.counter("rows{job=\"a\"}", &[], |_| 100.0);
+    fixture.turn_to(later_ms);
+    let name = statsdeck::dashboard::address::encoded("rows{job=\"a\"}");
+    let total =
+        |body: String| body.lines().find_map(|line| Some(line.strip_prefix("2026-11-24,")?.to_owned()));
+    let own = fixture.get(&format!("/dashboard/panel.csv?metric={name}&type=counter&chart=bars")).await.body;
+    assert_eq!(total(own).as_deref(), Some("36000,false"));
+    let of_view = fixture.get("/dashboard/panel.csv?view=team&panel=0&chart=bars").await.body;
+    assert_eq!(total(of_view).as_deref(), Some("360,false"));
+}
+
+#[tokio::test]
+async fn alerts_are_those_of_now_whatever_the_range() {
+    let fixture = Fixture::new(vec![small_view(None, PanelKind::Alerts { rules: vec![] })]);
+    fixture.alert(firing());
+    let page = fixture.get("/dashboard?from=2026-11-20&to=2026-11-21").await;
+    assert_eq!(page.text().matches("for 12 min").count(), 2, "banner and list: {}", page.text());
 }
 
 #[tokio::test]

@@ -31,7 +31,8 @@ const START_MS: i64 = 1_700_000_000_000;
 type Reply = (u16, &'static [(&'static str, &'static str)], &'static str);
 const OK: Reply = (200, &[], "ok");
 
-/// Answers what it is told to, one reply a request, then `200 ok`.
+/// Answers what it is told to, one reply a request, then `200 ok`. Status 0 is
+/// no answer, 1 an `ok` that takes its time.
 #[derive(Clone)]
 struct Server {
     port: u16,
@@ -79,8 +80,13 @@ impl Server {
         let body = serde_json::from_slice(&body).unwrap_or_default();
         self.received.lock().unwrap().push(Received { target, content_type, body });
         let (status, headers, body) = self.replies.lock().unwrap().pop_front().unwrap_or(OK);
-        if status == 0 {
-            std::future::pending::<()>().await;
+        match status {
+            0 => std::future::pending::<()>().await,
+            1 => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                return Ok(Response::new(Full::new(Bytes::from_static(b"ok"))));
+            }
+            _ => {}
         }
         let mut response = Response::builder().status(status);
         for (name, value) in headers {
@@ -412,6 +418,23 @@ async fn while_the_receiver_is_down_nothing_is_lost_and_nothing_told_twice() {
     daemon.flush(&[("a", 1.0)]);
     daemon.stop().await;
     assert_eq!(server.received().len(), 4);
+}
+
+#[tokio::test]
+async fn a_message_on_its_way_when_we_stop_is_not_sent_again() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    server.script(&[(1, &[], "")]);
+    let mut daemon = Daemon::start(folder.path(), webhook(&server), START_MS);
+    daemon.flush(&[("a", 1.0)]);
+    server.wait_for(1).await;
+    assert!(!daemon.notifier.stop(Duration::from_millis(1)).await, "in time it was not");
+    let at_ms = daemon.clock.now_ms();
+    drop((daemon.ruler, daemon.engine));
+    let mut daemon = Daemon::start(folder.path(), webhook(&server), at_ms);
+    daemon.flush(&[("a", 1.0)]);
+    daemon.stop().await;
+    assert_eq!(told(&server), ["firing a"]);
 }
 
 #[tokio::test]

@@ -515,10 +515,52 @@ fn limits_are_told_with_their_number() {
     check(Options { max_series: 1, ..options }, "{__name__=~\"x|y\"}", "more than 1 series");
     check(Options { max_points: 60, ..options }, "x + y", "more than");
     check(Options { max_steps: 10, ..options }, "x", "maximum resolution of 10");
+    check(Options { max_steps: 48, ..options }, "x", "49 steps");
+    assert!(source.range("x", 0, 11_000, 1).is_ok(), "as many as Prometheus takes");
+    let nested = format!("{}x{}", "1 + (".repeat(40), ")".repeat(40));
+    check(Options { max_points: 100, ..options }, &nested, "more than 500 computed values");
     let cancel = Cancel::new();
     cancel.time_out();
     let error = source.with_cancel(cancel).instant("x", 0).unwrap_err();
     assert!(error.to_string().contains("took longer"), "{error}");
+}
+
+#[test]
+fn distributions_count_by_their_size_when_read_and_when_computed() {
+    let source = MemorySource::new();
+    for at in 0..50 {
+        let values = (1..=100).map(|value| (f64::from(value), 1.0));
+        let timer = Some(MetricType::Timer);
+        source.push_histogram(&Labels::of_name("t"), timer, at * 1000, Histogram::from_values(values));
+    }
+    let source = Arc::new(source);
+    let answers = |max_points, expr: &str, step_ms| {
+        let options = Options { max_points, ..Options::default() };
+        Engine::new(source.clone(), options).range(expr, 0, 49_000, step_ms).is_ok()
+    };
+    assert!(!answers(1_000, "t", 1_000), "50 points of 1.6 kB are more than 16 kB");
+    assert!(answers(6_000, "t", 1_000));
+    assert!(answers(6_000, "sum(rate(t[5s]))", 1_000));
+    assert!(!answers(6_000, "sum(rate(t[5s]))", 500), "each window of the range is a distribution");
+    assert!(answers(6_000, "histogram_quantile(0.9, rate(t[5s] @ end()))", 500), "the same one all the time");
+}
+
+#[test]
+fn a_day_of_many_distributions_is_merged_hour_by_hour() {
+    let source = MemorySource::new();
+    let of = |at: i64| Histogram::from_values((1..=50).map(|value| (f64::from(value) + at as f64, 1.0)));
+    let (mut expected, minute_ms) = (Histogram::default(), 60_000);
+    for at in 1..=2 * 1_440 {
+        source.push_histogram(&Labels::of_name("t"), Some(MetricType::Timer), at * minute_ms, of(at % 7));
+        expected.merge(&of(at % 7));
+    }
+    let source = Arc::new(source);
+    let whole = |max_points| {
+        let engine = Engine::new(source.clone(), Options { max_points, ..Options::default() });
+        engine.distribution(&[Matcher::equal("__name__", "t")], 0, 2 * 1_440 * minute_ms, 1)
+    };
+    assert_eq!(whole(10_000).unwrap(), [expected], "a day would be 1,440 of 54");
+    assert!(whole(1_000).is_err(), "an hour is too much as well");
 }
 
 #[test]
@@ -540,6 +582,23 @@ fn spans_without_end_are_answered_in_bounded_time() {
     assert_eq!(engine.totals(&[], &[]).unwrap(), []);
     assert_eq!(engine.totals(&[], &[5]).unwrap(), []);
     assert_eq!(engine.totals(&[], &[i64::MIN, 0, i64::MAX]).unwrap(), [None, None]);
+}
+
+#[test]
+fn a_window_on_an_edge_belongs_to_the_span_that_it_ends() {
+    for spans in 1..=300usize {
+        let source = MemorySource::new();
+        let value = |at: usize| Histogram::from_values([(at as f64, 1.0)]);
+        for at in 1..=spans {
+            let end_ms = at as i64 * 10_000;
+            source.push_histogram(&Labels::of_name("t"), Some(MetricType::Timer), end_ms, value(at));
+        }
+        let engine = Engine::new(Arc::new(source), Options::default());
+        let matchers = [Matcher::equal("__name__", "t")];
+        let found = engine.distribution(&matchers, 0, spans as i64 * 10_000, spans).unwrap();
+        let expected: Vec<Histogram> = (1..=spans).map(value).collect();
+        assert_eq!(found, expected, "{spans} spans");
+    }
 }
 
 #[test]

@@ -58,6 +58,11 @@ impl Fixture {
         batch
     }
 
+    /// What the house-keeper does every minute.
+    fn forget(&mut self, silent_since_ms: i64) {
+        self.windows.forget(silent_since_ms, &self.registry);
+    }
+
     /// The batch in words: one for each sample.
     fn told(&mut self, end_ms: i64) -> Vec<String> {
         let batch = self.flush(end_ms);
@@ -150,16 +155,21 @@ fn a_restart_goes_on_where_the_store_left_off() {
 #[test]
 fn a_total_never_becomes_infinite() {
     let mut f = Fixture::new(1);
-    f.packet(0, 1_000, "a:1e308|c\na:1e308|c\ng:1e308|g\ng:+1e308|g");
+    f.packet(0, 1_000, "a:1e308|c\na:1e308|c\ng:1e308|g\ng:+1e308|g\nt:1e308|h");
     assert_eq!(f.windows.live().len(), 0);
     let batch = f.flush(10_000);
     assert_eq!(batch.counters[0].total, 1e308);
-    f.packet(0, 11_000, "a:1e308|c");
-    assert_eq!(f.flush(20_000).counters[0].total, 1e308);
-    assert!(f.telemetry.overflows.value() >= 2);
+    assert_eq!((batch.gauges[0].last, batch.gauges[0].max), (1e308, 1e308));
+    assert_eq!(f.telemetry.overflows.value(), 2);
+    // Once within the window; once more each of g, a and t against earlier ones.
+    f.packet(0, 11_000, "a:1e308|c\ng:-1e308|g\ng:+1e308|g\ng:+1e308|g\ng:+1e308|g\nt:1e308|h");
+    let batch = f.flush(20_000);
+    assert_eq!(batch.counters[0].total, 1e308);
+    assert_eq!(batch.gauges[0].last, 1e308);
+    assert_eq!(f.telemetry.overflows.value(), 2 + 1 + 3);
     assert!(f.windows.live().iter().all(|live| match live.value {
-        LiveValue::Counter(value) | LiveValue::Gauge(value) => value.is_finite(),
-        _ => true,
+        LiveValue::Counter(value) | LiveValue::Gauge(value) | LiveValue::Set(value) => value.is_finite(),
+        LiveValue::Distribution { sum, .. } => sum.is_finite(),
     }));
 }
 
@@ -175,6 +185,31 @@ fn windows_are_aligned_and_never_go_back() {
 }
 
 #[test]
+fn a_series_that_the_store_has_nothing_of_is_named_anew_also_when_it_never_expires() {
+    let mut f = Fixture::new(1);
+    let never = Options {
+        counter_expire_ms: 0,
+        gauge_expire_ms: 0,
+        timer_expire_ms: 0,
+        set_expire_ms: 0,
+        interval_ms: 10_000,
+    };
+    f.windows = Windows::new(never, f.telemetry.clone(), vec![], 0);
+    f.packet(0, 1_000, "c:1|c\ng:1|g\nt:1|ms\ns:1|s");
+    assert_eq!(f.flush(10_000).new_series.len(), 4);
+    for window in 2..=10 {
+        f.flush(window * 10_000);
+    }
+    // All points up to 50 s are gone; those of counters and gauges repeat.
+    f.windows.forget(50_000, &f.registry);
+    f.packet(0, 101_000, "c:1|c\ng:1|g\nt:1|ms\ns:1|s");
+    let batch = f.flush(110_000);
+    let named: Vec<MetricType> = batch.new_series.iter().map(|(_, key)| key.metric_type).collect();
+    assert_eq!(named, [MetricType::Timer, MetricType::Set]);
+    assert_eq!((batch.counters[0].total, batch.timers.len(), batch.sets.len()), (2.0, 1, 1));
+}
+
+#[test]
 fn a_silent_spelling_is_forgotten_by_the_table_and_its_total_is_not() {
     let mut f = Fixture::new(1);
     f.packet(0, 1_000, "a:1|c\nb:1|c");
@@ -185,6 +220,53 @@ fn a_silent_spelling_is_forgotten_by_the_table_and_its_total_is_not() {
     assert_eq!(f.tables[0].len(), 1);
     f.packet(0, 81_000, "a:1|c");
     assert!(f.told(90_000).contains(&"a 1→2".to_owned()));
+}
+
+#[test]
+fn a_series_that_a_receiver_knows_is_not_forgotten() {
+    // Named, and no value yet: the first one was too large.
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "t:1e308|ms|@0.001");
+    assert_eq!(f.told(10_000), [""; 0]);
+    f.forget(0);
+    f.packet(0, 11_000, "t:5|ms");
+    assert_eq!(f.told(20_000), ["t n=1 sum=0.005"]);
+
+    // Registered between the taking of its table and that of the names.
+    f.windows.flush(30_000, vec![], vec![]);
+    f.packet(0, 31_000, "a:1|c");
+    let named = f.registry.take_new();
+    f.names.extend(named.iter().map(|(id, key)| (*id, key.labels.to_string())));
+    f.windows.flush(40_000, named, vec![]);
+    f.forget(39_000);
+    assert_eq!(f.told(50_000), ["a 0→1"]);
+}
+
+#[test]
+fn a_series_that_returns_after_a_long_silence_is_named_again() {
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "a:1|c\nt:5|ms");
+    assert_eq!(f.flush(10_000).new_series.len(), 2);
+    f.packet(0, 11_000, "a:1|c\nt:5|ms");
+    assert_eq!(f.flush(20_000).new_series.len(), 0);
+    // The store may have forgotten them meanwhile, at the shortest retention.
+    f.packet(0, 3_700_000, "a:1|c\nt:5|ms");
+    let batch = f.flush(3_710_000);
+    assert_eq!((batch.new_series.len(), batch.counters[0].total), (2, 3.0));
+}
+
+#[test]
+fn a_series_whose_data_is_gone_begins_anew() {
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "a:1|c");
+    for window in 1..9 {
+        f.flush(window * 10_000);
+    }
+    assert_eq!(f.tables[0].len(), 0);
+    f.forget(80_000);
+    assert!(f.registry.is_empty());
+    f.packet(0, 91_000, "a:1|c");
+    assert_eq!(f.told(100_000), ["a 0→1"]);
 }
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,8 @@
 //! Which series there are, and their numbers.
 //!
+//! A series is held by the tables that know its number; what is held is not
+//! forgotten, so that no number in a table is without its series.
+//!
 //! One name has one type: the first that came. A series of another type is
 //! kept under the same name with the label `statsdeck_type`, so that nothing is
 //! lost and a query never meets two series with the same labels.
@@ -30,6 +33,8 @@ pub struct Registry {
 struct Inner {
     ids: HashMap<SeriesKey, SeriesId, foldhash::fast::RandomState>,
     types: HashMap<Box<str>, (MetricType, usize), foldhash::fast::RandomState>,
+    /// How many hold a series; absent: nobody.
+    holders: HashMap<SeriesId, u32, foldhash::fast::RandomState>,
     /// Our own series among `ids`; their number is fixed, and no limit's.
     own: usize,
     next_id: u32,
@@ -57,8 +62,9 @@ impl Registry {
         inner.next_id = inner.next_id.max(next_id);
     }
 
-    /// The number of the series, new or known; `None` when the limit is
-    /// reached. Our own series have no part in the limit.
+    /// The number of the series, new or known, held until it is released;
+    /// `None` when the limit is reached. Our own series have no part in the
+    /// limit.
     pub fn register(&self, mut key: SeriesKey) -> Option<SeriesId> {
         let mut inner = self.lock();
         let own = is_own(&key);
@@ -67,8 +73,9 @@ impl Registry {
         {
             key.labels = key.labels.with(TYPE_LABEL, key.metric_type.as_str());
         }
-        if let Some(id) = inner.ids.get(&key) {
-            return Some(*id);
+        if let Some(id) = inner.ids.get(&key).copied() {
+            inner.hold(id);
+            return Some(id);
         }
         let ended = self.ended.load(Ordering::Relaxed).min(self.series_max.saturating_mul(ENDED_SHARE_MAX));
         let full = !own && inner.ids.len() - inner.own >= self.series_max.saturating_add(ended);
@@ -77,6 +84,7 @@ impl Registry {
         }
         let id = SeriesId(inner.next_id);
         inner.remember(id, key.clone());
+        inner.hold(id);
         inner.new.push((id, key));
         Some(id)
     }
@@ -86,13 +94,28 @@ impl Registry {
         std::mem::take(&mut self.lock().new)
     }
 
-    /// Forgets series: their numbers are not given again.
-    pub fn forget<'a>(&self, keys: impl IntoIterator<Item = &'a SeriesKey>) {
+    /// One holder less for each of `ids`.
+    pub fn release(&self, ids: &[SeriesId]) {
         let mut inner = self.lock();
-        for key in keys {
-            if inner.ids.remove(key).is_none() {
-                continue;
+        for id in ids {
+            if let Some(holders) = inner.holders.get_mut(id) {
+                *holders -= 1;
+                if *holders == 0 {
+                    inner.holders.remove(id);
+                }
             }
+        }
+    }
+
+    /// Forgets a series unless it is held: its number is not given again.
+    /// Says whether it is forgotten.
+    pub fn forget(&self, id: SeriesId, key: &SeriesKey) -> bool {
+        let mut inner = self.lock();
+        if inner.holders.contains_key(&id) {
+            return false;
+        }
+        if inner.ids.get(key) == Some(&id) {
+            inner.ids.remove(key);
             inner.own -= usize::from(is_own(key));
             let name = key.labels.name();
             if let Some((_, users)) = inner.types.get_mut(name) {
@@ -102,6 +125,7 @@ impl Registry {
                 }
             }
         }
+        true
     }
 
     pub fn len(&self) -> usize {
@@ -119,6 +143,10 @@ impl Registry {
 }
 
 impl Inner {
+    fn hold(&mut self, id: SeriesId) {
+        *self.holders.entry(id).or_default() += 1;
+    }
+
     fn remember(&mut self, id: SeriesId, key: SeriesKey) {
         let name = key.labels.name();
         match self.types.get_mut(name) {
@@ -165,7 +193,9 @@ mod tests {
         assert_eq!(registry.register(key("a", MetricType::Counter)), Some(SeriesId(0)));
         assert_eq!(registry.register(key("b", MetricType::Counter)), None);
         assert!(registry.register(key("statsdeck_series", MetricType::Gauge)).is_some());
-        registry.forget([&key("a", MetricType::Counter)]);
+        assert!(!registry.forget(SeriesId(0), &key("a", MetricType::Counter)), "it is held");
+        registry.release(&[SeriesId(0)]);
+        assert!(registry.forget(SeriesId(0), &key("a", MetricType::Counter)));
         assert_eq!(registry.register(key("a", MetricType::Gauge)), Some(SeriesId(2)));
     }
 

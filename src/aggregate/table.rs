@@ -211,7 +211,11 @@ impl Table {
                 }
             }
             (MetricType::Gauge, Value::Number(number)) => self.gauges.touch(cell).set(number, now_ms),
-            (MetricType::Gauge, Value::Change(number)) => self.gauges.touch(cell).change(number),
+            (MetricType::Gauge, Value::Change(number)) => {
+                if !self.gauges.touch(cell).change(number) {
+                    self.telemetry.overflows.add(1);
+                }
+            }
             (MetricType::Set, Value::Member(member)) => self.sets.touch(cell).insert(member),
             (MetricType::Timer | MetricType::Histogram, Value::Number(number)) => {
                 let divisor = observation.metric_type.unit_divisor();
@@ -276,18 +280,23 @@ impl Table {
         let (counters, gauges) = (&mut self.counters, &mut self.gauges);
         let (timers, sets) = (&mut self.timers, &mut self.sets);
         let dead = &mut self.arena_dead;
+        let mut released = Vec::new();
         self.index.retain(|entry| {
-            let forgotten = match entry.metric_type {
+            let idle = match entry.metric_type {
                 MetricType::Counter => counters.remove_idle(entry.cell, idle_max),
                 MetricType::Gauge => gauges.remove_idle(entry.cell, idle_max),
                 MetricType::Timer | MetricType::Histogram => timers.remove_idle(entry.cell, idle_max),
                 MetricType::Set => sets.remove_idle(entry.cell, idle_max),
             };
-            if forgotten {
+            if let Some(id) = idle {
                 *dead += entry.key_len as usize;
+                released.push(id);
             }
-            !forgotten
+            idle.is_none()
         });
+        if !released.is_empty() {
+            self.registry.release(&released);
+        }
         if self.arena_dead > self.arena.len() / 2 {
             self.compact_arena();
         }
@@ -322,12 +331,18 @@ impl Gauge {
         };
     }
 
-    fn change(&mut self, by: f64) {
-        self.change += by;
-        if let (Some((base, _)), Some((min, max))) = (self.set, self.extremes) {
-            let value = base + self.change;
+    /// False when the change was left out, as the value would be infinite.
+    fn change(&mut self, by: f64) -> bool {
+        let change = self.change + by;
+        let value = self.set.map_or(change, |(base, _)| base + change);
+        if !change.is_finite() || !value.is_finite() {
+            return false;
+        }
+        self.change = change;
+        if let Some((min, max)) = self.extremes {
             self.extremes = Some((min.min(value), max.max(value)));
         }
+        true
     }
 }
 
@@ -399,13 +414,15 @@ impl<T: Default> Cells<T> {
         }
     }
 
-    /// Frees the cell if it was silent for more than `idle_max` windows.
-    fn remove_idle(&mut self, at: u32, idle_max: u32) -> bool {
-        let idle = self.cells[at as usize].idle_windows > idle_max;
-        if idle {
-            self.cells[at as usize].value = T::default();
-            self.free.push(at);
+    /// Frees the cell if it was silent for more than `idle_max` windows, and
+    /// tells whose it was.
+    fn remove_idle(&mut self, at: u32, idle_max: u32) -> Option<SeriesId> {
+        let cell = &mut self.cells[at as usize];
+        if cell.idle_windows <= idle_max {
+            return None;
         }
-        idle
+        cell.value = T::default();
+        self.free.push(at);
+        Some(cell.id)
     }
 }

@@ -1,12 +1,17 @@
 //! What outlives a window: counters' totals, gauges' last values, when each
 //! series was heard last; and the merge of all tables into one batch.
 
+use super::registry::Registry;
 use super::table::{Gauge, Partial};
 use crate::model::batch::{CounterValue, GaugeValue};
 use crate::model::{FlushBatch, Histogram, MetricType, SeriesId, SeriesKey};
 use crate::telemetry::Telemetry;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// A series that was silent for longer is named again when it returns: the
+/// store may have forgotten it. Less than the shortest retention, an hour.
+const NAME_AGAIN_MS: i64 = 1_800_000;
 
 /// How long a silent series lives.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +52,7 @@ pub struct Known {
 /// A series that is alive, as the scrape page shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Live {
+    pub id: SeriesId,
     pub key: SeriesKey,
     pub value: LiveValue,
 }
@@ -177,28 +183,23 @@ impl Windows {
         self.states.values().filter(|state| !state.alive).count()
     }
 
-    /// All series alive.
+    /// All series alive, in no order.
     pub fn live(&self) -> Vec<Live> {
-        let alive = self.states.values().filter(|state| state.alive);
-        alive.map(|state| Live { key: state.key.clone(), value: state.value }).collect()
+        let alive = self.states.iter().filter(|(_, state)| state.alive);
+        alive.map(|(id, state)| Live { id: *id, key: state.key.clone(), value: state.value }).collect()
     }
 
-    /// Drops series that the store no longer has anything of and that are not
-    /// alive; returns their keys.
-    pub fn forget(&mut self, silent_since_ms: i64) -> Vec<SeriesKey> {
-        let mut forgotten = Vec::new();
-        self.states.retain(|_, state| {
-            let keep = state.alive || state.heard_ms >= silent_since_ms;
-            if !keep {
-                forgotten.push(state.key.clone());
-            }
-            keep
+    /// Drops series, here and from `registry`, that the store no longer has
+    /// anything of and that no table knows. Those alive whose values repeat
+    /// have points in every window.
+    pub fn forget(&mut self, silent_since_ms: i64, registry: &Registry) {
+        self.states.retain(|id, state| {
+            let repeats = matches!(state.value, LiveValue::Counter(_) | LiveValue::Gauge(_));
+            (state.alive && repeats) || state.heard_ms >= silent_since_ms || !registry.forget(*id, &state.key)
         });
-        forgotten
     }
 
     fn merge(&mut self, partials: Vec<Partial>, batch: &mut FlushBatch) {
-        let end_ms = batch.end_ms;
         let mut timers: HashMap<SeriesId, Histogram, foldhash::fast::RandomState> = HashMap::default();
         let mut sets: HashMap<SeriesId, crate::model::Sketch, foldhash::fast::RandomState> =
             HashMap::default();
@@ -216,7 +217,7 @@ impl Windows {
                 if let Some(start_total) = begins {
                     batch.counters.push(CounterValue { id, total: *total, start_total: Some(start_total) });
                 }
-                state.hear(end_ms);
+                state.hear(id, batch);
             }
             for (id, distribution) in partial.timers {
                 match timers.get_mut(&id) {
@@ -241,22 +242,28 @@ impl Windows {
         gauges.sort_by_key(|(id, gauge)| (*id, gauge.set.is_none(), gauge.set.map(|(_, at_ms)| at_ms)));
         for (id, gauge) in gauges {
             let Some(state) = self.states.get_mut(&id) else { continue };
-            state.apply(&gauge);
-            state.hear(end_ms);
+            if !state.apply(&gauge) {
+                self.telemetry.overflows.add(1);
+            }
+            state.hear(id, batch);
         }
         for (id, window) in timers {
             let Some(state) = self.states.get_mut(&id) else { continue };
             if let LiveValue::Distribution { count, sum } = &mut state.value {
                 *count += window.count;
-                *sum += window.sum;
+                if (*sum + window.sum).is_finite() {
+                    *sum += window.sum;
+                } else {
+                    self.telemetry.overflows.add(1);
+                }
             }
-            state.hear(end_ms);
+            state.hear(id, batch);
             batch.timers.push((id, window));
         }
         for (id, sketch) in sets {
             let Some(state) = self.states.get_mut(&id) else { continue };
             state.value = LiveValue::Set(sketch.count());
-            state.hear(end_ms);
+            state.hear(id, batch);
             batch.sets.push((id, sketch));
         }
     }
@@ -290,16 +297,21 @@ impl State {
         State { key, heard_ms: i64::MIN, alive: false, value, extremes: None }
     }
 
-    fn hear(&mut self, end_ms: i64) {
-        self.heard_ms = end_ms;
+    fn hear(&mut self, id: SeriesId, batch: &mut FlushBatch) {
+        if self.heard_ms != i64::MIN && batch.end_ms - self.heard_ms > NAME_AGAIN_MS {
+            batch.new_series.push((id, self.key.clone()));
+        }
+        self.heard_ms = batch.end_ms;
         self.alive = true;
     }
 
-    fn apply(&mut self, gauge: &Gauge) {
-        let LiveValue::Gauge(last) = &mut self.value else { return };
+    /// False when a change was left out, as the value would be infinite.
+    fn apply(&mut self, gauge: &Gauge) -> bool {
+        let LiveValue::Gauge(last) = &mut self.value else { return true };
         let before = *last;
         let after = gauge.set.map_or(before, |(value, _)| value) + gauge.change;
-        if after.is_finite() {
+        let fits = after.is_finite();
+        if fits {
             *last = after;
         }
         let last = *last;
@@ -311,5 +323,6 @@ impl State {
             (min, max) = (min.min(before), max.max(before));
         }
         self.extremes = Some((min.min(last), max.max(last)));
+        fits
     }
 }

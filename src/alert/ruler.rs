@@ -17,7 +17,7 @@ use super::rule::{Rule, RuleId};
 use super::state::{Alert, Alerts, Changes, Fingerprint, State, Transition};
 use super::watchdog::Watchdog;
 use crate::model::{Labels, TimeRange};
-use crate::query::{Engine, Number, Value};
+use crate::query::{Engine, Number, SourceError, Value};
 use crate::store::state::{AlertChanges, Error as StoreError, HISTORY_ENTRIES_MAX, StateStore};
 
 /// After a longer outage a pending alert begins its `for` anew.
@@ -327,24 +327,27 @@ fn ask(engine: &Engine, rule: &Rule, now_ms: i64, check_selectors: bool) -> Resu
         other => return Err(format!("the expression gave a {}, not a vector", other.type_name())),
     };
     let selects_nothing = match vector.is_empty() && check_selectors {
-        true => Some(!selects_anything(engine, rule, now_ms)?),
+        true => selects_anything(engine, rule, now_ms).map(|found| !found),
         false => None,
     };
     Ok(Answer { vector, selects_nothing })
 }
 
 /// Whether any selector of `rule` finds a series; an expression without
-/// selectors has none to be empty.
-fn selects_anything(engine: &Engine, rule: &Rule, now_ms: i64) -> Result<bool, String> {
+/// selectors has none to be empty. `None` when that cannot be read: it is a
+/// hint, for which no evaluation may fail.
+fn selects_anything(engine: &Engine, rule: &Rule, now_ms: i64) -> Option<bool> {
     let range = TimeRange { start_ms: now_ms.saturating_sub(SELECTS_LOOKBACK_MS), end_ms: now_ms };
     let selectors = rule.expr.selectors();
     for matchers in selectors.iter().flat_map(|selector| &selector.alternatives) {
-        let found = engine.source().series(matchers, range, 1).map_err(|error| error.to_string())?;
-        if !found.is_empty() {
-            return Ok(true);
+        match engine.source().series(matchers, range, 1) {
+            Ok(found) if found.is_empty() => {}
+            // More than were asked for are there.
+            Ok(_) | Err(SourceError::Limit { .. }) => return Some(true),
+            Err(SourceError::Storage(_)) => return None,
         }
     }
-    Ok(selectors.is_empty())
+    Some(selectors.is_empty())
 }
 
 /// What began or ceased to fire. Alerts that only wait come and go too often:

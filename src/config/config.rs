@@ -52,7 +52,10 @@ pub struct Http {
     /// Where people reach us, without a slash at the end; for links in notices.
     pub public_url: Option<String>,
     pub tokens: Vec<auth::Token>,
-    pub connections_max: usize,
+    /// `auth = "none"`: without tokens everyone may do everything, whoever
+    /// reaches the address.
+    pub open: bool,
+    pub connections_max: u32,
     /// Zone of the days on pages whose view has none of its own.
     pub calendar: Calendar,
 }
@@ -67,19 +70,28 @@ impl Config {
             None => String::new(),
         };
         let shown = path.unwrap_or(Path::new("config"));
-        // On its own first, so that problems have the file's own lines.
-        let config = Config::parse(shown, &text, env)?;
-        match file::overridden(&text, env)? {
-            Some(merged) => Config::parse(Path::new("config with environment"), &merged, env),
-            None => Ok(config),
-        }
+        let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
+        let own = Config::parse_in(folder, shown, &text, env);
+        let merged = match file::overridden(&text, env) {
+            Ok(Some(merged)) => merged,
+            Ok(None) => return own,
+            Err(error) => return own.and(Err(error)),
+        };
+        // A file may need the environment to be whole; when both are wrong,
+        // the file's own problems have the file's lines.
+        let merged = Config::parse_in(folder, Path::new("config with environment"), &merged, env);
+        merged.or_else(|error| own.and(Err(error)))
     }
 
     /// What the text of a config file means.
     pub fn parse(path: &Path, text: &str, env: &[(String, String)]) -> Result<Self, Error> {
+        Config::parse_in(path.parent().unwrap_or(Path::new("")), path, text, env)
+    }
+
+    /// Relative paths in it begin at `folder`; `path` is for messages.
+    fn parse_in(folder: &Path, path: &Path, text: &str, env: &[(String, String)]) -> Result<Self, Error> {
         let file = File::parse(path, text)?;
         let mut problems = Vec::new();
-        let folder = path.parent().unwrap_or(Path::new(""));
         let config = build(file, folder, env, &mut problems);
         if problems.is_empty() {
             return Ok(config);
@@ -94,6 +106,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
     let interval_ms = interval(&file.window, problems);
     let windows = windows(&file.window, interval_ms, problems);
     let limits = &file.limits;
+    let retention_ms = retention(file.tier.as_deref(), interval_ms, problems);
     let longest_expiry =
         [windows.counter_expire_ms, windows.gauge_expire_ms, windows.timer_expire_ms, windows.set_expire_ms]
             .into_iter()
@@ -103,7 +116,8 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         line_bytes_max: number(&limits.line_bytes, "limits.line_bytes", 8192, 1..=LINE_BYTES_MAX, problems)
             as usize,
         labels_max: number(&limits.labels, "limits.labels", 32, 0..=LABELS_MAX, problems) as usize,
-        idle_windows_max: (longest_expiry / interval_ms).clamp(1, 100_000) as u32,
+        // Well before the series itself is forgotten, and its number with it.
+        idle_windows_max: (longest_expiry.min(retention_ms / 2) / interval_ms).clamp(1, 100_000) as u32,
     };
     let http = http(&file.http, problems);
     let rule_names: Vec<&str> = rules.iter().map(|rule| &*rule.name).collect();
@@ -116,7 +130,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         table,
         series_max: number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems)
             as usize,
-        retention_ms: retention(file.tier.as_deref(), interval_ms, problems),
+        retention_ms,
         rules,
         receivers,
         views,
@@ -259,9 +273,8 @@ fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {
             TimeZone::UTC
         }),
     };
-    let connections_max =
-        number(&written.connections, "http.connections", 512, 1..=65_536, problems) as usize;
-    Http { address, public_url, tokens, connections_max, calendar: Calendar::new(zone) }
+    let connections_max = number(&written.connections, "http.connections", 512, 1..=65_536, problems) as u32;
+    Http { address, public_url, tokens, open, connections_max, calendar: Calendar::new(zone) }
 }
 
 fn tokens(written: &[file::Token], problems: &mut Vec<Problem>) -> Vec<auth::Token> {

@@ -47,19 +47,33 @@ fn render(path: &str, text: &str, problem: &Problem) -> String {
     without_urls(&render_plain(path, text, problem))
 }
 
-/// `text` with what follows `://` hidden: URLs of webhooks are secrets.
+/// `text` with what follows `://` hidden: URLs of webhooks are secrets. An
+/// address to listen on is none.
 fn without_urls(text: &str) -> String {
     let mut parts = text.split("://");
     let mut shown = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let end = part.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(part.len());
         // What a message itself says, such as "https://host/path", stays readable.
-        let example = part.starts_with("host/path");
+        let example = part.starts_with("host/path") || shown.ends_with("udp");
         shown.push_str("://");
         shown.push_str(if example { &part[..end] } else { "…" });
         shown.push_str(&part[end..]);
     }
     shown
+}
+
+/// A line of the file without what it sets a key called `url` to: a URL that
+/// is misspelt is a secret all the same, and looks like nothing.
+fn without_secret(line: &str) -> &str {
+    for (at, key) in line.match_indices("url") {
+        let begins = !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
+        let rest = line[at + key.len()..].trim_start_matches(['"', '\'']).trim_start();
+        if begins && rest.starts_with('=') {
+            return &line[..line.len() - rest.len() + 1];
+        }
+    }
+    line
 }
 
 fn render_plain(path: &str, text: &str, problem: &Problem) -> String {
@@ -73,6 +87,10 @@ fn render_plain(path: &str, text: &str, problem: &Problem) -> String {
     let excerpt = excerpt.lines().next().unwrap_or_default();
     let column = span.start - line_start;
     let width = span.len().min(excerpt.len().saturating_sub(column)).max(1);
+    let excerpt = match without_secret(excerpt) {
+        shown if shown.len() < excerpt.len() => format!("{shown} …"),
+        shown => shown.to_owned(),
+    };
     format!(
         "{path}:{line}: {key}: {message}\n   |\n{line:>3}| {excerpt}\n   | {blank}{carets}",
         key = problem.key,

@@ -48,7 +48,7 @@ pub struct KpiSection {
     pub show: Option<Spanned<String>>,
     pub ok: Option<Spanned<String>>,
     pub failed: Option<Spanned<String>>,
-    pub target: Option<f64>,
+    pub target: Option<Spanned<f64>>,
     pub empty: Option<String>,
     pub better: Option<Spanned<String>>,
 }
@@ -183,13 +183,22 @@ fn kpi(section: &KpiSection, key: &str, problems: &mut Problems) -> Option<Kpi> 
             Better::default()
         }
     };
+    let target = section.target.as_ref().map(|target| *target.get_ref());
+    if let (Some(written), Some(value)) = (&section.target, target) {
+        let mut wrong = |message: String| problems.add(written.span(), format!("{key}.target"), message);
+        if !value.is_finite() {
+            wrong(format!("{value} is no number to reach"));
+        } else if unit == Unit::Ratio && !(0.0..=1.0).contains(&value) {
+            wrong(format!("{value} is not between 0 and 1; 90 % is written 0.9"));
+        }
+    }
     let id = section.id.get_ref().clone();
     Some(Kpi {
         title: section.title.clone().unwrap_or_else(|| id.clone()),
         id,
         unit,
         source,
-        target: section.target.filter(|target| target.is_finite()),
+        target,
         empty: section.empty.clone().unwrap_or_default(),
         better,
     })
@@ -205,6 +214,7 @@ fn panel(section: &PanelSection, key: &str, rules: &[&str], problems: &mut Probl
                 let show: Vec<Show> = shows
                     .filter_map(|(at, text)| problems.show(text, &format!("{key}.show[{at}]")))
                     .collect();
+                problems.one_unit(section.show.iter().flatten(), &format!("{key}.show"));
                 let selection = problems.selection(metric, &format!("{key}.metric"))?;
                 let named = selection.text.clone();
                 (PanelKind::Line { selection, show }, named)
@@ -386,6 +396,15 @@ rules = ["errors-last-hour"]
         );
         check("\"team\"", "\"my team\"", "view[0].id", "\"my team\"", "is no id");
         check("\"slowest\"", "\"throughput\"", "view[0].kpi[2].id", "\"throughput\"", "there already");
+        check(
+            "[\"p50\", \"p95\", \"max\"]",
+            "[\"p50\", \"rate\"]",
+            "view[0].panel[0].show[1]",
+            "\"rate\"",
+            "another unit than p50",
+        );
+        check("target = 0.9", "target = 90.0", "view[0].kpi[1].target", "90.0", "between 0 and 1");
+        check("target = 0.9", "target = nan", "view[0].kpi[1].target", "nan", "is no number");
         check("\"p99.9\"", "\"p999\"", "view[0].kpi[2].show", "\"p999\"", "cannot be shown");
         check("\"higher\"", "\"highr\"", "view[0].kpi[1].better", "\"highr\"", "did you mean \"higher\"?");
         check("ok = ", "metric = ", "view[0].kpi[1]", "\"conflicts\"", "exactly one of");

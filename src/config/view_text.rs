@@ -110,6 +110,26 @@ impl Problems {
         }
         show
     }
+
+    /// Lines of one chart share an axis: what is counted, what is counted a
+    /// second and the values themselves cannot stand together.
+    pub fn one_unit<'a>(&mut self, shows: impl Iterator<Item = &'a Spanned<String>>, key: &str) {
+        let unit_of = |text: &str| match Show::parse(text)? {
+            Show::Rate => Some("rate"),
+            Show::Total => Some("total"),
+            Show::Quantile(_) | Show::Mean | Show::Last => Some("values"),
+        };
+        let known = shows.enumerate().filter_map(|(at, text)| Some((at, text, unit_of(text.get_ref())?)));
+        let mut first = None;
+        for (at, text, unit) in known {
+            let (first, first_unit) = *first.get_or_insert((text, unit));
+            if unit != first_unit {
+                let (this, first) = (text.get_ref(), first.get_ref());
+                let message = format!("{this} has another unit than {first}; draw it in a panel of its own");
+                self.add(text.span(), format!("{key}[{at}]"), message);
+            }
+        }
+    }
 }
 
 /// The known name that was probably meant, as the end of a sentence.

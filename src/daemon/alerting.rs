@@ -1,7 +1,7 @@
 //! Rules, their states, and the notices: evaluated after each flush, replaced
 //! at a reload.
 
-use crate::alert::{Alert, Board, Rule, RuleView, Ruler, State};
+use crate::alert::{Alert, Board, Counters, Rule, RuleView, Ruler, State};
 use crate::clock::Clock;
 use crate::dashboard::alerts::{AlertRow, AlertState};
 use crate::http::api::alerts::AlertsState;
@@ -28,11 +28,15 @@ pub enum Error {
     State(#[from] state::Error),
     #[error("notices: {0}")]
     Notify(#[from] notify::Error),
+    #[error("the rules could not be replaced; the log says more")]
+    Replace,
 }
 
 /// See the module's head.
 pub struct Alerting {
-    ruler: Mutex<Ruler>,
+    /// Held while rules are evaluated.
+    ruler: Arc<Mutex<Ruler>>,
+    counters: Arc<Counters>,
     board: Arc<Board>,
     store: Arc<StateStore>,
     clock: Arc<dyn Clock>,
@@ -64,7 +68,8 @@ impl Alerting {
         let state = Arc::new(AlertsState { board: board.clone(), receivers });
         add_figures(telemetry, &ruler, &state);
         Ok(Arc::new(Alerting {
-            ruler: Mutex::new(ruler),
+            counters: ruler.counters(),
+            ruler: Arc::new(Mutex::new(ruler)),
             board,
             store,
             clock,
@@ -78,13 +83,19 @@ impl Alerting {
     /// Evaluates all rules for `end_ms`, the end of a window that can be read,
     /// and has told what changed.
     pub fn evaluate(&self, end_ms: i64, engine: &Engine) {
-        for transition in lock(&self.ruler).evaluate(end_ms, engine) {
+        let transitions = lock(&self.ruler).evaluate(end_ms, engine);
+        for transition in transitions {
             let (state, value) = (transition.to.as_str(), transition.value);
             tracing::info!(alert = %transition.labels, state, value, "alert");
         }
         if let Some(notifier) = &*lock(&self.notifier) {
             notifier.update(self.board.snapshot());
         }
+    }
+
+    /// What is counted of the evaluations.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
     }
 
     /// The states of all rules and alerts, as pages show them.
@@ -103,7 +114,10 @@ impl Alerting {
             self.start_notifier(targets)?;
         } else {
             *lock(&self.targets) = targets;
-            lock(&self.ruler).replace_rules(rules);
+            // An evaluation may be under way: waited for where that is no harm.
+            let ruler = self.ruler.clone();
+            let replaced = tokio::task::spawn_blocking(move || lock(&ruler).replace_rules(rules));
+            replaced.await.map_err(|_| Error::Replace)?;
         }
         started
     }
@@ -138,22 +152,16 @@ fn rows(view: &RuleView) -> Vec<AlertRow> {
         labels,
     };
     let evaluated_ms = view.evaluated_at_ms.unwrap_or_default();
+    let mut rows = Vec::new();
     if let Some(error) = &view.last_error {
-        return vec![row(
-            AlertState::NoData,
-            evaluated_ms,
-            None,
-            format!("cannot be evaluated: {error}"),
-            vec![],
-        )];
-    }
-    if view.alerts.is_empty() {
-        let (state, summary) = if view.selects_nothing {
-            (AlertState::NoData, "nothing that it selects was ever received; is a name misspelt?")
-        } else {
-            (AlertState::Inactive, "")
-        };
-        return vec![row(state, evaluated_ms, None, summary.into(), vec![])];
+        // Beside the alerts, which stay as they were: what fires must not vanish with it.
+        let summary = format!("cannot be evaluated: {error}");
+        rows.push(row(AlertState::NoData, evaluated_ms, None, summary, vec![]));
+    } else if view.selects_nothing {
+        let summary = "nothing that it selects was received within 30 days; is a name misspelt?";
+        rows.push(row(AlertState::NoData, evaluated_ms, None, summary.into(), vec![]));
+    } else if view.alerts.is_empty() {
+        rows.push(row(AlertState::Inactive, evaluated_ms, None, String::new(), vec![]));
     }
     let alert_row = |alert: &Alert| {
         let (state, since_ms) = match alert.state {
@@ -168,7 +176,8 @@ fn rows(view: &RuleView) -> Vec<AlertRow> {
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         row(state, since_ms, Some(alert.value), summary.to_owned(), labels)
     };
-    view.alerts.iter().map(alert_row).collect()
+    rows.extend(view.alerts.iter().map(alert_row));
+    rows
 }
 
 fn add_figures(telemetry: &Telemetry, ruler: &Ruler, state: &Arc<AlertsState>) {
@@ -187,6 +196,11 @@ fn add_figures(telemetry: &Telemetry, ruler: &Ruler, state: &Arc<AlertsState>) {
                 "statsdeck_rule_evaluation_failures_total",
                 "Rules that could not be evaluated.",
                 totals.evaluation_failures,
+            ),
+            plain(
+                "statsdeck_rule_evaluations_missed_total",
+                "Windows for which no rule was evaluated: those before took too long.",
+                totals.missed,
             ),
             plain(
                 "statsdeck_alerts_over_limit_total",

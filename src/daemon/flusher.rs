@@ -10,14 +10,16 @@ use crate::model::{FlushBatch, SeriesId, SeriesKey};
 use crate::store::{Error as StoreError, Store};
 use crate::telemetry::Telemetry;
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Samples that may wait for the store: an hour of 27,000 series in 10 s
-/// windows. Beyond it the oldest window is given up, and counted.
-pub const RETRY_SAMPLES_MAX: usize = 10_000_000;
+/// Memory of the windows that may wait for the store: an hour of 40,000
+/// counters in 10 s windows. Beyond it the oldest window is given up, and its
+/// samples are counted.
+pub const RETRY_BYTES_MAX: usize = 512 << 20;
 
 /// What a flush works on.
 pub struct Flusher {
@@ -84,7 +86,10 @@ impl Flusher {
         self.telemetry.samples_flushed.add(batch.samples() as u64);
         self.waiting.push_back(batch);
         self.write();
-        (self.after)(end_ms);
+        // What goes wrong with a rule shall not end the flushes.
+        if std::panic::catch_unwind(AssertUnwindSafe(|| (self.after)(end_ms))).is_err() {
+            tracing::error!(end_ms, "evaluating the rules broke off; the next flush tries again");
+        }
         if let Some(flushed) = &*lock(&self.flushed) {
             flushed.send_replace(end_ms);
         }
@@ -116,14 +121,15 @@ impl Flusher {
                 }
             }
         }
-        let mut retrying: usize = self.waiting.iter().map(FlushBatch::samples).sum();
-        while retrying > RETRY_SAMPLES_MAX
+        let mut bytes: usize = self.waiting.iter().map(FlushBatch::memory).sum();
+        while bytes > RETRY_BYTES_MAX
             && let Some(oldest) = self.waiting.front()
         {
             tracing::error!(window_end_ms = oldest.end_ms, "window given up: too many wait for the store");
-            retrying -= oldest.samples();
+            bytes -= oldest.memory();
             self.give_up();
         }
+        let retrying: usize = self.waiting.iter().map(FlushBatch::samples).sum();
         self.telemetry.samples_retrying.set(retrying as i64);
     }
 

@@ -1,6 +1,7 @@
 //! The daemon: builds the parts, joins them, and stops them in order.
 
 pub mod alerting;
+pub mod evaluator;
 pub mod flusher;
 pub mod receive;
 pub mod reject_log;

@@ -18,7 +18,7 @@ pub struct RefusedLine {
     /// The reason's label value, as in `statsdeck_lines_rejected_total`.
     pub reason: &'static str,
     /// The same for people.
-    pub explanation: String,
+    pub explanation: &'static str,
     /// The line's beginning; control characters are escaped.
     pub excerpt: String,
 }
@@ -37,9 +37,9 @@ impl RejectLog {
     /// Notes that `line`, received on `listener`, was not taken.
     pub fn note(&self, now_ms: i64, listener: &str, line: &[u8], refusal: Refusal) {
         let (reason, explanation) = match refusal {
-            Refusal::Rejected(reject) => (reject.as_str(), reject.to_string()),
+            Refusal::Rejected(reject) => (reject.as_str(), reject.explanation()),
             Refusal::Limited(limited) => {
-                (limited.as_str(), "limits.series are there already; raise it or send fewer".to_owned())
+                (limited.as_str(), "limits.series are there already; raise it or send fewer")
             }
         };
         let mut inner = self.lock();

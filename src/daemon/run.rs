@@ -1,6 +1,7 @@
 //! Start, events, ordered stop: what comes in ends first, the store last.
 
 use super::alerting::{self, Alerting};
+use super::evaluator::Evaluator;
 use super::flusher::Flusher;
 use super::receive::{self, Receiver, Watched};
 use super::reject_log::RejectLog;
@@ -37,6 +38,8 @@ use tokio::sync::{mpsc as async_mpsc, watch};
 
 /// How often the store tidies up and drops old blocks.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
+/// A flush waits so long for the rules, and half a window at most.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the kernel is asked for its drops.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -81,6 +84,7 @@ pub struct Daemon {
 /// What a reload exchanges.
 struct Reloadable {
     reload: Reload,
+    http_address: SocketAddr,
     auth: Arc<ArcSwap<Auth>>,
     signing_key: Vec<u8>,
     alerting: Arc<Alerting>,
@@ -94,16 +98,18 @@ impl Daemon {
     pub async fn start(config: Config, reload: Reload, clock: Arc<dyn Clock>) -> Result<Daemon, Error> {
         let now_ms = clock.now_ms();
         let telemetry = Arc::new(Telemetry::default());
-        // Ports first: a second daemon shall not touch the store.
+        // Ports first: a second daemon shall not touch the store. And HTTP's
+        // before all, which is never shared: UDP sockets that share their port
+        // would take packets away from the daemon that runs.
+        let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
+        let http_listener = TcpListener::bind(config.http.address).await.map_err(http_error)?;
+        let http_address = http_listener.local_addr().map_err(http_error)?;
         let mut bound = Vec::new();
         for listener in &config.listeners {
             let address = format!("udp://{}", listener.socket.address);
             bound.push(receive::bind(listener).map_err(|source| Error::Bind { address, source })?);
         }
         let udp_addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
-        let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
-        let http_listener = TcpListener::bind(config.http.address).await.map_err(http_error)?;
-        let http_address = http_listener.local_addr().map_err(http_error)?;
 
         let (store, recovered) = open_store(&config, now_ms)?;
         let registry = Arc::new(Registry::new(config.series_max));
@@ -119,7 +125,7 @@ impl Daemon {
         let key_path = config.data_dir.join("bearer.key");
         let key_error = |source| Error::Key { path: key_path.clone(), source };
         let signing_key = secret_file::read_or_create(&key_path).map_err(key_error)?;
-        let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, &signing_key)));
+        let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, http_address, &signing_key)));
 
         let mut tables = Vec::new();
         let mut new_table = |transport| {
@@ -142,6 +148,7 @@ impl Daemon {
         // 0 until the first window is closed.
         let (flushed, follows) = watch::channel(0);
         let flushed = Arc::new(Mutex::new(Some(flushed)));
+        let health_follows = follows.clone();
         let (stop_flusher, flusher_stops) = mpsc::channel();
         let flusher = Flusher {
             clock: clock.clone(),
@@ -153,8 +160,14 @@ impl Daemon {
             telemetry: telemetry.clone(),
             flushed: flushed.clone(),
             after: {
-                let (alerting, engine) = (alerting.clone(), engine.clone());
-                Box::new(move |end_ms| alerting.evaluate(end_ms, &engine))
+                let (alerting, engine, counts) = (alerting.clone(), engine.clone(), alerting.counters());
+                let patience = PATIENCE.min(Duration::from_millis(config.windows.interval_ms as u64 / 2));
+                let evaluator = Evaluator::start(patience, move |end_ms| alerting.evaluate(end_ms, &engine))?;
+                Box::new(move |end_ms| {
+                    if !evaluator.evaluate(end_ms) {
+                        counts.note_missed();
+                    }
+                })
             },
             own: SelfMetrics::default(),
             waiting: VecDeque::new(),
@@ -200,6 +213,10 @@ impl Daemon {
             guard: Guard { auth: auth.clone(), clock: clock.clone(), telemetry: telemetry.clone() },
             ingest: Arc::new(IngestState {
                 table: http_table,
+                limits: config.table,
+                refused: Arc::new(move |now_ms, item, refusal| {
+                    rejects.note(now_ms, "http", item.as_bytes(), refusal);
+                }),
                 telemetry: telemetry.clone(),
                 auth: auth.clone(),
                 clock: clock.clone(),
@@ -208,11 +225,12 @@ impl Daemon {
             api: Arc::new(ApiState::new(engine, clock)),
             alerts: alerting.state.clone(),
             pages: pages.clone(),
-            health: Arc::new(HealthState { ready: is_ready, reload: reload_sender }),
+            health: Arc::new(HealthState { ready: is_ready, flushed: health_follows, reload: reload_sender }),
         };
         let (stop_http, http_stops) = watch::channel(false);
-        let serving =
-            server::serve(http_listener, router::router(parts), config.http.connections_max, http_stops);
+        let options =
+            server::Options { connections_max: config.http.connections_max, ..server::Options::default() };
+        let serving = server::serve(http_listener, router::router(parts), options, http_stops);
         let http = tokio::spawn(serving);
         Ok(Daemon {
             http_address,
@@ -226,6 +244,7 @@ impl Daemon {
             reload_requests,
             reloadable: Reloadable {
                 reload,
+                http_address,
                 auth,
                 signing_key,
                 alerting: alerting.clone(),
@@ -255,13 +274,11 @@ impl Daemon {
         &self.telemetry
     }
 
-    /// Waits for the next request to reload that came by HTTP, and does it.
-    pub async fn serve_reload(&mut self) {
+    /// Waits for the next request to reload that came by HTTP; whoever asked
+    /// waits for the answer. Giving up waiting loses no request.
+    pub async fn reload_request(&mut self) -> ReloadRequest {
         match self.reload_requests.recv().await {
-            Some(answer) => {
-                // Whoever asked may be gone.
-                let _ = answer.send(self.reload().await);
-            }
+            Some(answer) => answer,
             None => std::future::pending().await,
         }
     }
@@ -272,24 +289,31 @@ impl Daemon {
         self.reloadable.reload().await
     }
 
-    /// Stops in order: senders are cut off, what they sent is flushed, the
-    /// store is closed. Nothing that was received is lost.
+    /// Stops in order: HTTP, whose open requests may take a while, then the
+    /// sockets, so that they are deaf for a moment only; what came in is
+    /// flushed, the store is closed. Nothing that was received is lost.
     pub async fn stop(self) {
         self.ready.send_replace(false);
-        self.stop_receiving.store(true, Ordering::Release);
-        let receivers = self.receivers;
-        let joined = tokio::task::spawn_blocking(move || {
-            // All are waited for, whatever becomes of one.
-            receivers.into_iter().filter_map(|receiver| receiver.thread.join().err()).count() == 0
-        });
-        if !joined.await.unwrap_or(false) {
-            tracing::error!("a receiving thread ended by a panic");
-        }
         self.stop_http.send_replace(true);
         // Streams to open pages end with it.
         drop(lock(&self.flushed).take());
         if let Err(error) = self.http.await {
             tracing::error!(%error, "the HTTP server ended badly");
+        }
+        self.stop_receiving.store(true, Ordering::Release);
+        let receivers = self.receivers;
+        let joined = tokio::task::spawn_blocking(move || {
+            // All are waited for, whatever becomes of one; and what the kernel
+            // dropped up to the end is in the last window's books.
+            let joined = receivers.into_iter().map(|receiver| {
+                let joined = receiver.thread.join().is_ok();
+                receiver.watched.look();
+                joined
+            });
+            joined.filter(|joined| !joined).count() == 0
+        });
+        if !joined.await.unwrap_or(false) {
+            tracing::error!("a receiving thread ended by a panic");
         }
         let (stop_flusher, flusher) = (self.stop_flusher, self.flusher);
         let (stop_keeper, keeper) = (self.stop_keeper, self.keeper);
@@ -310,11 +334,7 @@ impl Daemon {
 impl Reloadable {
     async fn reload(&mut self) -> Result<(), String> {
         let reloaded = match (self.reload)() {
-            Ok(config) => {
-                self.auth.store(Arc::new(new_auth(&config, &self.signing_key)));
-                self.pages.views.store(Arc::new(config.views));
-                self.alerting.replace(config.rules, config.receivers).await.map_err(|error| error.to_string())
-            }
+            Ok(config) => self.take(config).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         match &reloaded {
@@ -328,6 +348,15 @@ impl Reloadable {
             }
         }
         reloaded
+    }
+
+    /// All or nothing: what can fail comes first.
+    async fn take(&mut self, config: Config) -> Result<(), alerting::Error> {
+        let auth = new_auth(&config, self.http_address, &self.signing_key);
+        self.alerting.replace(config.rules, config.receivers).await?;
+        self.auth.store(Arc::new(auth));
+        self.pages.views.store(Arc::new(config.views));
+        Ok(())
     }
 }
 
@@ -363,8 +392,7 @@ impl Keeper {
     fn maintain(&self) {
         let now_ms = self.clock.now_ms();
         // Before the store forgets them, so that one that returns is named anew.
-        let forgotten = lock(&self.windows).forget(now_ms - self.retention_ms);
-        self.registry.forget(&forgotten);
+        lock(&self.windows).forget(now_ms - self.retention_ms, &self.registry);
         match self.store.maintain(now_ms) {
             Ok(done) if done != store::Maintained::default() => {
                 tracing::info!(written = done.blocks_written, dropped = done.blocks_dropped, "blocks");
@@ -431,8 +459,7 @@ fn add_store_figures(telemetry: &Telemetry, store: &Arc<Store>) {
 }
 
 fn open_store(config: &Config, now_ms: i64) -> Result<(Arc<Store>, Recovered), Error> {
-    let options =
-        store::Options { retention_ms: config.retention_ms, ..store::Options::new(&config.data_dir) };
+    let options = store::Options::new(&config.data_dir).with_retention(config.retention_ms);
     let (store, recovered) = Store::open(options, FsBackend, now_ms)?;
     let stats = store.stats();
     tracing::info!(
@@ -463,7 +490,10 @@ fn resume(
         key: series.key,
     });
     let last_end_ms = recovered.last_end_ms.unwrap_or(now_ms).max(now_ms);
-    Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms)
+    let windows = Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms);
+    // Those that ended make room from the first window on.
+    registry.note_ended(windows.ended());
+    windows
 }
 
 /// What came in since the start.
@@ -480,8 +510,11 @@ fn intake(telemetry: &Telemetry, udp: &[SocketAddr]) -> Intake {
     }
 }
 
-fn new_auth(config: &Config, signing_key: &[u8]) -> Auth {
-    let closed = !config.http.address.ip().is_loopback() && !config.http.tokens.is_empty();
+/// `bound` is where HTTP is answered in fact: a config read anew may name
+/// another address, which only the next start brings.
+fn new_auth(config: &Config, bound: SocketAddr, signing_key: &[u8]) -> Auth {
+    let open = config.http.open && config.http.tokens.is_empty();
+    let closed = !bound.ip().is_loopback() && !open;
     Auth::new(config.http.tokens.clone(), closed, signing_key)
 }
 

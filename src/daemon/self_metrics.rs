@@ -35,7 +35,11 @@ impl SelfMetrics {
                     }
                 };
                 match family.kind {
-                    FamilyKind::Counter => partial.counters.push((id, value - before)),
+                    FamilyKind::Counter => {
+                        // One that fell began anew: receivers do at a reload.
+                        let increase = if value < before { value } else { value - before };
+                        partial.counters.push((id, increase));
+                    }
                     FamilyKind::Gauge => {
                         let set = Gauge { set: Some((value, now_ms)), ..Gauge::default() };
                         partial.gauges.push((id, set));
@@ -45,5 +49,32 @@ impl SelfMetrics {
             }
         }
         partial
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Family;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn a_counter_that_begins_anew_goes_on() {
+        let (telemetry, registry) = (Telemetry::default(), Registry::new(0));
+        let sent = Arc::new(AtomicU64::new(0));
+        let source = sent.clone();
+        telemetry.add_figures(move || {
+            let samples = vec![(vec![], source.load(Ordering::Relaxed) as f64)];
+            vec![Family { name: "statsdeck_x_total", kind: FamilyKind::Counter, help: "", samples }]
+        });
+        let mut own = SelfMetrics::default();
+        let mut total = 0.0;
+        for (now, expected) in [(3, 3.0), (5, 5.0), (1, 6.0), (1, 6.0)] {
+            sent.store(now, Ordering::Relaxed);
+            // Figures of upper floors come last.
+            total += own.partial(&telemetry, &registry, 0).counters.pop().unwrap().1;
+            assert_eq!(total, expected);
+        }
     }
 }

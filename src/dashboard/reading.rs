@@ -69,6 +69,7 @@ impl Reader {
         let defaults = default_show(metric_type);
         let show = if show.is_empty() { defaults } else { show };
         let show = &show[..show.len().min(MAX_LINES)];
+        show.iter().try_for_each(|show| check_show(metric_type, *show))?;
         match metric_type {
             MetricType::Timer | MetricType::Histogram => self.distribution_lines(selection, show, unit),
             MetricType::Counter => self.counter_lines(selection, show),
@@ -81,15 +82,15 @@ impl Reader {
     pub fn bars_per_day(&self, selection: &Selection, days: usize) -> Result<BarChart, Error> {
         let now_ms = self.span.end_ms;
         let days = self.calendar.days(now_ms.saturating_sub(1), days);
-        let known =
-            |day: &Day| self.day_totals.known(&selection.text, (day.start_ms, day.end_ms), self.newest_ms);
+        let selector = selection.canonical();
+        let known = |day: &Day| self.day_totals.known(&selector, (day.start_ms, day.end_ms), self.newest_ms);
         let mut totals: Vec<Option<f64>> = days.iter().map_while(known).collect();
         let rest = days.get(totals.len()..).unwrap_or_default();
         let mut boundaries: Vec<i64> = rest.iter().map(|day| day.start_ms).collect();
         boundaries.extend(rest.last().map(|day| day.end_ms));
         let read = self.engine.totals(&selection.matchers, &boundaries)?;
         for (day, total) in rest.iter().zip(&read) {
-            self.day_totals.keep(&selection.text, (day.start_ms, day.end_ms), self.newest_ms, *total);
+            self.day_totals.keep(&selector, (day.start_ms, day.end_ms), self.newest_ms, *total);
         }
         totals.extend(read);
         let bars = days.iter().zip(totals).map(|(day, value)| Bar {
@@ -115,6 +116,7 @@ impl Reader {
         show: Show,
         span: Span,
     ) -> Result<Option<f64>, Error> {
+        check_show(metric_type, show)?;
         let seconds = (span.end_ms.min(self.newest_ms) - span.start_ms).max(1) as f64 / 1000.0;
         let value = match metric_type {
             MetricType::Timer | MetricType::Histogram => {
@@ -126,7 +128,11 @@ impl Reader {
                 let total = self.total(selection, span)?.unwrap_or(f64::NAN);
                 if show == Show::Rate { total / seconds } else { total }
             }
-            MetricType::Set => merged_sketches(&self.select(selection, span, MetricType::Set)?),
+            MetricType::Set => {
+                // A window that ends where the span begins lies before it.
+                let within = Span { start_ms: span.start_ms + 1, ..span };
+                merged_sketches(&self.select(selection, within, MetricType::Set)?)
+            }
             MetricType::Gauge => {
                 let at = span.end_ms.min(self.newest_ms);
                 let lookback = self.engine.options().lookback_ms;
@@ -204,14 +210,21 @@ impl Reader {
             grid.end_ms().max(grid.start_ms + 1),
             grid.points.saturating_sub(1).max(1),
         )?;
+        let parts = self.cut_to_span(selection, &self.edges_ms(&grid), grid.step_ms, parts)?;
         let (grid, parts) = coarsened(grid, parts);
+        let edges_ms = self.edges_ms(&grid);
         let mut whole = Histogram::default();
         parts.iter().filter(|part| !part.is_empty()).for_each(|part| whole.merge(part));
-        let step_s = grid.step_ms as f64 / 1000.0;
-        let span_s = (grid.end_ms() - grid.start_ms).max(1) as f64 / 1000.0;
+        let span_s = width_of(&edges_ms).max(1) as f64 / 1000.0;
+        let is_told = told_rates(&edges_ms, grid.step_ms, |at| parts.get(at).is_some_and(|p| !p.is_empty()));
         let lines = show.iter().map(|show| {
             let mut values = vec![f64::NAN];
-            values.extend(parts.iter().map(|part| of_distribution(part, *show, step_s)));
+            values.extend(parts.iter().zip(edges_ms.windows(2)).zip(&is_told).map(
+                |((part, edges), is_told)| match show {
+                    Show::Rate if !is_told => f64::NAN,
+                    show => of_distribution(part, *show, width_of(edges) as f64 / 1000.0),
+                },
+            ));
             let summary = Some(of_distribution(&whole, *show, span_s)).filter(|v| !v.is_nan());
             Line { label: show.label(), values, summary }
         });
@@ -227,34 +240,20 @@ impl Reader {
 
     fn counter_lines(&self, selection: &Selection, show: &[Show]) -> Result<LineChart, Error> {
         let grid = self.grid();
-        // The ends are cut to what the page shows and to what is known.
-        let newest = self.newest_ms.max(grid.start_ms);
-        let boundaries: Vec<i64> = grid
-            .times_ms()
-            .map(|at| {
-                at.clamp(
-                    self.span.start_ms.min(newest),
-                    newest.min(self.span.end_ms).max(self.span.start_ms.min(newest)),
-                )
-            })
-            .collect();
-        let totals = self.engine.totals(&selection.matchers, &boundaries)?;
+        let edges_ms = self.edges_ms(&grid);
+        let totals = self.engine.totals(&selection.matchers, &edges_ms)?;
         let wants_total = show.first() == Some(&Show::Total);
-        let widths = || boundaries.windows(2).map(|ends| ends[1] - ends[0]);
-        let is_young = |width: i64| width * 2 < grid.step_ms;
-        let has_others =
-            totals.iter().zip(widths()).any(|(total, width)| total.is_some() && !is_young(width));
+        let is_told = told_rates(&edges_ms, grid.step_ms, |at| totals.get(at).is_some_and(Option::is_some));
         let mut values = vec![f64::NAN];
-        values.extend(totals.iter().zip(widths()).map(|(total, width)| match total {
-            Some(total) if wants_total => *total,
-            Some(_) if width <= 0 || (is_young(width) && has_others) => f64::NAN,
-            Some(total) => total / (width as f64 / 1000.0),
-            None => f64::NAN,
-        }));
+        values.extend(totals.iter().zip(edges_ms.windows(2)).zip(&is_told).map(
+            |((total, edges), is_told)| match total {
+                Some(total) if wants_total => *total,
+                Some(total) if *is_told => total / (width_of(edges) as f64 / 1000.0),
+                _ => f64::NAN,
+            },
+        ));
         let counted: Option<f64> = totals.iter().flatten().copied().reduce(|a, b| a + b);
-        let seconds = (boundaries.last().copied().unwrap_or(0) - boundaries.first().copied().unwrap_or(0))
-            .max(1) as f64
-            / 1000.0;
+        let seconds = width_of(&edges_ms).max(1) as f64 / 1000.0;
         let (label, unit, summary) = if wants_total {
             ("total", Unit::Count, counted)
         } else {
@@ -267,7 +266,10 @@ impl Reader {
 
     fn set_line(&self, selection: &Selection) -> Result<LineChart, Error> {
         let grid = self.grid();
-        let span = Span { start_ms: grid.start_ms + 1, end_ms: grid.end_ms() };
+        let span = Span {
+            start_ms: grid.start_ms.max(self.span.start_ms) + 1,
+            end_ms: grid.end_ms().min(self.span.end_ms),
+        };
         let series = self.select(selection, span, MetricType::Set)?;
         let mut merged: Vec<Option<Sketch>> = vec![None; grid.points];
         for (at_ms, sketch) in series.iter().flat_map(sketches) {
@@ -316,6 +318,41 @@ impl Reader {
         Ok(LineChart { grid, unit: unit.clone(), lines, from_zero: false, note: told.note(found) })
     }
 
+    /// The ends of the grid's steps, those at the rims cut to what the page
+    /// shows and to what is known.
+    fn edges_ms(&self, grid: &Grid) -> Vec<i64> {
+        let newest = self.newest_ms.max(grid.start_ms);
+        let first = self.span.start_ms.min(newest);
+        let last = self.span.end_ms.min(newest).max(first);
+        grid.times_ms().map(|at| at.clamp(first, last)).collect()
+    }
+
+    /// `parts` of whole steps, the first and the last read anew where the page
+    /// shows a piece of their step only.
+    fn cut_to_span(
+        &self,
+        selection: &Selection,
+        edges_ms: &[i64],
+        step_ms: i64,
+        mut parts: Vec<Histogram>,
+    ) -> Result<Vec<Histogram>, Error> {
+        let last = parts.len().saturating_sub(1);
+        for at in BTreeSet::from([0, last]) {
+            let (Some(edges), Some(part)) = (edges_ms.get(at..at + 2), parts.get_mut(at)) else { continue };
+            if part.is_empty() || width_of(edges) == step_ms {
+                continue;
+            }
+            *part = Histogram::default();
+            if let [start_ms, end_ms] = *edges
+                && start_ms < end_ms
+            {
+                let read = self.engine.distribution(&selection.matchers, start_ms, end_ms, 1)?;
+                *part = read.into_iter().next().unwrap_or_default();
+            }
+        }
+        Ok(parts)
+    }
+
     fn select(&self, selection: &Selection, span: Span, wanted: MetricType) -> Result<Vec<Series>, Error> {
         let request = Select {
             matchers: &selection.matchers,
@@ -341,6 +378,42 @@ fn default_show(metric_type: MetricType) -> &'static [Show] {
         MetricType::Counter => &[Show::Rate],
         MetricType::Gauge | MetricType::Set => &[Show::Last],
     }
+}
+
+/// # Errors
+/// When a metric of this type has no such number: another in its place would lie.
+fn check_show(metric_type: MetricType, show: Show) -> Result<(), Error> {
+    let has = match metric_type {
+        MetricType::Timer | MetricType::Histogram => true,
+        MetricType::Counter => matches!(show, Show::Total | Show::Rate | Show::Last),
+        MetricType::Set => matches!(show, Show::Total | Show::Last),
+        MetricType::Gauge => show == Show::Last,
+    };
+    let instead = match metric_type {
+        MetricType::Counter => "show = \"total\" or \"rate\"",
+        _ => "show = \"last\", or a query such as max_over_time(…)",
+    };
+    match has {
+        true => Ok(()),
+        false => Err(Error::Execution(format!("a {metric_type} has no {}; write {instead}", show.label()))),
+    }
+}
+
+/// From the first edge to the last, in ms.
+fn width_of(edges_ms: &[i64]) -> i64 {
+    match edges_ms {
+        [first, .., last] => last - first,
+        _ => 0,
+    }
+}
+
+/// In which steps a rate is told: not where no time went by, and not where a
+/// step has only just begun or just been cut, unless there are no others.
+fn told_rates(edges_ms: &[i64], step_ms: i64, has_data: impl Fn(usize) -> bool) -> Vec<bool> {
+    let widths: Vec<i64> = edges_ms.windows(2).map(width_of).collect();
+    let is_young = |width: i64| width * 2 < step_ms;
+    let has_others = widths.iter().enumerate().any(|(at, width)| has_data(at) && !is_young(*width));
+    widths.iter().map(|width| *width > 0 && !(is_young(*width) && has_others)).collect()
 }
 
 fn of_distribution(histogram: &Histogram, show: Show, seconds: f64) -> f64 {

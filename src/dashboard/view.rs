@@ -5,6 +5,10 @@ use super::calendar::Calendar;
 use super::number::Unit;
 use super::range::Range;
 use crate::model::Matcher;
+use crate::model::label::{NAME, escape_name};
+
+/// Names that are not written as they were sent.
+const NEEDS_ESCAPE: &str = "(?s)[0-9].*|.*[^a-zA-Z0-9_:].*";
 
 /// A configured page.
 #[derive(Clone, Debug)]
@@ -62,9 +66,22 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// All series of the metric called `name`.
+    /// All series of the metric called `name`, and none of one whose name is
+    /// only escaped to it: that has a panel of its own.
     pub fn of_metric(name: &str) -> Self {
-        Selection { text: name.to_owned(), matchers: vec![Matcher::equal(crate::model::label::NAME, name)] }
+        let mut matchers = vec![Matcher::equal(NAME, name)];
+        if escape_name(name) == name {
+            // The pattern is a literal that compiles.
+            matchers.extend(Matcher::not_regex(NAME, NEEDS_ESCAPE).ok());
+        }
+        Selection { text: name.to_owned(), matchers }
+    }
+
+    /// What it selects, spelled in one way: a name that reads like a selector
+    /// is told from it.
+    pub fn canonical(&self) -> String {
+        let matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
+        format!("{{{}}}", matchers.join(","))
     }
 }
 

@@ -134,13 +134,13 @@ impl Auth {
     /// A short-lived bearer token for an API key. Where nothing is guarded any
     /// key gets one, so that a client need not know the difference.
     pub fn bearer(&self, key: &str, now_ms: i64) -> Result<String, AuthError> {
-        let name = match self.by_key(key) {
-            Some(token) => token.name.as_str(),
-            None if !self.guards(Scope::Write) => "",
+        let (name, hash) = match self.by_key(key) {
+            Some(token) => (token.name.as_str(), &token.hash),
+            None if !self.guards(Scope::Write) => ("", &Hash::default()),
             None => return Err(AuthError::Unknown),
         };
         let claim = format!("{name}|{}", now_ms + BEARER_TTL_MS);
-        let signature = hmac::sign(&self.signing, claim.as_bytes());
+        let signature = hmac::sign(&self.signing, &signed(claim.as_bytes(), hash));
         Ok(format!("{}.{}", hex(claim.as_bytes()), hex(signature.as_ref())))
     }
 
@@ -159,14 +159,17 @@ impl Auth {
     fn by_bearer(&self, bearer: &str, now_ms: i64) -> Option<&Token> {
         let (claim, signature) = bearer.split_once('.')?;
         let (claim, signature) = (unhex(claim)?, unhex(signature)?);
-        hmac::verify(&self.signing, &claim, &signature).ok()?;
-        let claim = String::from_utf8(claim).ok()?;
-        let (name, until_ms) = claim.rsplit_once('|')?;
-        if now_ms >= until_ms.parse::<i64>().ok()? {
-            return None;
-        }
-        self.tokens.iter().find(|token| token.name == name)
+        let (name, until_ms) = std::str::from_utf8(&claim).ok()?.rsplit_once('|')?;
+        let token = self.tokens.iter().find(|token| token.name == name)?;
+        hmac::verify(&self.signing, &signed(&claim, &token.hash), &signature).ok()?;
+        (now_ms < until_ms.parse::<i64>().ok()?).then_some(token)
     }
+}
+
+/// What the signature of a bearer token is of: with the key's hash, so that
+/// the token ends with its key.
+fn signed(claim: &[u8], key_hash: &Hash) -> Vec<u8> {
+    [key_hash, claim].concat()
 }
 
 /// The token in an `Authorization` header: `Bearer <token>`, or the password
@@ -277,8 +280,18 @@ mod tests {
         assert_eq!(auth.check(Scope::Admin, Some(&header), 1_000), Err(AuthError::Forbidden));
         let forged = header.replacen('6', "7", 1);
         assert_eq!(auth.check(Scope::Write, Some(&forged), 1_000), Err(AuthError::Unknown));
-        let other = Auth::new(vec![], true, b"other");
+        let mut other = auth;
+        other.signing = hmac::Key::new(hmac::HMAC_SHA256, b"other");
         assert_eq!(other.check(Scope::Write, Some(&header), 1_000), Err(AuthError::Unknown));
+    }
+
+    #[test]
+    fn a_bearer_token_ends_with_its_key() {
+        let mut auth = auth(false);
+        let header = format!("Bearer {}", auth.bearer("key", 0).unwrap());
+        assert_eq!(auth.check(Scope::Write, Some(&header), 1), Ok(()));
+        auth.tokens[0].hash = sha256("the key that replaced it");
+        assert_eq!(auth.check(Scope::Write, Some(&header), 1), Err(AuthError::Unknown));
     }
 
     #[test]

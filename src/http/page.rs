@@ -80,7 +80,7 @@ async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: He
         (None, None) => default_range(&state, &calendar, anchor_ms).await,
     };
     let page = Page {
-        alerts: (state.parts.alerts)(),
+        alerts: (state.parts.alerts)().into(),
         notices: range_error.map(|error| error.to_string()).into_iter().collect(),
         state,
         address,
@@ -115,7 +115,7 @@ struct Page {
     now_ms: i64,
     /// What "now" is in a range.
     anchor_ms: i64,
-    alerts: Vec<AlertRow>,
+    alerts: Arc<[AlertRow]>,
     notices: Vec<String>,
 }
 
@@ -173,7 +173,10 @@ impl Page {
     async fn view(&mut self, view: &View) -> Content {
         let kpis: Vec<_> = match &self.address.kpis {
             None => view.kpis.iter().collect(),
-            Some(ids) => ids.iter().filter_map(|id| view.kpis.iter().find(|kpi| kpi.id == *id)).collect(),
+            Some(ids) => {
+                let ids = ids.iter().enumerate().filter(|(at, id)| !ids[..*at].contains(id));
+                ids.filter_map(|(_, id)| view.kpis.iter().find(|kpi| kpi.id == *id)).collect()
+            }
         };
         let mut jobs = Jobs::new(self, VIEW_POINTS);
         for kpi in &kpis {
@@ -181,10 +184,11 @@ impl Page {
             jobs.add(format!("k-{}", kpi.id), kpi.title.clone(), move |reader| page::tile(reader, &owned));
         }
         let tiles = kpis.len();
+        let (shared, now_ms) = (Arc::new(view.clone()), self.now_ms);
         for (at, panel) in view.panels.iter().enumerate() {
-            let (view, alerts) = (view.clone(), self.alerts.clone());
+            let (view, alerts) = (shared.clone(), self.alerts.clone());
             jobs.add(format!("v-{at}"), panel.title.clone(), move |reader| match view.panels.get(at) {
-                Some(panel) => page::view_panel(reader, &view, at, panel, &alerts),
+                Some(panel) => page::view_panel(reader, &view, at, panel, (&alerts, now_ms)),
                 None => Markup::new(),
             });
         }

@@ -64,7 +64,7 @@ impl ScrapeState {
     fn series_page(&self) -> Arc<str> {
         // Held while the page is made, so that others wait instead of making it again.
         let mut cached = self.cached.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (end_ms, live) = {
+        let (end_ms, mut live) = {
             let windows = self.windows.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let end_ms = windows.last_end_ms();
             match &*cached {
@@ -72,6 +72,8 @@ impl ScrapeState {
                 _ => (end_ms, windows.live()),
             }
         };
+        // Of those that clash the oldest stands, on every page.
+        live.sort_unstable_by_key(|series| series.id);
         let recent = self.recent(&live, end_ms);
         let mut page = Page::default();
         for series in live {

@@ -1,54 +1,65 @@
 //! The accept loop: bounded connections, a time-out on headers, a graceful
 //! stop. What is answered is the router's business.
+//!
+//! HTTP/1.1 alone: telling HTTP/2 from it would mean to wait, without a bound,
+//! for a client's first bytes. When [`serve`] returns no connection is left,
+//! so that nothing can be taken any more.
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// A client must have sent its headers by then.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Open requests have so long to end once the daemon stops.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 64 * 1024;
-const STREAMS_MAX: u32 = 64;
 
-/// Serves `router` on `listener` until `stop` turns true, with at most
-/// `connections_max` connections at a time; further ones wait to be accepted.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    connections_max: usize,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// Bounds of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Connections at a time; further ones wait to be accepted.
+    pub connections_max: u32,
+    /// A client must have sent its headers by then, also those of a further
+    /// request on the same connection.
+    pub header_timeout: Duration,
+    /// Open requests have so long to end once the daemon stops.
+    pub stop_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            connections_max: 512,
+            header_timeout: Duration::from_secs(10),
+            stop_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Serves `router` on `listener` until `stop` turns true.
+pub async fn serve(listener: TcpListener, router: Router, options: Options, mut stop: watch::Receiver<bool>) {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(options.header_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(20))
-        .max_concurrent_streams(STREAMS_MAX);
-    let open = Arc::new(Semaphore::new(connections_max));
+    let open = Arc::new(Semaphore::new(options.connections_max as usize));
     let graceful = GracefulShutdown::new();
+    let (cut, _) = watch::channel(false);
     loop {
-        let Ok(permit) = open.clone().acquire_owned().await else { break };
+        // With all connections taken the stop must be heard as well.
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &open) => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, permit) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, or the client is gone already.
                 tracing::warn!(%error, "cannot accept an HTTP connection");
@@ -57,17 +68,94 @@ pub async fn serve(
             }
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let mut is_cut = cut.subscribe();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "HTTP connection ended early");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "HTTP connection ended early");
+                },
+                _ = is_cut.wait_for(|cut| *cut) => {}
             }
             drop(permit);
         });
     }
     drop(listener);
-    if tokio::time::timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(options.stop_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("some HTTP requests were still open and are cut off");
+    }
+    cut.send_replace(true);
+    // All permits are back when the last connection is gone.
+    let _ = open.acquire_many(options.connections_max).await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    open: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = open.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, permit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinHandle;
+
+    /// A server that has answered once, its address, and what stops it.
+    async fn start(options: Options) -> (std::net::SocketAddr, watch::Sender<bool>, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/", get(|| async { "hello" }))
+            .route("/never", get(std::future::pending::<()>));
+        let (stop, stops) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, router, options, stops));
+        (address, stop, server)
+    }
+
+    async fn ask(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// A bound on what must end by itself.
+    async fn soon<T>(future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(5), future).await.expect("it ends by itself")
+    }
+
+    #[tokio::test]
+    async fn connections_that_say_nothing_make_room() {
+        let header_timeout = Duration::from_millis(50);
+        let (address, _stop, _) =
+            start(Options { connections_max: 1, header_timeout, ..Options::default() }).await;
+        for begun in ["", "P", "GET / HT"] {
+            let mut silent = TcpStream::connect(address).await.unwrap();
+            silent.write_all(begun.as_bytes()).await.unwrap();
+            assert!(soon(ask(address, "/")).await.ends_with("hello"), "{begun:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stop_is_heard_while_all_connections_are_taken_and_leaves_none() {
+        let stop_timeout = Duration::from_millis(50);
+        let options = Options { connections_max: 1, stop_timeout, ..Options::default() };
+        let (address, stop, server) = start(options).await;
+        let mut taken = TcpStream::connect(address).await.unwrap();
+        taken.write_all(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let waiting = tokio::spawn(async move { ask(address, "/").await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!waiting.is_finished());
+        stop.send_replace(true);
+        soon(server).await.unwrap();
+        let ended = soon(taken.read_u8()).await;
+        assert!(ended.is_err(), "the request that never ends was cut off");
     }
 }

@@ -18,12 +18,17 @@ const MEMINFO_DROPS: usize = 8;
 const MEMINFO_RCVBUF: usize = 1;
 const MEMINFO_LEN: usize = 9;
 
-/// Binds a UDP socket that shares its port with others of its kind, with a
-/// receive buffer of `receive_buffer` bytes if the system allows it, and reads
-/// that wait at most `wait`.
-pub fn bind(address: SocketAddr, receive_buffer: usize, wait: Duration) -> io::Result<UdpSocket> {
+/// Binds a UDP socket with a receive buffer of `receive_buffer` bytes if the
+/// system allows it, and reads that wait at most `wait`. With `shared` others
+/// that say so too may have the same port: each gets a part of the packets.
+pub fn bind(
+    address: SocketAddr,
+    receive_buffer: usize,
+    wait: Duration,
+    shared: bool,
+) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shared)?;
     if force_receive_buffer(&socket, receive_buffer).is_err() {
         // Without the right to exceed net.core.rmem_max the kernel clamps it.
         socket.set_recv_buffer_size(receive_buffer)?;
@@ -145,7 +150,8 @@ mod tests {
     use super::*;
 
     fn pair() -> (UdpSocket, UdpSocket) {
-        let receiver = bind("127.0.0.1:0".parse().unwrap(), 1 << 20, Duration::from_millis(20)).unwrap();
+        let receiver =
+            bind("127.0.0.1:0".parse().unwrap(), 1 << 20, Duration::from_millis(20), false).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.connect(receiver.local_addr().unwrap()).unwrap();
         (receiver, sender)
@@ -170,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_kernels_drops_are_known() {
-        let receiver = bind("127.0.0.1:0".parse().unwrap(), 2048, Duration::from_millis(20)).unwrap();
+        let receiver = bind("127.0.0.1:0".parse().unwrap(), 2048, Duration::from_millis(20), false).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..500 {
             sender.send_to(&[0; 1000], receiver.local_addr().unwrap()).unwrap();

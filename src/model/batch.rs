@@ -9,7 +9,7 @@ pub struct FlushBatch {
     /// Start and end of the window in ms since the Unix epoch.
     pub start_ms: i64,
     pub end_ms: i64,
-    /// Series that no earlier batch named.
+    /// Series that no earlier batch named, or that were silent for long.
     pub new_series: Vec<(SeriesId, SeriesKey)>,
     pub counters: Vec<CounterValue>,
     pub gauges: Vec<GaugeValue>,
@@ -46,5 +46,33 @@ impl FlushBatch {
     /// Number of samples in it, stale markers included.
     pub fn samples(&self) -> usize {
         self.counters.len() + self.gauges.len() + self.timers.len() + self.sets.len() + self.stale.len()
+    }
+
+    /// Bytes of memory that its samples take, as a bound on many of them needs
+    /// it: names and allocators' overheads are not counted.
+    pub fn memory(&self) -> usize {
+        let timers = self.timers.iter().map(|(_, histogram)| histogram.memory());
+        let sets = self.sets.iter().map(|(_, sketch)| sketch.memory());
+        size_of_val(&*self.counters)
+            + size_of_val(&*self.gauges)
+            + size_of_val(&*self.stale)
+            + timers.sum::<usize>()
+            + sets.sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_distributions_weighs_what_its_buckets_do() {
+        let values = |n: u32| Histogram::from_values((0..n).map(|i| (f64::from(i), 1.0)));
+        let batch = |n| FlushBatch { timers: vec![(SeriesId(0), values(n))], ..FlushBatch::default() };
+        assert_eq!((batch(1).samples(), batch(100).samples()), (1, 1));
+        assert!(batch(100).memory() >= batch(1).memory() + 99 * 12);
+        let counter = CounterValue { id: SeriesId(0), total: 0.0, start_total: None };
+        let counters = FlushBatch { counters: vec![counter; 10], ..FlushBatch::default() };
+        assert!((200..500).contains(&counters.memory()));
     }
 }

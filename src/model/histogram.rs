@@ -86,9 +86,9 @@ impl Histogram {
         buckets: Vec<(BucketKey, f64)>,
     ) -> Option<Self> {
         let ascending = buckets.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        let in_range = buckets
-            .iter()
-            .all(|(key, weight)| key.0.abs() <= BucketKey::MAX && weight.is_finite() && *weight >= 0.0);
+        let in_range = buckets.iter().all(|(key, weight)| {
+            key.0.unsigned_abs() <= BucketKey::MAX as u32 && weight.is_finite() && *weight >= 0.0
+        });
         let numbers = count.is_finite() && count >= 0.0 && !sum.is_nan() && !min.is_nan() && !max.is_nan();
         (ascending && in_range && numbers).then_some(Histogram { count, sum, min, max, buckets })
     }
@@ -100,6 +100,16 @@ impl Histogram {
 
     pub fn is_empty(&self) -> bool {
         self.count == 0.0
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.buckets)
+    }
+
+    /// How many plain samples (16 bytes) would take its memory.
+    pub fn weight(&self) -> usize {
+        self.memory().div_ceil(16)
     }
 
     /// Adds all of `other`. Exact in counts: merging in any order, or in
@@ -235,6 +245,15 @@ mod tests {
         for value in [1.0, 1.5, 0.1, 1e-300, 5e-324, f64::MAX, 123_456.789, 0.0, -2.0, -1e-5, -f64::MAX] {
             let (low, high) = BucketKey::of(value).bounds();
             assert!(low <= value && value <= high, "{value} not in {low}..{high}");
+        }
+    }
+
+    #[test]
+    fn parts_that_no_histogram_has_are_refused() {
+        let of = |key| Histogram::from_parts((1.0, 1.0, 1.0, 1.0), vec![(BucketKey(key), 1.0)]);
+        assert!(of(BucketKey::MAX).is_some() && of(-BucketKey::MAX).is_some());
+        for key in [BucketKey::MAX + 1, -BucketKey::MAX - 1, i32::MAX, i32::MIN] {
+            assert_eq!(of(key), None, "{key}");
         }
     }
 

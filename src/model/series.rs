@@ -69,6 +69,16 @@ impl Points {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// How many plain samples would take the memory of the points from number
+    /// `first` on.
+    pub fn weight_from(&self, first: usize) -> usize {
+        match self {
+            Points::Floats(points) => points.len().saturating_sub(first),
+            Points::Histograms(points) => points.iter().skip(first).map(|(_, h)| h.weight()).sum(),
+            Points::Sketches(points) => points.iter().skip(first).map(|(_, s)| s.weight()).sum(),
+        }
+    }
 }
 
 /// What to read: the series that fulfil all `matchers`, their points within
@@ -82,5 +92,7 @@ pub struct Select<'a> {
     pub step_ms: i64,
     /// More series, or more points in all of them together, is an error.
     pub max_series: usize,
+    /// A distribution or a sketch counts for as many points as would take its
+    /// memory.
     pub max_points: usize,
 }

@@ -57,6 +57,20 @@ impl Sketch {
         }
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> usize {
+        let inside = match self {
+            Sketch::Exact(hashes) => size_of_val(&**hashes),
+            Sketch::Registers(registers) => registers.len(),
+        };
+        size_of::<Self>() + inside
+    }
+
+    /// How many plain samples (16 bytes) would take its memory.
+    pub fn weight(&self) -> usize {
+        self.memory().div_ceil(16)
+    }
+
     /// A sketch from registers as read from a file; `None` if they cannot be.
     pub fn from_registers(registers: Vec<u8>) -> Option<Self> {
         let valid = registers.len() == REGISTERS && registers.iter().all(|r| *r <= REGISTER_MAX);

@@ -24,7 +24,7 @@ const REPLY_BYTES_MAX: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// From the look-up of the name to the end of the answer.
+    /// From the reading of a URL's file to the end of the answer.
     pub timeout: Duration,
 }
 
@@ -66,24 +66,22 @@ impl Client {
 
     /// Posts JSON; an answer of any status, or why there is none.
     pub async fn post(&self, endpoint: &Endpoint, body: Vec<u8>) -> Result<Reply, Verdict> {
-        let uri = match endpoint {
-            Endpoint::Url(uri) => uri.clone(),
-            Endpoint::File(path) => {
-                let read = read_bounded(path).await;
-                let uri = read.map_err(|error| format!("cannot read {}: {error}", path.display()));
-                let uri = uri.and_then(|bytes| parse_file(path, &bytes).map_err(|error| error.to_string()));
-                // Someone may be about to put it there.
-                uri.map_err(|reason| Verdict::Retry { after_ms: None, reason })?
-            }
+        let exchange = async {
+            let uri = match endpoint {
+                Endpoint::Url(uri) => uri.clone(),
+                // When it is not there someone may be about to put it there.
+                Endpoint::File(path) => {
+                    let read = read_bounded(path).await;
+                    let bytes = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+                    parse_file(path, &bytes).map_err(|error| error.to_string())?
+                }
+            };
+            self.exchange(uri, body).await
         };
-        match tokio::time::timeout(self.options.timeout, self.exchange(uri, body)).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(reason)) => Err(Verdict::Retry { after_ms: None, reason }),
-            Err(_) => {
-                let reason = format!("no answer within {} s", self.options.timeout.as_secs_f64());
-                Err(Verdict::Retry { after_ms: None, reason })
-            }
-        }
+        let answer = tokio::time::timeout(self.options.timeout, exchange).await;
+        let answer = answer
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", self.options.timeout.as_secs_f64())));
+        answer.map_err(|reason| Verdict::Retry { after_ms: None, reason })
     }
 
     async fn exchange(&self, uri: Uri, body: Vec<u8>) -> Result<Reply, String> {

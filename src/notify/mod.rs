@@ -7,6 +7,7 @@ mod outbox;
 mod pacing;
 mod queue;
 mod receiver;
+mod refusals;
 mod secret;
 mod slack;
 mod status;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::message::{Message, Notice};
 use super::pacing::{Pace, Pacing};
 use super::receiver::Verdict;
+use super::refusals::{Kind, Refusals};
 use crate::alert::{Snapshot, State};
 use crate::model::Labels;
 use crate::store::state::SentRecord;
@@ -47,18 +48,11 @@ pub struct Outbox {
     told: BTreeMap<u64, Told>,
     /// Alerts that fire as of the last update.
     firing: BTreeMap<u64, Firing>,
-    /// Notices that can not be delivered: not tried again in this run.
-    given_up: BTreeSet<(u64, Kind, i64)>,
+    refusals: Refusals,
     /// Rules with something to tell, longest waiting first.
     queue: VecDeque<Arc<str>>,
     held_back: u64,
     folded: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Firing,
-    Resolved,
 }
 
 #[derive(Clone, Debug)]
@@ -120,7 +114,7 @@ impl Outbox {
         let untold = |fingerprint: &&u64| !self.told.contains_key(fingerprint);
         self.folded += before.keys().filter(over).filter(untold).count() as u64;
         self.end_told(snapshot, evaluated_at_ms);
-        self.forget_given_up();
+        self.forget_refusals();
         self.enqueue();
     }
 
@@ -163,14 +157,13 @@ impl Outbox {
                     self.told.remove(&notice.fingerprint);
                     settled.remove.push(notice.fingerprint);
                 }
+                if self.refusals.forgive() {
+                    self.enqueue();
+                }
                 self.pace.settled(now_ms);
             }
-            Verdict::GiveUp { .. } => {
-                let kinds = [(Kind::Firing, &message.firing), (Kind::Resolved, &message.resolved)];
-                for (kind, notices) in kinds {
-                    self.given_up
-                        .extend(notices.iter().map(|notice| (notice.fingerprint, kind, notice.fired_at_ms)));
-                }
+            Verdict::GiveUp { broken, .. } => {
+                self.refusals.add(&message, *broken);
                 self.pace.settled(now_ms);
             }
             Verdict::Retry { after_ms, .. } => {
@@ -207,13 +200,12 @@ impl Outbox {
             .filter(|alert| alert.state == State::Resolved)
             .map(|alert| (alert.fingerprint.0, notice(alert)))
             .collect();
-        let (firing, given_up, folded) = (&self.firing, &self.given_up, &mut self.folded);
+        let (firing, refusals, folded) = (&self.firing, &self.refusals, &mut self.folded);
         self.told.retain(|fingerprint, told| {
             if let Some(firing) = firing.get(fingerprint) {
                 *folded += u64::from(told.notice.resolved_at_ms.take().is_some());
                 // Its end could not be delivered: then the new beginning is news.
-                let end_given_up =
-                    given_up.contains(&(*fingerprint, Kind::Resolved, told.notice.fired_at_ms));
+                let end_given_up = refusals.contains(Kind::Resolved, &told.notice);
                 return !(end_given_up && firing.notice.fired_at_ms != told.notice.fired_at_ms);
             }
             if told.notice.resolved_at_ms.is_none() {
@@ -228,11 +220,11 @@ impl Outbox {
         });
     }
 
-    fn forget_given_up(&mut self) {
+    fn forget_refusals(&mut self) {
         let (firing, told) = (&self.firing, &self.told);
-        self.given_up.retain(|(fingerprint, kind, fired_at_ms)| match kind {
-            Kind::Firing => firing.get(fingerprint).is_some_and(|f| f.notice.fired_at_ms == *fired_at_ms),
-            Kind::Resolved => told.contains_key(fingerprint),
+        self.refusals.retain(|fingerprint, kind, fired_at_ms| match kind {
+            Kind::Firing => firing.get(&fingerprint).is_some_and(|f| f.notice.fired_at_ms == fired_at_ms),
+            Kind::Resolved => told.contains_key(&fingerprint),
         });
     }
 
@@ -261,14 +253,12 @@ impl Outbox {
     }
 
     fn is_news(&self, firing: &Firing) -> bool {
-        let Notice { fingerprint, fired_at_ms, .. } = firing.notice;
-        !self.told.contains_key(&fingerprint)
-            && !self.given_up.contains(&(fingerprint, Kind::Firing, fired_at_ms))
+        let notice = &firing.notice;
+        !self.told.contains_key(&notice.fingerprint) && !self.refusals.contains(Kind::Firing, notice)
     }
 
     fn is_over(&self, told: &Told) -> bool {
-        let Notice { fingerprint, fired_at_ms, resolved_at_ms, .. } = told.notice;
-        resolved_at_ms.is_some() && !self.given_up.contains(&(fingerprint, Kind::Resolved, fired_at_ms))
+        told.notice.resolved_at_ms.is_some() && !self.refusals.contains(Kind::Resolved, &told.notice)
     }
 }
 
@@ -472,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_is_not_tried_again_until_a_restart() {
+    fn what_is_given_up_is_not_tried_again_by_itself() {
         let mut world = World::new();
         world.evaluate("A1");
         assert_eq!(world.send(&BROKEN), "A +1");
@@ -496,6 +486,27 @@ mod tests {
         world.evaluate("");
         assert_eq!(world.deliver(), "A -1");
         assert!(world.log.is_empty());
+    }
+
+    #[test]
+    fn what_a_broken_receiver_did_not_take_is_told_once_it_takes_messages_again() {
+        let refused = Verdict::GiveUp { reason: String::new(), broken: false };
+        let mut world = World::new();
+        world.evaluate("A1 A2");
+        assert_eq!(world.deliver(), "A +1 +2");
+        world.evaluate("A1 A3");
+        assert_eq!(world.send(&BROKEN), "A +3 -2");
+        world.evaluate("A1 A3");
+        assert_eq!(world.deliver(), "", "not before it takes another");
+        world.evaluate("A1 A3 B1");
+        assert_eq!(world.deliver(), "B +1");
+        assert_eq!(world.deliver(), "A +3 -2");
+        // A message that it alone refuses is not tried again.
+        world.evaluate("A1 A3 A4 B1");
+        assert_eq!(world.send(&refused), "A +4");
+        world.evaluate("A1 A3 A4 B1 B2");
+        assert_eq!(world.deliver(), "B +2");
+        assert_eq!(world.deliver(), "");
     }
 
     #[test]

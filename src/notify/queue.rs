@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::client::{Client, ClientOptions};
@@ -49,6 +49,10 @@ pub struct Notifier {
     updates: watch::Sender<Arc<Snapshot>>,
     statuses: Vec<Arc<Status>>,
     workers: JoinSet<()>,
+    /// Set when no further message may be begun.
+    hurry: Arc<AtomicBool>,
+    /// How long a message that is on its way may take.
+    message_wait: Duration,
 }
 
 impl Notifier {
@@ -61,21 +65,33 @@ impl Notifier {
         store: &Arc<StateStore>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        store.retain_receivers(&names)?;
         let (updates, _) = watch::channel(Arc::default());
-        let mut notifier = Notifier { updates, statuses: Vec::new(), workers: JoinSet::new() };
+        let mut notifier = Notifier {
+            updates,
+            statuses: Vec::new(),
+            workers: JoinSet::new(),
+            hurry: Arc::default(),
+            message_wait: options.client.timeout + Duration::from_secs(1),
+        };
+        let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
         if targets.is_empty() {
+            store.retain_receivers(&names)?;
             return Ok(notifier);
         }
+        // What can fail comes first: nothing is forgotten for a start that fails.
         let client = Client::new(options.client)?;
-        for target in targets {
+        let mut logs = Vec::new();
+        for name in &names {
+            logs.push(store.sent(name)?);
+        }
+        store.retain_receivers(&names)?;
+        for (target, sent) in targets.into_iter().zip(logs) {
             let endpoint = target.receiver.endpoint();
             let status =
                 Arc::new(Status::new(target.name.clone(), target.receiver.kind(), endpoint.to_string()));
             let gap_ms = options.pacing.gap_ms.max(target.receiver.gap_ms());
             let worker = Worker {
-                outbox: Outbox::new(Pacing { gap_ms, ..options.pacing }, store.sent(&target.name)?),
+                outbox: Outbox::new(Pacing { gap_ms, ..options.pacing }, sent),
                 target,
                 public_url: options.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned()),
                 client: client.clone(),
@@ -83,6 +99,7 @@ impl Notifier {
                 clock: Arc::clone(clock),
                 status: Arc::clone(&status),
                 unsaved: BTreeMap::new(),
+                hurry: Arc::clone(&notifier.hurry),
                 started: Instant::now(),
                 random: RandomState::new(),
             };
@@ -106,12 +123,21 @@ impl Notifier {
         self.statuses.iter().map(|status| status.view()).collect()
     }
 
-    /// Tells what can be told at once, then stops; after `wait` at the latest.
-    /// What was not told is told after the next start. Whether all workers
-    /// ended in time.
+    /// Tells what can be told within `wait`, then stops. A message on its way is
+    /// waited for: cut off, it would be sent again. What was not told is told
+    /// after the next start. Whether all was told in time.
     pub async fn stop(mut self, wait: Duration) -> bool {
         drop(self.updates);
-        tokio::time::timeout(wait, async { while self.workers.join_next().await.is_some() {} }).await.is_ok()
+        let mut ended = async |wait| {
+            let all = async { while self.workers.join_next().await.is_some() {} };
+            tokio::time::timeout(wait, all).await.is_ok()
+        };
+        if ended(wait).await {
+            return true;
+        }
+        self.hurry.store(true, Relaxed);
+        ended(self.message_wait).await;
+        false
     }
 }
 
@@ -126,6 +152,7 @@ struct Worker {
     /// Changes to the sent log that could not be written; `None` removes.
     /// Bounded as the outbox is.
     unsaved: BTreeMap<u64, Option<SentRecord>>,
+    hurry: Arc<AtomicBool>,
     /// Waits are measured with a clock that nobody sets.
     started: Instant,
     random: RandomState,
@@ -136,7 +163,7 @@ impl Worker {
         // `changed` marks the value as seen: what it saw must be taken over here.
         let mut fresh = true;
         let mut stopping = false;
-        loop {
+        while !self.hurry.load(Relaxed) {
             if fresh || updates.has_changed().unwrap_or(false) {
                 fresh = false;
                 let snapshot = Arc::clone(&updates.borrow_and_update());

@@ -15,6 +15,9 @@ const TITLE_CHARS: usize = 1_024;
 const SECTION_CHARS: usize = 3_000;
 const FIELD_CHARS: usize = 300;
 const FIELDS: usize = 10;
+/// Of a link's target, escaped; longer ones are left out, since half a URL
+/// leads nowhere. Two of them fit in a section beside its texts.
+const LINK_CHARS: usize = 340;
 /// Slack refuses a message somewhere above 13,200 characters.
 const MESSAGE_CHARS: usize = 11_000;
 /// Alerts that are written out for each colour; with at most two blocks for
@@ -178,8 +181,9 @@ fn section(notice: &Notice, summary_is_shared: bool) -> (Block, usize) {
     }
     let links = [("runbook_url", "Runbook"), ("dashboard_url", "Dashboard")].into_iter().filter_map(
         |(annotation_name, shown)| {
-            let url = annotation(notice, annotation_name).filter(|url| url.len() <= FIELD_CHARS)?;
-            Some(format!("<{}|{shown}>", link_target(url)))
+            let target = annotation(notice, annotation_name).filter(|url| leads_to_the_web(url))?;
+            let target = Some(link_target(target)).filter(|target| target.chars().count() <= LINK_CHARS)?;
+            Some(format!("<{target}|{shown}>"))
         },
     );
     lines.extend(links);
@@ -260,6 +264,14 @@ fn escape(text: &str, max_chars: usize) -> String {
     escaped
 }
 
+/// Anything else within `<…>` has a meaning of its own to Slack: `<!channel>`
+/// calls everybody, and labels, which come from open sockets, may stand there.
+fn leads_to_the_web(url: &str) -> bool {
+    let has_scheme =
+        |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    has_scheme("https://") || has_scheme("http://")
+}
+
 /// A URL within `<…|…>`: what would end it early is percent-encoded.
 fn link_target(url: &str) -> String {
     let mut target = String::with_capacity(url.len());
@@ -332,6 +344,35 @@ mod tests {
     #[test]
     fn a_link_can_not_be_broken_out_of() {
         assert_eq!(link_target("https://h/?a=1&b=<x>|y z"), "https://h/?a=1&amp;b=%3Cx%3E%7Cy%20z");
+    }
+
+    /// The text of the one section that a firing notice makes.
+    fn section_text(annotations: &[(&str, &str)]) -> String {
+        let (Block::Section { text: Some(Text::Mrkdwn(text)), .. }, _) =
+            section(&notice(&[], annotations), false)
+        else {
+            return String::new();
+        };
+        text
+    }
+
+    #[test]
+    fn a_link_leads_to_the_web_and_pings_nobody() {
+        for url in ["!channel", "@U0123", "#C0123", "javascript:alert(1)", " ", "https:"] {
+            assert_eq!(section_text(&[("runbook_url", url)]), "", "{url}");
+        }
+        assert_eq!(section_text(&[("runbook_url", "https://h/a")]), "<https://h/a|Runbook>");
+        assert_eq!(section_text(&[("dashboard_url", "HTTP://h")]), "<HTTP://h|Dashboard>");
+    }
+
+    #[test]
+    fn long_texts_and_links_full_of_entities_fit_in_a_section() {
+        let url = format!("https://h/?{}", "&".repeat(289));
+        let long = "&<>".repeat(1_000);
+        let annotations =
+            [("summary", &*long), ("description", &*long), ("runbook_url", &*url), ("dashboard_url", &*url)];
+        let text = section_text(&annotations);
+        assert!(text.chars().count() <= SECTION_CHARS, "{}", text.chars().count());
     }
 
     #[test]

@@ -55,8 +55,9 @@ impl<'a> Tags<'a> {
 ///
 /// Bytes that are no UTF-8 become U+FFFD. A key that comes more than once
 /// keeps all its values, joined by commas in the order sent. A tag called
-/// `__name__` cannot take the name's place: it becomes `exported___name__`. A
-/// name in our own name space (`statsdeck_…`) gets the prefix `exported_` too.
+/// `__name__` cannot take the name's place: it becomes `exported___name__`.
+/// Names of metrics and tags in our own name space (`statsdeck_…`) get the
+/// prefix `exported_` too.
 pub fn labels(name: &[u8], tags: &Tags<'_>, labels_max: usize) -> Result<Labels, Reject> {
     let mut name = String::from_utf8_lossy(name);
     if escape_name(&name).starts_with(OWN_PREFIX) {
@@ -64,10 +65,10 @@ pub fn labels(name: &[u8], tags: &Tags<'_>, labels_max: usize) -> Result<Labels,
     }
     let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = vec![(Cow::Borrowed(NAME), name)];
     for (key, value) in tags.iter() {
-        let key = match String::from_utf8_lossy(key) {
-            key if key == NAME => Cow::Borrowed("exported___name__"),
-            key => key,
-        };
+        let mut key = String::from_utf8_lossy(key);
+        if key == NAME || key.starts_with(OWN_PREFIX) {
+            key.to_mut().insert_str(0, "exported_");
+        }
         let value = String::from_utf8_lossy(value);
         let full = pairs.len() > labels_max;
         match pairs.iter_mut().find(|(known, _)| *known == key) {

@@ -21,9 +21,11 @@ pub struct Options {
     /// Most series that one selector may find.
     pub max_series: usize,
     /// Most samples that one query may read, and most values that one of its
-    /// parts may compute.
+    /// parts may compute. A distribution or a sketch counts for as many as
+    /// would take its memory: so many times 16 bytes bound what a query holds.
     pub max_points: usize,
-    /// Most steps of a range query.
+    /// Most steps of a range query from its start to its end, as Prometheus
+    /// counts them: there is one value more.
     pub max_steps: usize,
     /// How long the caller should let a query run before it pulls its
     /// [`Cancel`]; the engine itself has no clock.
@@ -166,14 +168,14 @@ impl Engine {
         if end_ms < start_ms {
             return Err(Error::Range("the end must not be before the start".into()));
         }
-        let steps = (end_ms - start_ms) / step_ms + 1;
+        let steps = (end_ms - start_ms) / step_ms;
         if steps > self.options.max_steps as i64 {
             return Err(Error::Range(format!(
-                "{steps} points a series are more than the maximum resolution of {}; widen the step",
+                "{steps} steps are more than the maximum resolution of {}; widen the step",
                 self.options.max_steps
             )));
         }
-        Ok(Grid { start_ms, step_ms, steps: steps as usize })
+        Ok(Grid { start_ms, step_ms, steps: steps as usize + 1 })
     }
 }
 

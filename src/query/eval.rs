@@ -18,6 +18,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+/// All parts of a query together may compute so many times what one may.
+const MAX_PARTS: usize = 5;
 /// Most warnings that one query gives.
 const MAX_WARNINGS: usize = 10;
 
@@ -29,6 +31,10 @@ pub(crate) struct Evaluator<'a> {
     /// The grid of the query as a whole, for `@ start()` and `@ end()`.
     query: Grid,
     warnings: RefCell<BTreeSet<String>>,
+    /// What the distributions computed so far weigh.
+    spent: std::cell::Cell<usize>,
+    /// Values that the parts have computed so far.
+    cells: std::cell::Cell<usize>,
 }
 
 /// A range vector: series, and the range that each step sees of them.
@@ -42,12 +48,28 @@ pub(crate) struct Ranged<'a> {
 impl<'a> Evaluator<'a> {
     pub fn new(engine: &'a Engine, parsed: &'a Parsed, loaded: &'a Loaded, query: Grid) -> Self {
         let warnings = RefCell::new(loaded.warnings.iter().cloned().collect());
-        Evaluator { engine, parsed, loaded, query, warnings }
+        let (spent, cells) = Default::default();
+        Evaluator { engine, parsed, loaded, query, warnings, spent, cells }
     }
 
     /// Value of `expr` on `grid`; not for range vectors.
     pub fn eval(&self, expr: &Expr, grid: &Grid) -> Result<Column, Error> {
         self.check()?;
+        let column = self.computed(expr, grid)?;
+        // An operator holds its left side while it computes the right one, and
+        // so on: what all parts hold together needs a bound as well.
+        let cells = match &column {
+            Column::Scalar(values) => values.len(),
+            Column::Vector(rows) => rows.len().saturating_mul(grid.steps),
+            Column::String(_) => 0,
+        };
+        let cells = self.cells.get().saturating_add(cells);
+        self.cells.set(cells);
+        let limit = self.engine.options.max_points.saturating_mul(MAX_PARTS);
+        if cells > limit { Err(Error::Limit { what: "computed values", limit }) } else { Ok(column) }
+    }
+
+    fn computed(&self, expr: &Expr, grid: &Grid) -> Result<Column, Error> {
         match expr {
             Expr::Number(value) => Ok(Column::Scalar(vec![*value; grid.steps])),
             Expr::String(text) => Ok(Column::String(text.clone())),
@@ -181,6 +203,16 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// Counts a distribution that was computed: over ranges that overlap they
+    /// may take far more than what was read.
+    pub fn spend(&self, cell: &Cell) -> Result<(), Error> {
+        let Cell::Histogram(histogram) = cell else { return Ok(()) };
+        let spent = self.spent.get().saturating_add(histogram.weight());
+        self.spent.set(spent);
+        let limit = self.engine.options.max_points;
+        if spent > limit { Err(Error::Limit { what: "computed values", limit }) } else { Ok(()) }
+    }
+
     /// Tells the reader of the answer something, once.
     pub fn warn(&self, message: impl Into<String>) {
         let mut warnings = self.warnings.borrow_mut();
@@ -258,7 +290,11 @@ impl<'a> Evaluator<'a> {
                     for cell in &mut row.cells {
                         *cell = match std::mem::take(cell) {
                             Cell::Float(value) => Cell::Float(-value),
-                            _ => Cell::None,
+                            Cell::Histogram(_) => {
+                                self.warn("a histogram cannot be negated; it was left out");
+                                Cell::None
+                            }
+                            Cell::None => Cell::None,
                         };
                     }
                 }

@@ -250,7 +250,9 @@ fn over_ranges(args: &Args<'_, '_>) -> Result<Column, Error> {
             args.eval.check()?;
             let window = slider.window(*end_ms, ranged.range_ms, args.grid.time_ms(step));
             let param = |place: usize| params.get(place).map_or(f64::NAN, |values| at(values, step));
-            cells.push(over_time::apply(function, &window, [param(0), param(1)]));
+            let cell = over_time::apply(function, &window, [param(0), param(1)]);
+            args.eval.spend(&cell)?;
+            cells.push(cell);
         }
         if cells.iter().any(Cell::is_some) {
             let labels = if keeps_name { track.labels.clone() } else { track.labels.without_name() };

@@ -117,7 +117,7 @@ impl Source for MemorySource {
                 continue;
             }
             for points in track.points(request.range) {
-                points_read += points.len();
+                points_read += points.weight_from(0);
                 if points_read > request.max_points {
                     return Err(SourceError::Limit { what: "samples", limit: request.max_points });
                 }

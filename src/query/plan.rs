@@ -30,7 +30,7 @@ pub(crate) fn load(engine: &Engine, parsed: &Parsed, grid: Grid) -> Result<Loade
             Some(range) => read(engine, selector, range, grid.step_ms, points_left, &mut loaded.warnings)?,
             None => Vec::new(),
         };
-        points_left = points_left.saturating_sub(tracks.iter().map(Track::points).sum());
+        points_left = points_left.saturating_sub(tracks.iter().map(Track::weight).sum());
         loaded.selectors.push(tracks);
     }
     Ok(loaded)

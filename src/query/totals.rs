@@ -8,6 +8,7 @@
 use super::distribution;
 use super::engine::Engine;
 use super::error::Error;
+use super::source::SourceError;
 use super::track::Track;
 use crate::model::{Histogram, Labels, Matcher, MetricType, Sample, Select, Series, TimeRange};
 use std::collections::HashMap;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 
 /// Longest time read at once, unless one span is longer.
 const READ_MS: i64 = 86_400_000;
+/// Distributions that are too many are read by shorter times, down to this.
+const LEAST_READ_MS: i64 = 3_600_000;
 
 impl Engine {
     /// Exact increase between each two consecutive `boundaries_ms` (ascending),
@@ -76,23 +79,31 @@ impl Engine {
             )));
         }
         let width_ms = end_ms.saturating_sub(start_ms);
-        // However long the time, no more reads than steps.
-        let step_ms = READ_MS.max(width_ms / self.options.max_steps as i64);
+        // However long the time, no more reads than steps; shorter ones where a
+        // day of distributions is more than a query may hold.
+        let fewest_reads_ms = width_ms / self.options.max_steps as i64;
+        let mut step_ms = READ_MS.max(fewest_reads_ms);
+        let least_ms = LEAST_READ_MS.max(fewest_reads_ms / (READ_MS / LEAST_READ_MS));
         let mut parts = vec![Histogram::default(); spans];
         let mut read_ms = start_ms;
         while read_ms < end_ms {
             let until_ms = read_ms.saturating_add(step_ms).min(end_ms);
             let mut found: HashMap<usize, Vec<Arc<Histogram>>> = HashMap::new();
-            for series in self.select(matchers, TimeRange { start_ms: read_ms + 1, end_ms: until_ms })? {
+            let selected = match self.select(matchers, TimeRange { start_ms: read_ms + 1, end_ms: until_ms })
+            {
+                Err(error) if is_too_much(&error) && step_ms > least_ms => {
+                    step_ms /= 2;
+                    continue;
+                }
+                selected => selected?,
+            };
+            for series in selected {
                 self.cancel.check()?;
                 if !series.metric_type.is_some_and(MetricType::is_distribution) {
                     continue;
                 }
                 for (at_ms, histogram) in Track::new(series).histograms {
-                    let share = at_ms.saturating_sub(start_ms) as f64 / width_ms as f64;
-                    // Each part is open at its start: a point on an edge belongs to the earlier one.
-                    let part = (share * spans as f64).ceil() as usize;
-                    found.entry(part.saturating_sub(1)).or_default().push(histogram);
+                    found.entry(part_of(at_ms, start_ms, width_ms, spans)).or_default().push(histogram);
                 }
             }
             for (at, histograms) in found {
@@ -117,6 +128,20 @@ impl Engine {
         };
         Ok(self.source.select(&request)?)
     }
+}
+
+/// Whether a shorter time might be read.
+fn is_too_much(error: &Error) -> bool {
+    matches!(error, Error::Source(SourceError::Limit { what, .. }) if *what != "series")
+}
+
+/// Which of `spans` equal parts of `(start_ms, start_ms + width_ms]` a point
+/// lies in. Each part is open at its start: a point on an edge belongs to the
+/// earlier one, so that no rounding may be met.
+fn part_of(at_ms: i64, start_ms: i64, width_ms: i64, spans: usize) -> usize {
+    let into = i128::from(at_ms) - i128::from(start_ms);
+    let part = (into * spans as i128 - 1).div_euclid(i128::from(width_ms));
+    usize::try_from(part).unwrap_or_default()
 }
 
 /// Adds what a counter gained in each span between two of `ends_ms`. `before`

@@ -45,6 +45,13 @@ impl Track {
         self.floats.len() + self.histograms.len()
     }
 
+    /// How many plain samples would take its memory.
+    pub fn weight(&self) -> usize {
+        let histograms: usize = self.histograms.iter().map(|(_, h)| h.weight()).sum();
+        let sketches: usize = self.sketches.iter().map(|(_, s)| s.weight()).sum();
+        self.floats.len() + histograms + sketches
+    }
+
     /// Time of the latest point.
     pub fn end_ms(&self) -> i64 {
         let float = self.floats.last().map_or(i64::MIN, |s| s.timestamp_ms);

@@ -45,6 +45,15 @@ pub trait File: Send + Sync {
     fn truncate(&self, length: u64) -> io::Result<()>;
 }
 
+/// Removes a name; one that is gone already is no error: an earlier try or
+/// somebody else was there before.
+pub(super) fn remove_if_there(backend: &dyn Backend, path: &Path) -> io::Result<()> {
+    match backend.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FsBackend;
@@ -90,6 +99,8 @@ impl Backend for FsBackend {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // The parent of a plain relative name is the empty path.
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         fs::File::open(dir)?.sync_all()
     }
 }

@@ -3,8 +3,8 @@
 //! Chunks lie in the order of their series' labels, so that siblings are read
 //! together; the footer says what each is and where. Every chunk and the
 //! footer have a checksum. A block gets its name only when it is whole and
-//! durable; a reader keeps its file open, so that removing the name breaks no
-//! query.
+//! durable. Its file is open only while it is read: with a long retention
+//! there are more blocks than a process may have files.
 
 use super::backend::{Backend, File};
 use super::chunk::{put_chunk, read_chunk};
@@ -33,10 +33,9 @@ const WRITE_BYTES: usize = 1 << 20;
 /// Longest chunk or footer that is read.
 const MAX_PART_BYTES: usize = 1 << 30;
 
-/// An open block.
+/// A block whose footer was read.
 pub(super) struct Block {
     path: PathBuf,
-    file: Box<dyn File>,
     bytes: u64,
     /// Last moment of its span, and the end of its last window.
     pub(super) end_ms: i64,
@@ -129,7 +128,8 @@ fn reopen(backend: &dyn Backend, path: &Path) -> Result<Block, Error> {
 fn verify(backend: &dyn Backend, path: &Path) -> Result<(), Error> {
     let error = |reason: String| Error::Verify { path: path.into(), reason };
     let block = reopen(backend, path)?;
-    match block.entries.iter().find(|entry| block.read_entry(entry).is_err()) {
+    let file = backend.open(path).map_err(Error::io("open", path))?;
+    match block.entries.iter().find(|entry| read_entry(&*file, entry).is_err()) {
         Some(entry) => Err(error(format!("chunk of series {} at byte {}", entry.id.0, entry.offset))),
         None => Ok(()),
     }
@@ -249,7 +249,6 @@ impl Block {
         }
         let mut block = Block {
             path: path.into(),
-            file,
             bytes,
             end_ms: 0,
             last_end_ms: 0,
@@ -335,26 +334,44 @@ impl Block {
         self.entry(id, range).is_some()
     }
 
-    /// The points of a series, if there are any around the time. An error of
-    /// kind `InvalidData` says that the chunk is damaged.
-    pub(super) fn read(&self, id: SeriesId, range: &TimeRange) -> io::Result<Option<Points>> {
-        self.entry(id, range).map(|entry| self.read_entry(entry)).transpose()
+    /// Opens its file for [`Block::read`]; `None` when the block was dropped
+    /// meanwhile, with all that is in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub(super) fn file(&self, backend: &dyn Backend) -> Result<Option<Box<dyn File>>, Error> {
+        match backend.open(&self.path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("open", &self.path)(error)),
+        }
     }
 
-    fn read_entry(&self, entry: &Entry) -> io::Result<Points> {
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "chunk is damaged");
-        let length = entry.length as usize;
-        if !(CRC_BYTES..=MAX_PART_BYTES).contains(&length) {
-            return Err(damaged());
-        }
-        let mut bytes = vec![0; length];
-        self.file.read_at(&mut bytes, entry.offset)?;
-        let (chunk, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or_else(damaged)?;
-        if crc32fast::hash(chunk) != u32::from_le_bytes(*crc) {
-            return Err(damaged());
-        }
-        read_chunk(chunk, entry.id, entry.class).ok_or_else(damaged)
+    /// The points of a series, if there are any around the time. An error of
+    /// kind `InvalidData` says that the chunk is damaged.
+    pub(super) fn read(
+        &self,
+        file: &dyn File,
+        id: SeriesId,
+        range: &TimeRange,
+    ) -> io::Result<Option<Points>> {
+        self.entry(id, range).map(|entry| read_entry(file, entry)).transpose()
     }
+}
+
+fn read_entry(file: &dyn File, entry: &Entry) -> io::Result<Points> {
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "chunk is damaged");
+    let length = entry.length as usize;
+    if !(CRC_BYTES..=MAX_PART_BYTES).contains(&length) {
+        return Err(damaged());
+    }
+    let mut bytes = vec![0; length];
+    file.read_at(&mut bytes, entry.offset)?;
+    let (chunk, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or_else(damaged)?;
+    if crc32fast::hash(chunk) != u32::from_le_bytes(*crc) {
+        return Err(damaged());
+    }
+    read_chunk(chunk, entry.id, entry.class).ok_or_else(damaged)
 }
 
 fn read_trailer(trailer: &[u8]) -> Option<(u64, u32, u32)> {

@@ -160,13 +160,44 @@ impl Span {
                 _ => return 1,
             },
         };
-        let stream = Arc::make_mut(stream);
         let (memory, points) = (stream.memory(), stream.points());
+        // What somebody reads is copied, and a copy may be smaller.
+        let stream = Arc::make_mut(stream);
         let placed = push(stream);
         // A stream's own size counts from its first point on.
         let before = if points == 0 { 0 } else { memory };
-        self.memory += stream.memory() - before;
+        self.memory = (self.memory + stream.memory()).saturating_sub(before);
         self.samples += stream.points() - points;
         usize::from(!placed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::batch::GaugeValue;
+    use crate::model::{Labels, SeriesKey};
+
+    #[test]
+    fn the_memory_told_is_what_the_streams_take_also_while_somebody_reads_them() {
+        let (mut head, mut index) = (Head::new(7_200_000), Index::default());
+        let id = SeriesId(1);
+        index.define(id, &SeriesKey { labels: Labels::of_name("g"), metric_type: MetricType::Gauge });
+        for window in 0..500 {
+            // As a query does that is under way.
+            let _reading: Vec<Arc<Stream>> = head.streams(id).cloned().collect();
+            let last = f64::from(window).sqrt();
+            head.apply(
+                &FlushBatch {
+                    start_ms: i64::from(window) * 10_000,
+                    end_ms: i64::from(window + 1) * 10_000,
+                    gauges: vec![GaugeValue { id, last, min: last, max: last }],
+                    ..FlushBatch::default()
+                },
+                &mut index,
+            );
+        }
+        let taken: usize = head.streams(id).map(|stream| stream.memory()).sum();
+        assert_eq!(head.size().bytes, taken);
     }
 }

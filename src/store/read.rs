@@ -4,6 +4,7 @@
 //! points are read after that, without a lock. Limits hold while reading, not
 //! after.
 
+use super::backend::File;
 use super::block::Block;
 use super::error::Error;
 use super::point::Class;
@@ -17,30 +18,36 @@ impl Store {
     /// ascending by labels.
     ///
     /// # Errors
-    /// [`Error::Limit`] when there are more series or points than allowed. A
-    /// damaged chunk is no error: it is left out, logged and counted.
+    /// [`Error::Limit`] when there are more series or points than allowed,
+    /// [`Error::Io`] when a block cannot be opened. A damaged chunk is no error: it is left out, logged and counted.
     pub fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, Error> {
-        let (found, blocks) = {
+        let (found, blocks, range) = {
             let state = self.state();
-            let blocks = state.blocks_in(&request.range);
-            (state.found(request, &blocks)?, blocks)
+            let Some(range) = state.readable(request.range) else { return Ok(Vec::new()) };
+            let blocks = state.blocks_in(&range);
+            (state.found(&Select { range, ..*request }, &blocks)?, blocks, range)
         };
+        let range = &range;
         let mut budget = Budget { points: 0, limit: request.max_points };
-        let mut gathered = Vec::with_capacity(found.len());
-        for Found { id, key, recent } in found {
-            let class = Class::of(key.metric_type);
-            let mut points = empty(class);
-            for block in &blocks {
-                if let Some(more) = block.read_or_report(id, &request.range) {
-                    append(&mut points, more, &request.range, &mut budget)?;
+        let class = |found: &Found| Class::of(found.key.metric_type);
+        let mut gathered: Vec<Points> = found.iter().map(|found| empty(class(found))).collect();
+        // Block by block, so that one file is open at a time.
+        for block in &blocks {
+            let Some(file) = block.file(self.backend())? else { continue };
+            for (found, points) in found.iter().zip(&mut gathered) {
+                if let Some(more) = block.read_or_report(&*file, found.id, range) {
+                    append(points, more, range, &mut budget)?;
                 }
             }
-            for stream in recent {
-                append(&mut points, stream.read(class).unwrap_or(empty(class)), &request.range, &mut budget)?;
-            }
-            gathered.push((key, id, points));
         }
-        Ok(joined(gathered))
+        for (found, points) in found.iter().zip(&mut gathered) {
+            for stream in &found.recent {
+                let more = stream.read(class(found)).unwrap_or(empty(class(found)));
+                append(points, more, range, &mut budget)?;
+            }
+        }
+        let all = found.into_iter().zip(gathered).map(|(found, points)| (found.key, found.id, points));
+        Ok(joined(all.collect()))
     }
 
     /// The series that fulfil all matchers and have points in or around
@@ -55,6 +62,7 @@ impl Store {
         max_series: usize,
     ) -> Result<Vec<SeriesKey>, Error> {
         let state = self.state();
+        let Some(range) = state.readable(range) else { return Ok(Vec::new()) };
         let blocks = state.blocks_in(&range);
         let mut keys: Vec<SeriesKey> = state
             .index
@@ -108,8 +116,8 @@ impl State {
 }
 
 impl Block {
-    fn read_or_report(&self, id: SeriesId, range: &TimeRange) -> Option<Points> {
-        match self.read(id, range) {
+    fn read_or_report(&self, file: &dyn File, id: SeriesId, range: &TimeRange) -> Option<Points> {
+        match self.read(file, id, range) {
             Ok(points) => points,
             Err(error) => {
                 if self.report_damaged(id) {
@@ -170,7 +178,7 @@ fn append(points: &mut Points, more: Points, range: &TimeRange, budget: &mut Bud
         // One series is of one type, in the head and in every block.
         _ => {}
     }
-    budget.spend(points.len() - before)
+    budget.spend(points.weight_from(before))
 }
 
 /// Series of equal keys as one, empty ones left out, ascending.

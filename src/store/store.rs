@@ -5,7 +5,7 @@
 //! blocks and drops what is older than the retention. Readers never wait for
 //! the disk of a writer, nor a writer for that of a reader.
 
-use super::backend::Backend;
+use super::backend::{Backend, remove_if_there};
 use super::block::{self, Block, Listed, Unreadable, block_name, is_block_name};
 use super::error::Error;
 use super::frame;
@@ -14,7 +14,7 @@ use super::index::Index;
 use super::point::{Class, last_float, sound_histogram, sound_sketch};
 use super::replay::{Recovered, RecoveredSeries, replay};
 use super::wal::Wal;
-use crate::model::{FlushBatch, SeriesId, SeriesKey};
+use crate::model::{FlushBatch, SeriesId, SeriesKey, TimeRange};
 use std::any::Any;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -35,7 +35,8 @@ const MAX_MS: i64 = i64::MAX / 4;
 pub struct Options {
     /// Directory of the files; made when it is not there.
     pub dir: PathBuf,
-    /// Points older than this are dropped, a block at a time, in ms.
+    /// Points older than this are not read any more, and are dropped a block at
+    /// a time, in ms.
     pub retention_ms: i64,
     /// Time that one block covers, in ms: at most so much is in memory besides
     /// what waits for its block.
@@ -46,6 +47,13 @@ impl Options {
     /// The defaults, in `dir`: two days, in blocks of two hours.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Options { dir: dir.into(), retention_ms: 2 * DAY_MS, block_span_ms: BLOCK_SPAN_MS }
+    }
+
+    /// The same with another retention; blocks cover no more than that. It may
+    /// change from one start to the next.
+    #[must_use]
+    pub fn with_retention(self, retention_ms: i64) -> Self {
+        Options { retention_ms, block_span_ms: self.block_span_ms.min(retention_ms), ..self }
     }
 }
 
@@ -118,6 +126,10 @@ pub(super) struct State {
     pub(super) blocks: Vec<Arc<Block>>,
     /// Every window up to it is in a block, or was.
     sealed_ms: i64,
+    /// What is not later is too old. The block that it is in may have to stay
+    /// for others; it is not read, because its series may have been forgotten
+    /// and begun anew since.
+    horizon_ms: i64,
     last_end_ms: Option<i64>,
     next_id: u32,
 }
@@ -159,6 +171,7 @@ impl Store {
             refused += state.replay(&batch);
         })?;
         state.index.forget_unheld();
+        state.move_horizon(now_ms, options.retention_ms);
         let recovered = state.recovered(last);
         if let Some(ahead_ms) = recovered.last_end_ms.map(|end| end - now_ms).filter(|ahead| *ahead > 0) {
             tracing::warn!(ahead_ms, "the last window ends in the future; has the clock been set back?");
@@ -233,11 +246,19 @@ impl Store {
     /// readers for longer than a change of a list takes.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Verify`] leave everything as it was; the next
-    /// call tries again.
+    /// After [`Error::Io`] or [`Error::Verify`] what could not be done is left
+    /// as it was; the next call tries again. Neither half waits for the other:
+    /// a file that cannot be removed must not fill the memory.
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
         let _alone = lock(&self.maintenance);
-        let mut done = Maintained { blocks_dropped: self.drop_old(now_ms)?, ..Maintained::default() };
+        let dropped = self.drop_old(now_ms);
+        let written = self.write_blocks();
+        Ok(Maintained { blocks_written: written?, blocks_dropped: dropped? })
+    }
+
+    /// Returns how many blocks were written.
+    fn write_blocks(&self) -> Result<usize, Error> {
+        let mut written = 0;
         while let Some(span) = { self.state_mut().head.oldest_complete() } {
             let (mut series, next_id) = self.state().series_of(span.streams.keys().copied());
             series.sort_unstable_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
@@ -249,26 +270,24 @@ impl Store {
             state.sealed_ms = span.end_ms;
             state.head.drop_span(span.end_ms);
             state.index.release(unwritten);
-            done.blocks_written += 1;
+            written += 1;
         }
         let sealed_ms = self.state().sealed_ms;
         let mut writer = lock(&self.writer);
         let removed = writer.wal.remove_through(sealed_ms);
         self.count_log(&writer.wal);
-        removed.map(|()| done)
+        removed.map(|()| written)
     }
 
+    /// Returns how many blocks were dropped.
     fn drop_old(&self, now_ms: i64) -> Result<usize, Error> {
         let old: Vec<Arc<Block>> = {
-            let state = self.state();
-            // A clock that ran ahead must not cost the history: only what is
-            // old beside the newest window goes.
-            let newest_ms = state.last_end_ms.unwrap_or(now_ms).min(now_ms);
-            let horizon_ms = newest_ms.saturating_sub(self.options.retention_ms);
-            state.blocks.iter().filter(|block| block.end_ms <= horizon_ms).cloned().collect()
+            let mut state = self.state_mut();
+            state.move_horizon(now_ms, self.options.retention_ms);
+            state.blocks.iter().filter(|block| block.end_ms <= state.horizon_ms).cloned().collect()
         };
         for block in &old {
-            self.backend.remove(block.path()).map_err(Error::io("remove", block.path()))?;
+            remove_if_there(&*self.backend, block.path()).map_err(Error::io("remove", block.path()))?;
             let mut state = self.state_mut();
             state.blocks.retain(|other| !Arc::ptr_eq(other, block));
             state.index.release(block.ids());
@@ -304,6 +323,10 @@ impl Store {
         self.wal_segments.store(wal.segments() as u64, Ordering::Relaxed);
     }
 
+    pub(super) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -330,9 +353,23 @@ impl State {
             head: Head::new(span_ms),
             blocks: Vec::new(),
             sealed_ms: i64::MIN,
+            horizon_ms: i64::MIN,
             last_end_ms: None,
             next_id: 0,
         }
+    }
+
+    fn move_horizon(&mut self, now_ms: i64, retention_ms: i64) {
+        // A clock that ran ahead must not cost the history: only what is old
+        // beside the newest window goes.
+        let newest_ms = self.last_end_ms.unwrap_or(now_ms).min(now_ms);
+        self.horizon_ms = newest_ms.saturating_sub(retention_ms);
+    }
+
+    /// The part of `range` that is not too old, if any.
+    pub(super) fn readable(&self, range: TimeRange) -> Option<TimeRange> {
+        let start_ms = range.start_ms.max(self.horizon_ms.saturating_add(1));
+        (start_ms <= range.end_ms).then_some(TimeRange { start_ms, ..range })
     }
 
     /// Opens all blocks and returns how many could not be read.

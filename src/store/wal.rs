@@ -5,7 +5,7 @@
 //! After a failed write the file is cut back to its last whole frame before
 //! anything else is written, so that a batch is there once or not at all.
 
-use super::backend::{Backend, File};
+use super::backend::{Backend, File, remove_if_there};
 use super::error::Error;
 use super::frame::{HEADER_BYTES, MAX_BODY_BYTES, ids, put_frame};
 use crate::model::{FlushBatch, SeriesId, SeriesKey};
@@ -127,7 +127,7 @@ impl Wal {
         }
         while let Some(at) = self.closed.iter().position(|segment| segment.end_ms <= end_ms) {
             let Some(segment) = self.closed.get(at) else { break };
-            self.backend.remove(&segment.path).map_err(Error::io("remove", &segment.path))?;
+            remove_if_there(&*self.backend, &segment.path).map_err(Error::io("remove", &segment.path))?;
             self.closed.remove(at);
         }
         Ok(())

@@ -33,6 +33,7 @@ pub struct Fixture {
     alerts: Arc<Mutex<Vec<AlertRow>>>,
     intake: Arc<Mutex<Intake>>,
     flushed: watch::Sender<i64>,
+    clock: Arc<ManualClock>,
     now_ms: i64,
 }
 
@@ -87,9 +88,10 @@ impl Fixture {
         let (flushed, receiver) = watch::channel(now_ms);
         let (feed, facts) = (alerts.clone(), intake.clone());
         let holding = HoldingSource { inner: source.clone(), held: held.clone() };
+        let clock = Arc::new(ManualClock::at(now_ms));
         let parts = PageParts {
             engine: Engine::new(Arc::new(holding), Options::default()),
-            clock: Arc::new(ManualClock::at(now_ms)),
+            clock: clock.clone(),
             calendar: berlin(),
             window_ms: WINDOW_MS,
             alerts: Arc::new(move || feed.lock().unwrap().clone()),
@@ -98,7 +100,7 @@ impl Fixture {
         };
         let mut state = PageState::new(parts, views);
         state.panel_limit = Duration::from_millis(1_500);
-        Fixture { source, held, state: Arc::new(state), alerts, intake, flushed, now_ms }
+        Fixture { source, held, state: Arc::new(state), alerts, intake, flushed, clock, now_ms }
     }
 
     fn time_ms(&self, window: i64) -> i64 {
@@ -148,6 +150,12 @@ impl Fixture {
         let mut intake = self.intake.lock().unwrap();
         intake.received = received;
         intake.rejected = rejected.iter().map(|(reason, n)| (reason.to_string(), *n)).collect();
+    }
+
+    /// The clock goes on, and a window ends.
+    pub fn turn_to(&self, at_ms: i64) {
+        self.clock.set(at_ms);
+        self.flush(at_ms);
     }
 
     pub fn flush(&self, end_ms: i64) {

@@ -3,7 +3,10 @@
 use crate::world::{ALL, Model, SPAN_MS, START_MS, WINDOW_MS, World, dump, open, read};
 use proptest::prelude::*;
 use statsdeck::model::label::NAME;
-use statsdeck::model::{Matcher, Select, Series, TimeRange};
+use statsdeck::model::{
+    FlushBatch, Histogram, Labels, Matcher, MetricType, Select, Series, SeriesId, SeriesKey, Sketch,
+    TimeRange,
+};
 use statsdeck::query::{Source, SourceError};
 use statsdeck::store::MemoryBackend;
 
@@ -111,7 +114,7 @@ fn selectors_mean_the_same_in_head_and_blocks() {
 fn limits_hold() {
     let (store, model) = filled();
     let everything = model.series(ALL);
-    let points: usize = everything.iter().map(|series| series.points.len()).sum();
+    let points: usize = everything.iter().map(|series| series.points.weight_from(0)).sum();
     let request = |max_series, max_points| {
         store.select(&Select { matchers: &[], range: ALL, step_ms: 0, max_series, max_points })
     };
@@ -123,6 +126,36 @@ fn limits_hold() {
     let error = request(everything.len(), points - 1).unwrap_err().to_string();
     assert!(error.contains("points"), "{error}");
     assert!(store.series(&[], ALL, everything.len() - 1).is_err());
+}
+
+#[test]
+fn a_distribution_counts_by_its_size() {
+    let (store, _) = open(&MemoryBackend::new());
+    let key = |name, metric_type| SeriesKey { labels: Labels::of_name(name), metric_type };
+    let mut sketch = Sketch::default();
+    (0..1000u32).for_each(|member| sketch.insert(&member.to_le_bytes()));
+    let values = (0..1000).map(|value| (f64::from(value * value), 1.0));
+    store
+        .append(&FlushBatch {
+            start_ms: START_MS,
+            end_ms: START_MS + WINDOW_MS,
+            new_series: vec![
+                (SeriesId(0), key("timer", MetricType::Timer)),
+                (SeriesId(1), key("set", MetricType::Set)),
+            ],
+            timers: vec![(SeriesId(0), Histogram::from_values(values))],
+            sets: vec![(SeriesId(1), sketch)],
+            ..FlushBatch::default()
+        })
+        .unwrap();
+    for name in ["timer", "set"] {
+        let matchers = [Matcher::equal(NAME, name)];
+        let read = |max_points| {
+            store.select(&Select { matchers: &matchers, range: ALL, step_ms: 0, max_series: 9, max_points })
+        };
+        assert!(read(100).is_err(), "{name}: one point, but more than 1.6 kB");
+        assert_eq!(read(2_000).unwrap().len(), 1, "{name}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::world::{ALL, Model, SPAN_MS, START_MS, WINDOW_MS, World, dump, open, 
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::{FlushBatch, Histogram, Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
 use statsdeck::store::memory::Fault;
-use statsdeck::store::{Error, FsBackend, MemoryBackend, Options, Store};
+use statsdeck::store::{Backend, Error, FsBackend, MemoryBackend, Options, Store};
 
 fn gauge(id: u32, value: f64, start_ms: i64) -> FlushBatch {
     let key = SeriesKey { labels: Labels::of_name(&format!("g{id}")), metric_type: MetricType::Gauge };
@@ -91,6 +91,13 @@ fn a_second_daemon_is_refused_by_name_of_the_directory() {
 }
 
 #[test]
+fn the_parent_of_a_plain_relative_data_dir_can_be_synced() {
+    let parent = std::path::Path::new("statsdeck-data").parent().expect("the empty path");
+    FsBackend.sync_dir(parent).unwrap();
+    assert!(FsBackend.sync_dir(std::path::Path::new("not-there")).is_err());
+}
+
+#[test]
 fn on_a_real_disk_it_goes_on_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { block_span_ms: SPAN_MS, ..Options::new(dir.path()) };
@@ -148,6 +155,123 @@ fn old_points_leave_and_their_series_with_them() {
     let before = dump(&read(&store, ALL));
     store.maintain(end_ms + 1_000_000 * SPAN_MS).unwrap();
     assert_eq!(dump(&read(&store, ALL)), before);
+}
+
+#[test]
+fn a_retention_of_an_hour_is_kept_and_may_change_between_starts() {
+    let hour_ms = 3_600_000;
+    let backend = MemoryBackend::new();
+    let (mut world, mut model) = (World::new(31, 5), Model::default());
+    for hours in [48, 1, 48, 1, 3, 48] {
+        let options = Options::new("/data").with_retention(hours * hour_ms);
+        let (store, recovered) = Store::open(options, backend.clone(), START_MS).unwrap();
+        assert_eq!(recovered.last_end_ms, model.last_end_ms, "{hours} h");
+        assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)), "{hours} h");
+        for _ in 0..11 {
+            // Every five minutes.
+            let batch = world.window(29);
+            store.append(&batch).unwrap();
+            model.apply(&batch);
+        }
+        if hours == 48 {
+            store.maintain(world.end_ms).unwrap();
+        }
+        assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)), "{hours} h");
+    }
+}
+
+#[test]
+fn blocks_take_no_files_while_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { block_span_ms: SPAN_MS, ..Options::new(dir.path()) };
+    let (store, _) = Store::open(options.clone(), FsBackend, START_MS).unwrap();
+    let (mut world, mut model) = (World::new(5, 3), Model::default());
+    for _ in 0..100 {
+        let batch = world.window(0);
+        store.append(&batch).unwrap();
+        model.apply(&batch);
+    }
+    assert!(store.maintain(world.end_ms).unwrap().blocks_written >= 9);
+    let check = |store: &Store| {
+        assert_eq!(dump(&read(store, ALL)), dump(&model.series(ALL)));
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let paths = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        let blocks =
+            paths.filter(|path| path.starts_with(dir.path()) && path.extension() == Some("sd".as_ref()));
+        assert_eq!(blocks.count(), 0);
+    };
+    check(&store);
+    drop(store);
+    check(&Store::open(options, FsBackend, START_MS).unwrap().0);
+}
+
+#[test]
+fn a_counter_forgotten_and_begun_anew_is_not_read_with_what_it_was() {
+    let options = Options { retention_ms: 2 * SPAN_MS, ..options() };
+    let (store, _) = Store::open(options.clone(), MemoryBackend::new(), START_MS).unwrap();
+    let first_ms = START_MS - START_MS % SPAN_MS;
+    let key = SeriesKey { labels: Labels::of_name("c"), metric_type: MetricType::Counter };
+    let window = |at: i64, id: u32, total| FlushBatch {
+        new_series: vec![(SeriesId(id), key.clone())],
+        counters: vec![CounterValue { id: SeriesId(id), total, start_total: Some(0.0) }],
+        gauges: vec![],
+        ..gauge(9, 0.0, first_ms + at * WINDOW_MS)
+    };
+    store.append(&window(0, 1, 1000.0)).unwrap();
+    // Silent for longer than the retention, and its block is there for a little more.
+    store.append(&window(23, 2, 5.0)).unwrap();
+    store.maintain(first_ms + 24 * WINDOW_MS).unwrap();
+    assert_eq!(store.stats().blocks, 1);
+    let series = read(&store, ALL);
+    let Points::Floats(points) = &series[0].points else { panic!("counters are floats") };
+    assert_eq!(points.iter().map(|sample| sample.value).collect::<Vec<_>>(), [0.0, 5.0]);
+    let old = TimeRange { start_ms: 0, end_ms: first_ms + SPAN_MS };
+    assert_eq!(store.series(&[], old, 9).unwrap(), []);
+}
+
+/// A store of `spans` full spans, none of which is in a block yet.
+fn spans_of_gauges(options: Options, backend: &MemoryBackend, spans: i64) -> (Store, i64) {
+    let (store, _) = Store::open(options, backend.clone(), START_MS).unwrap();
+    let first_ms = START_MS - START_MS % SPAN_MS;
+    for at in 0..spans * SPAN_MS / WINDOW_MS {
+        store.append(&gauge(1, at as f64, first_ms + at * WINDOW_MS)).unwrap();
+    }
+    (store, first_ms + spans * SPAN_MS)
+}
+
+#[test]
+fn files_that_somebody_removed_are_gone_and_upkeep_goes_on() {
+    let backend = MemoryBackend::new();
+    let options = Options { retention_ms: 2 * SPAN_MS, ..options() };
+    let (store, end_ms) = spans_of_gauges(options, &backend, 2);
+    let logs = || backend.files().into_iter().filter(|(path, _)| path.extension() == Some("log".as_ref()));
+    let (first_log, _) = logs().next().unwrap();
+    backend.remove(&first_log).unwrap();
+    store.maintain(end_ms).unwrap();
+    assert_eq!((store.stats().blocks, store.stats().wal_segments, logs().count()), (2, 0, 0));
+
+    let blocks = backend.files().into_iter().filter(|(path, _)| path.extension() == Some("sd".as_ref()));
+    blocks.for_each(|(path, _)| backend.remove(&path).unwrap());
+    store.append(&gauge(1, 0.0, end_ms + 4 * SPAN_MS)).unwrap();
+    assert_eq!(store.maintain(end_ms + 5 * SPAN_MS).unwrap().blocks_dropped, 2);
+    assert_eq!(read(&store, ALL)[0].points.len(), 1);
+}
+
+#[test]
+fn an_old_block_that_cannot_be_removed_keeps_no_new_one_from_its_place() {
+    let backend = MemoryBackend::new();
+    let options = Options { retention_ms: SPAN_MS, ..options() };
+    let (store, end_ms) = spans_of_gauges(options, &backend, 1);
+    store.maintain(end_ms).unwrap();
+    let batch = gauge(1, 1.0, end_ms + 2 * SPAN_MS);
+    store.append(&batch).unwrap();
+    store.append(&gauge(1, 2.0, end_ms + 3 * SPAN_MS)).unwrap();
+    backend.fail_at(backend.operations(), Fault::Fail, false);
+    let error = store.maintain(end_ms + 3 * SPAN_MS).unwrap_err().to_string();
+    assert!(error.contains("remove"), "{error}");
+    assert_eq!(store.stats().blocks, 2, "the new block is there, the old one still");
+    let done = store.maintain(end_ms + 3 * SPAN_MS).unwrap();
+    assert_eq!((done.blocks_written, done.blocks_dropped, store.stats().blocks), (0, 1, 1));
 }
 
 #[test]

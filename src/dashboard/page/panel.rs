@@ -50,15 +50,21 @@ pub fn metric_panel(reader: &Reader, metric: &Metric, address: &Address, placed:
     panel(PanelHead { source: &source, title: &metric.name, link: Some(&link) }, body, read, placed)
 }
 
-/// A panel of a configured view.
-pub fn view_panel(reader: &Reader, view: &View, at: usize, panel_of: &Panel, alerts: &[AlertRow]) -> Markup {
+/// A panel of a configured view. `alerts` are those of `now_ms`, whatever the range.
+pub fn view_panel(
+    reader: &Reader,
+    view: &View,
+    at: usize,
+    panel_of: &Panel,
+    (alerts, now_ms): (&[AlertRow], i64),
+) -> Markup {
     let source = PanelSource::of_view(view, at, panel_of);
     let mut body = Body::default();
     let read = match &panel_of.kind {
         PanelKind::Line { .. } | PanelKind::Query { .. } => lines_body(reader, &source, &mut body, 208),
         PanelKind::BarsPerDay { .. } => bars_body(reader, &source, &mut body, 208),
         PanelKind::Alerts { rules } => {
-            body.charts.put(alert_list::list(alerts, rules, &reader.calendar, reader.span.end_ms));
+            body.charts.put(alert_list::list(alerts, rules, &reader.calendar, now_ms));
             Ok(())
         }
     };

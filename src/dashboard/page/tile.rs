@@ -2,6 +2,7 @@
 //! chooses which tiles are shown.
 
 use crate::dashboard::address::Address;
+use crate::dashboard::catalogue::Metric;
 use crate::dashboard::chart::LineChart;
 use crate::dashboard::markup::{Markup, put, shortened};
 use crate::dashboard::number::{self, Unit};
@@ -89,7 +90,8 @@ fn figures(reader: &Reader, kpi: &Kpi) -> Result<Figures, Error> {
             let unit = match (&kpi.unit, show) {
                 (Unit::Plain, Show::Total) => Unit::Count,
                 (Unit::Plain, Show::Rate) => Unit::PerSecond,
-                (Unit::Plain, _) if metric_type == MetricType::Timer => Unit::Seconds,
+                // As its panel has it.
+                (Unit::Plain, _) => Metric { name: selection.text.clone(), metric_type, series: 1 }.unit(),
                 (unit, _) => unit.clone(),
             };
             Ok(Figures::with_line(value, before, chart, unit))

@@ -16,20 +16,28 @@ pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 pub struct HealthState {
     /// Whether everything is up and the stop has not begun.
     pub ready: watch::Receiver<bool>,
+    /// Follows the flushes; closed when the thread that flushes is gone.
+    pub flushed: watch::Receiver<i64>,
     pub reload: mpsc::Sender<ReloadRequest>,
 }
 
 /// `/-/healthy` and `/-/ready`.
 pub fn router(state: Arc<HealthState>) -> Router {
-    Router::new()
-        .route("/-/healthy", get(|| async { "statsdeck is healthy.\n" }))
-        .route("/-/ready", get(ready))
-        .with_state(state)
+    Router::new().route("/-/healthy", get(healthy)).route("/-/ready", get(ready)).with_state(state)
 }
 
 /// `POST /-/reload`, for those who may change settings.
 pub fn reload_router(state: Arc<HealthState>) -> Router {
     Router::new().route("/-/reload", post(reload)).with_state(state)
+}
+
+async fn healthy(State(state): State<Arc<HealthState>>) -> Response {
+    if state.flushed.has_changed().is_ok() {
+        "statsdeck is healthy.\n".into_response()
+    } else {
+        let message = "statsdeck is not healthy: windows are not flushed any more; restart it.\n";
+        (StatusCode::SERVICE_UNAVAILABLE, message).into_response()
+    }
 }
 
 async fn ready(State(state): State<Arc<HealthState>>) -> Response {
@@ -48,5 +56,19 @@ async fn reload(State(state): State<Arc<HealthState>>) -> Response {
         Ok(Err(error)) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
         Err(_) if asked => (StatusCode::SERVICE_UNAVAILABLE, "statsdeck is stopping\n").into_response(),
         Err(_) => (StatusCode::TOO_MANY_REQUESTS, "a reload is under way\n").into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_flushes_nothing_is_healthy() {
+        let ((flushed, follows), (_, ready)) = (watch::channel(0), watch::channel(true));
+        let state = Arc::new(HealthState { ready, flushed: follows, reload: mpsc::channel(1).0 });
+        assert_eq!(healthy(State(state.clone())).await.status(), StatusCode::OK);
+        drop(flushed);
+        assert_eq!(healthy(State(state)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -1,19 +1,19 @@
 //! Metrics by HTTP: `POST /metrics` and the token that goes with it.
 //!
-//! A request is taken whole or not at all: the first bad item is named by its
-//! index and field, and nothing of the request counts. Each item is a line of
-//! the ledger.
+//! A request with a bad item is not taken at all: the first one is named by its
+//! index and field. Of a good request the limit of series may leave items out;
+//! the answer says how many. Each item is a line of the ledger.
 
 use crate::aggregate::Table;
-use crate::aggregate::table::Refusal;
+use crate::aggregate::table::{self, Refusal};
 use crate::clock::Clock;
 use crate::http::auth::{self, Auth, AuthError, Scope};
 use crate::model::{MetricType, Observation, Value};
-use crate::protocol::tag::Tags;
+use crate::protocol::tag::{self, Tags};
 use crate::protocol::{Line, Reject, number};
 use crate::telemetry::{Telemetry, Transport};
 use arc_swap::ArcSwap;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -23,16 +23,22 @@ use serde_json::{Value as JsonValue, json};
 use smallvec::smallvec;
 use std::sync::{Arc, Mutex};
 
-/// Largest body in bytes.
-pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Most items of one request.
 pub const ITEMS_MAX: usize = 10_000;
+/// How much of a body that is no JSON is told of.
+const EXCERPT_BYTES: usize = 1000;
 /// Longest name, key or value of an item in bytes.
 const TEXT_BYTES_MAX: usize = 4096;
+
+/// Hears of an item that was not taken: the time in ms, the item, and why.
+pub type Refused = Arc<dyn Fn(i64, &str, Refusal) + Send + Sync>;
 
 /// What the handlers need.
 pub struct IngestState {
     pub table: Arc<Mutex<Table>>,
+    /// Those of the table.
+    pub limits: table::Options,
+    pub refused: Refused,
     pub telemetry: Arc<Telemetry>,
     pub auth: Arc<ArcSwap<Auth>>,
     pub clock: Arc<dyn Clock>,
@@ -40,11 +46,7 @@ pub struct IngestState {
 
 /// `POST /metrics` and `POST /api/v1/token`.
 pub fn router(state: Arc<IngestState>) -> Router {
-    Router::new()
-        .route("/metrics", post(ingest))
-        .route("/api/v1/token", post(token))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(state)
+    Router::new().route("/metrics", post(ingest)).route("/api/v1/token", post(token)).with_state(state)
 }
 
 /// One item of a request, checked.
@@ -83,6 +85,8 @@ async fn ingest(State(state): State<Arc<IngestState>>, headers: HeaderMap, body:
         Err(error) => {
             state.telemetry.received(Transport::Http, 1);
             state.telemetry.rejected(Reject::BadJson);
+            let excerpt = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_BYTES)]);
+            (state.refused)(now_ms, &excerpt, Refusal::Rejected(Reject::BadJson));
             return bad_request(json!({"error": format!("the body is not JSON: {error}")}));
         }
     };
@@ -93,11 +97,12 @@ async fn ingest(State(state): State<Arc<IngestState>>, headers: HeaderMap, body:
     }
     let mut checked = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
-        match check(item) {
+        match check(item, &state.limits) {
             Ok(item) => checked.push(item),
             Err(bad) => {
                 count_refused(&state.telemetry, 1, bad.reject);
                 count_refused(&state.telemetry, items.len() - 1, Reject::Batch);
+                (state.refused)(now_ms, &item.to_string(), Refusal::Rejected(bad.reject));
                 let error = format!("item {index}: {}: {}", bad.field, bad.message);
                 return bad_request(json!({"error": error, "index": index, "field": bad.field}));
             }
@@ -135,13 +140,17 @@ fn insert(state: &IngestState, now_ms: i64, items: &[Item]) -> usize {
         let line = Line { name: item.name.as_bytes(), tags, observations: smallvec![observation] };
         match table.parsed(now_ms, &line) {
             Ok(()) => {}
-            Err(Refusal::Limited(_) | Refusal::Rejected(_)) => limited += 1,
+            // Rejected is none: all were checked.
+            Err(refusal @ (Refusal::Limited(_) | Refusal::Rejected(_))) => {
+                limited += 1;
+                (state.refused)(now_ms, &item.name, refusal);
+            }
         }
     }
     limited
 }
 
-fn check(item: &JsonValue) -> Result<Item, BadField> {
+fn check(item: &JsonValue, limits: &table::Options) -> Result<Item, BadField> {
     let bad = |field, message: &str, reject| BadField { field, message: message.into(), reject };
     let object = item.as_object().ok_or_else(|| bad("item", "must be an object", Reject::BadJson))?;
     let name = match object.get("metric").or_else(|| object.get("name")) {
@@ -181,7 +190,23 @@ fn check(item: &JsonValue) -> Result<Item, BadField> {
             }
         },
     };
-    Ok(Item { name: name.to_owned(), tags: tags(object.get("tags"))?, metric_type, value, weight })
+    let tags = tags(object.get("tags"))?;
+    fits(name, &tags, limits).map_err(|reject| bad("tags", reject.explanation(), reject))?;
+    Ok(Item { name: name.to_owned(), tags, metric_type, value, weight })
+}
+
+/// Whether name and tags are within the limits that lines have.
+fn fits(name: &str, tags: &str, limits: &table::Options) -> Result<(), Reject> {
+    if name.len() + tags.len() > limits.line_bytes_max {
+        return Err(Reject::LineTooLong);
+    }
+    if tags.split(',').count() > limits.labels_max {
+        // Some may come twice.
+        let mut sections = Tags::default();
+        sections.push(tags.as_bytes())?;
+        tag::labels(name.as_bytes(), &sections, limits.labels_max)?;
+    }
+    Ok(())
 }
 
 fn value(written: Option<&JsonValue>, metric_type: MetricType) -> Result<ItemValue, BadField> {

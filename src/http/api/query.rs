@@ -56,11 +56,15 @@ async fn range(State(state): State<Arc<ApiState>>, params: Params) -> Result<Res
     .await
 }
 
-async fn format(params: Params) -> Result<Response, Failure> {
-    let text = crate::query::format(params.required("query")?)?;
-    let mut data = String::new();
-    super::answer::push_text(&mut data, &text);
-    Ok(success(&data, &[]))
+async fn format(State(state): State<Arc<ApiState>>, params: Params) -> Result<Response, Failure> {
+    let query = params.required("query")?.to_owned();
+    // Regular expressions take their time, here as well.
+    evaluated(&state, &params, move |_| {
+        let mut data = String::new();
+        super::answer::push_text(&mut data, &crate::query::format(&query)?);
+        Ok(success(&data, &[]))
+    })
+    .await
 }
 
 async fn build_info() -> Response {

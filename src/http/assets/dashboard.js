@@ -247,6 +247,8 @@
     } else {
       for (const node of old) {
         const next = fresh.get(node.dataset.panel);
+        // What is the same stays, so that no banner is read out again.
+        if (node.isEqualNode(next)) continue;
         const busy = node.contains(document.activeElement) && !node.querySelector(".plotted:focus");
         if (busy || node.querySelector("details.pop[open]")) continue;
         const open = all("details", node).map((d) => d.open);

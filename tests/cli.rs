@@ -1,0 +1,43 @@
+//! The command line, as a shell sees it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_statsdeck"));
+    command.current_dir(dir).args(arguments).env_remove("STATSDECK_CONFIG").output().unwrap()
+}
+
+/// Exit code, and everything that was said.
+fn check(config: &str, code: i32, said: &[&str], unsaid: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("c.toml"), config).unwrap();
+    let output = run(dir.path(), &["check", "c.toml"]);
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    said.iter().for_each(|part| assert!(text.contains(part), "{part:?} is not in:\n{text}"));
+    unsaid.iter().for_each(|part| assert!(!text.contains(part), "{part:?} is in:\n{text}"));
+}
+
+#[test]
+fn check_says_what_a_config_would_do_or_what_is_wrong() {
+    check("", 0, &["c.toml: ok", "udp://127.0.0.1:8125", "http://127.0.0.1:8127"], &[]);
+    check(
+        "[[view]]\nid = \"team\"\ntitle = \"Team\"\n[[alert.rule]]\nname = \"E\"\nexpr = \"x > 0\"\n\
+         [[receiver]]\nname = \"r\"\nwebhook = { url = \"https://host.example/hush\" }",
+        0,
+        &["shows \"Team\" at /dashboard?view=team", "alerts \"E\" when x > 0", "tells \"r\" by webhook"],
+        &["hush"],
+    );
+    check("lisen = 1", 1, &["c.toml:1", "did you mean `listen`?"], &["ok"]);
+    let unreadable = "[[receiver]]\nname = \"r\"\nslack = { url_file = \"nowhere\" }";
+    check(unreadable, 1, &["receiver \"r\": cannot read", "nowhere"], &["ok"]);
+}
+
+#[test]
+fn misuse_has_a_code_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(run(dir.path(), &["--nonsense"]).status.code(), Some(2));
+    assert_eq!(run(dir.path(), &["check", "nowhere.toml"]).status.code(), Some(1));
+    assert_eq!(run(dir.path(), &["healthcheck", "--address", "127.0.0.1:1"]).status.code(), Some(1));
+}
