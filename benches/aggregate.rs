@@ -20,7 +20,12 @@ fn packets(suffix: &str) -> Vec<String> {
 fn new_table() -> (Table, Arc<Registry>, Arc<Telemetry>) {
     let registry = Arc::new(Registry::new(10_000_000));
     let telemetry = Arc::new(Telemetry::default());
-    let options = table::Options { line_bytes_max: 8192, labels_max: 32, idle_windows_max: 1000 };
+    let options = table::Options {
+        line_bytes_max: 8192,
+        labels_max: 32,
+        idle_windows_max: 1000,
+        spellings_max: 10_000_000,
+    };
     (Table::new(options, registry.clone(), telemetry.clone(), Transport::Udp), registry, telemetry)
 }
 

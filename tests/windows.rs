@@ -35,7 +35,8 @@ impl Fixture {
         let telemetry = Arc::new(Telemetry::default());
         let names = known.iter().map(|known| (known.id, known.key.labels.to_string())).collect();
         registry.restore(known.iter().map(|known| (known.id, known.key.clone())), 0);
-        let options = table::Options { line_bytes_max: 8192, labels_max: 32, idle_windows_max: 3 };
+        let options =
+            table::Options { line_bytes_max: 8192, labels_max: 32, idle_windows_max: 3, spellings_max: 100 };
         let table = || Table::new(options, registry.clone(), telemetry.clone(), Transport::Udp);
         Fixture {
             tables: (0..tables).map(|_| table()).collect(),
@@ -220,6 +221,25 @@ fn a_silent_spelling_is_forgotten_by_the_table_and_its_total_is_not() {
     assert_eq!(f.tables[0].len(), 1);
     f.packet(0, 81_000, "a:1|c");
     assert!(f.told(90_000).contains(&"a 1→2".to_owned()));
+}
+
+#[test]
+fn one_series_in_endless_spellings_takes_bounded_memory() {
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "known:1|c");
+    for commas in 0..500 {
+        f.packet(0, 1_000, &format!("a:1|c|#x:1{}", ",".repeat(commas)));
+    }
+    f.packet(0, 1_000, "known:1|c");
+    assert_eq!(f.tables[0].len(), 100);
+    assert_eq!(f.telemetry.lines_unaccounted(), 0);
+    assert_eq!(f.telemetry.lines_limited[0].value(), 401);
+    assert_eq!(f.told(10_000), ["known 0→2", r#"a{x="1"} 0→99"#]);
+    // Silent spellings make room after a window; the series go on.
+    assert_eq!(f.told(20_000).len(), 2);
+    assert_eq!(f.tables[0].len(), 0);
+    f.packet(0, 21_000, "a:1|c|#x:1,\nknown:1|c");
+    assert_eq!(f.told(30_000), ["known 3", r#"a{x="1"} 100"#]);
 }
 
 #[test]

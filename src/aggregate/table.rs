@@ -5,7 +5,8 @@
 //! hash and one comparison; labels are made once, when a spelling is new. Two
 //! spellings of a series (tags in another order) get the same number and meet
 //! at the flush. Series stay from window to window; a spelling that was silent
-//! for `idle_windows_max` windows is forgotten.
+//! for `idle_windows_max` windows is forgotten, and a new one is refused while
+//! `spellings_max` are there.
 
 use super::registry::Registry;
 use super::timer::{Pool, Timer};
@@ -26,6 +27,9 @@ pub struct Options {
     pub labels_max: usize,
     /// Windows that a silent spelling is kept for.
     pub idle_windows_max: u32,
+    /// Spellings known at a time; with more than half of them, silent ones go
+    /// after one window. One series has as many as a sender likes.
+    pub spellings_max: usize,
 }
 
 /// See the module's head.
@@ -246,8 +250,8 @@ impl Table {
         let labels =
             tag::labels(line.name, &line.tags, self.options.labels_max).map_err(Refusal::Rejected)?;
         let limited = Refusal::Limited(Limited::Series);
+        let key_at = self.room_for(line).ok_or(limited)?;
         let id = self.registry.register(SeriesKey { labels, metric_type }).ok_or(limited)?;
-        let key_at = u32::try_from(self.arena.len()).map_err(|_| limited)?;
         self.arena.extend_from_slice(line.name);
         for section in line.tags.sections() {
             self.arena.push(b'|');
@@ -265,6 +269,14 @@ impl Table {
         Ok(cell)
     }
 
+    /// Where the key of one more spelling begins in the arena.
+    fn room_for(&self, line: &Line<'_>) -> Option<u32> {
+        let sections = line.tags.sections().iter().map(|section| 1 + section.len());
+        let end = self.arena.len() + line.name.len() + sections.sum::<usize>();
+        let fits = self.index.len() < self.options.spellings_max && u32::try_from(end).is_ok();
+        fits.then_some(self.arena.len() as u32)
+    }
+
     fn hash(&self, line: &Line<'_>, metric_type: MetricType) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(line.name);
@@ -276,7 +288,8 @@ impl Table {
     }
 
     fn forget_idle(&mut self) {
-        let idle_max = self.options.idle_windows_max;
+        let crowded = self.index.len() > self.options.spellings_max / 2;
+        let idle_max = if crowded { 1 } else { self.options.idle_windows_max };
         let (counters, gauges) = (&mut self.counters, &mut self.gauges);
         let (timers, sets) = (&mut self.timers, &mut self.sets);
         let dead = &mut self.arena_dead;

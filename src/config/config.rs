@@ -24,6 +24,10 @@ const INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 /// Longest line that can be asked for: one datagram.
 const LINE_BYTES_MAX: u64 = 65_507;
 const LABELS_MAX: u64 = 256;
+/// Spellings (orders of tags) that each receiver knows of the series together;
+/// our own series need none.
+const SPELLINGS_PER_SERIES: usize = 2;
+const SPELLINGS_SPARE: usize = 1000;
 
 /// The whole config.
 #[derive(Clone, Debug)]
@@ -112,12 +116,15 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
             .into_iter()
             .max()
             .unwrap_or_default();
+    let series_max =
+        number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems) as usize;
     let table = aggregate::table::Options {
         line_bytes_max: number(&limits.line_bytes, "limits.line_bytes", 8192, 1..=LINE_BYTES_MAX, problems)
             as usize,
         labels_max: number(&limits.labels, "limits.labels", 32, 0..=LABELS_MAX, problems) as usize,
         // Well before the series itself is forgotten, and its number with it.
         idle_windows_max: (longest_expiry.min(retention_ms / 2) / interval_ms).clamp(1, 100_000) as u32,
+        spellings_max: series_max.saturating_mul(SPELLINGS_PER_SERIES).saturating_add(SPELLINGS_SPARE),
     };
     let http = http(&file.http, problems);
     let rule_names: Vec<&str> = rules.iter().map(|rule| &*rule.name).collect();
@@ -128,8 +135,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         http,
         windows,
         table,
-        series_max: number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems)
-            as usize,
+        series_max,
         retention_ms,
         rules,
         receivers,

@@ -148,7 +148,7 @@ impl Daemon {
         // 0 until the first window is closed.
         let (flushed, follows) = watch::channel(0);
         let flushed = Arc::new(Mutex::new(Some(flushed)));
-        let health_follows = follows.clone();
+        let (health_follows, scrape_follows) = (follows.clone(), follows.clone());
         let (stop_flusher, flusher_stops) = mpsc::channel();
         let flusher = Flusher {
             clock: clock.clone(),
@@ -221,7 +221,7 @@ impl Daemon {
                 auth: auth.clone(),
                 clock: clock.clone(),
             }),
-            scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone())),
+            scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone(), scrape_follows)),
             api: Arc::new(ApiState::new(engine, clock)),
             alerts: alerting.state.clone(),
             pages: pages.clone(),

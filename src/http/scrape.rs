@@ -1,7 +1,7 @@
 //! `GET /metrics`: every series that is alive, and our own figures.
 //!
-//! The page changes at a flush and not between; it is made at most once for
-//! each, whoever asks. A timer is a summary: count and sum since the daemon
+//! The page changes at a flush and not between; it is made when a window is
+//! closed and when it can be read, whoever asks. A timer is a summary: count and sum since the daemon
 //! started, quantiles of the last minute.
 
 use crate::aggregate::Windows;
@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 
 /// Quantiles that a summary shows.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 1.0];
@@ -33,12 +34,23 @@ pub struct ScrapeState {
     pub windows: Arc<Mutex<Windows>>,
     pub source: Arc<dyn Source>,
     pub telemetry: Arc<Telemetry>,
-    cached: Mutex<Option<(i64, Arc<str>)>>,
+    /// End of the newest window that can be read from `source`.
+    flushed: watch::Receiver<i64>,
+    cached: Mutex<Option<(Made, Arc<str>)>>,
 }
 
+/// What a page was made of: the end of the last window closed, and of the last
+/// one that could be read. They differ while a window is being written.
+type Made = (i64, i64);
+
 impl ScrapeState {
-    pub fn new(windows: Arc<Mutex<Windows>>, source: Arc<dyn Source>, telemetry: Arc<Telemetry>) -> Self {
-        ScrapeState { windows, source, telemetry, cached: Mutex::new(None) }
+    pub fn new(
+        windows: Arc<Mutex<Windows>>,
+        source: Arc<dyn Source>,
+        telemetry: Arc<Telemetry>,
+        flushed: watch::Receiver<i64>,
+    ) -> Self {
+        ScrapeState { windows, source, telemetry, flushed, cached: Mutex::new(None) }
     }
 
     /// The page as of now.
@@ -64,11 +76,12 @@ impl ScrapeState {
     fn series_page(&self) -> Arc<str> {
         // Held while the page is made, so that others wait instead of making it again.
         let mut cached = self.cached.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let readable_ms = *self.flushed.borrow();
         let (end_ms, mut live) = {
             let windows = self.windows.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let end_ms = windows.last_end_ms();
             match &*cached {
-                Some((made_ms, page)) if *made_ms == end_ms => return page.clone(),
+                Some((made, page)) if *made == (end_ms, readable_ms) => return page.clone(),
                 _ => (end_ms, windows.live()),
             }
         };
@@ -97,7 +110,7 @@ impl ScrapeState {
         let (page, clashing) = page.render();
         self.telemetry.scrape_clashing_series.set(clashing as i64);
         let page: Arc<str> = page.into();
-        *cached = Some((end_ms, page.clone()));
+        *cached = Some(((end_ms, readable_ms), page.clone()));
         page
     }
 
@@ -155,5 +168,41 @@ fn help(metric_type: MetricType) -> &'static str {
         MetricType::Timer => "Timer received by StatsD, in seconds; quantiles of the last minute.",
         MetricType::Histogram => "Histogram received by StatsD; quantiles of the last minute.",
         MetricType::Set => "Distinct members in the last window, received by StatsD.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::table::Partial;
+    use crate::aggregate::window::Options;
+    use crate::model::{SeriesId, SeriesKey};
+    use crate::query::MemorySource;
+
+    #[test]
+    fn quantiles_are_there_as_soon_as_their_window_can_be_read() {
+        let telemetry = Arc::new(Telemetry::default());
+        let expire_ms = 300_000;
+        let options = Options {
+            interval_ms: 10_000,
+            counter_expire_ms: expire_ms,
+            gauge_expire_ms: expire_ms,
+            timer_expire_ms: expire_ms,
+            set_expire_ms: expire_ms,
+        };
+        let mut windows = Windows::new(options, telemetry.clone(), vec![], 0);
+        let key = SeriesKey { labels: Labels::of_name("t"), metric_type: MetricType::Timer };
+        let window = Histogram::from_values([(0.5, 1.0)]);
+        let partial = Partial { timers: vec![(SeriesId(0), window.clone())], ..Partial::default() };
+        windows.flush(10_000, vec![(SeriesId(0), key.clone())], vec![partial]);
+        let source = Arc::new(MemorySource::new());
+        let (flushed, follows) = watch::channel(0);
+        let state = ScrapeState::new(Arc::new(Mutex::new(windows)), source.clone(), telemetry, follows);
+        // The window is closed and not yet written.
+        assert!(state.page().contains("t{quantile=\"1\"} NaN"));
+        source.push_histogram(&key.labels, Some(MetricType::Timer), 10_000, window);
+        flushed.send_replace(10_000);
+        let page = state.page();
+        assert!(page.contains("t{quantile=\"1\"} 0.5") && page.contains("t_count 1"), "{page}");
     }
 }

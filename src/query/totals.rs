@@ -8,7 +8,7 @@
 use super::distribution;
 use super::engine::Engine;
 use super::error::Error;
-use super::source::SourceError;
+use super::source::{SourceError, keep_exact_name};
 use super::track::Track;
 use crate::model::{Histogram, Labels, Matcher, MetricType, Sample, Select, Series, TimeRange};
 use std::collections::HashMap;
@@ -126,7 +126,9 @@ impl Engine {
             max_series: self.options.max_series,
             max_points: self.options.max_points,
         };
-        Ok(self.source.select(&request)?)
+        let mut found = self.source.select(&request)?;
+        keep_exact_name(matchers, &mut found);
+        Ok(found)
     }
 }
 

@@ -32,7 +32,8 @@ pub fn reload_router(state: Arc<HealthState>) -> Router {
 }
 
 async fn healthy(State(state): State<Arc<HealthState>>) -> Response {
-    if state.flushed.has_changed().is_ok() {
+    let stopping = !*state.ready.borrow();
+    if stopping || state.flushed.has_changed().is_ok() {
         "statsdeck is healthy.\n".into_response()
     } else {
         let message = "statsdeck is not healthy: windows are not flushed any more; restart it.\n";
@@ -65,10 +66,13 @@ mod tests {
 
     #[tokio::test]
     async fn without_flushes_nothing_is_healthy() {
-        let ((flushed, follows), (_, ready)) = (watch::channel(0), watch::channel(true));
+        let ((flushed, follows), (up, ready)) = (watch::channel(0), watch::channel(true));
         let state = Arc::new(HealthState { ready, flushed: follows, reload: mpsc::channel(1).0 });
         assert_eq!(healthy(State(state.clone())).await.status(), StatusCode::OK);
         drop(flushed);
-        assert_eq!(healthy(State(state)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(healthy(State(state.clone())).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        // While it stops that is as it should be.
+        up.send_replace(false);
+        assert_eq!(healthy(State(state)).await.status(), StatusCode::OK);
     }
 }
