@@ -143,7 +143,7 @@ impl Windows {
         for (id, key) in &new_series {
             self.states.entry(*id).or_insert_with(|| State::new(key.clone()));
         }
-        batch.new_series = new_series;
+        batch.new_series = new_series.into_iter().map(|(id, _)| id).collect();
         self.merge(partials, &mut batch);
         let mut alive = 0;
         for (id, state) in &mut self.states {
@@ -189,14 +189,16 @@ impl Windows {
         alive.map(|(id, state)| Live { id: *id, key: state.key.clone(), value: state.value }).collect()
     }
 
-    /// Drops series, here and from `registry`, that the store no longer has
-    /// anything of and that no table knows. Those alive whose values repeat
-    /// have points in every window.
-    pub fn forget(&mut self, silent_since_ms: i64, registry: &Registry) {
-        self.states.retain(|id, state| {
+    /// Drops series, here and from `registry`, that no table knows and that the
+    /// store `has` nothing of any more. Those alive whose values repeat have
+    /// points in every window.
+    pub fn forget(&mut self, silent_since_ms: i64, has: impl Fn(SeriesId) -> bool, registry: &Registry) {
+        let silent = self.states.iter().filter(|(id, state)| {
             let repeats = matches!(state.value, LiveValue::Counter(_) | LiveValue::Gauge(_));
-            (state.alive && repeats) || state.heard_ms >= silent_since_ms || !registry.forget(*id, &state.key)
+            !(state.alive && repeats) && state.heard_ms < silent_since_ms && !has(**id)
         });
+        let gone = registry.forget(silent.map(|(id, _)| *id).collect());
+        self.states.retain(|id, _| !gone.contains(id));
     }
 
     fn merge(&mut self, partials: Vec<Partial>, batch: &mut FlushBatch) {
@@ -299,7 +301,7 @@ impl State {
 
     fn hear(&mut self, id: SeriesId, batch: &mut FlushBatch) {
         if self.heard_ms != i64::MIN && batch.end_ms - self.heard_ms > NAME_AGAIN_MS {
-            batch.new_series.push((id, self.key.clone()));
+            batch.new_series.push(id);
         }
         self.heard_ms = batch.end_ms;
         self.alive = true;

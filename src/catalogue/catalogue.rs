@@ -6,6 +6,7 @@
 
 use super::dictionary::{Builder, Dictionary};
 use super::key;
+use super::key_list::KeyList;
 use super::overlay::Overlay;
 use crate::model::label::{NAME, escape_name};
 use crate::model::{MatchOp, Matcher, MetricType, SeriesId, SeriesKey};
@@ -53,23 +54,28 @@ impl Catalogue {
     /// Makes known what the store has: series by id, and a number above all ids
     /// that were ever used. Of equal keys the one with the greatest id counts.
     pub fn restore(&self, series: impl IntoIterator<Item = (SeriesId, SeriesKey)>, next_id: u32) {
+        let mut keys = KeyList::default();
+        series.into_iter().for_each(|(id, series)| keys.push(&key::encode(&series), id.0));
+        self.restore_keys(keys, next_id);
+    }
+
+    /// As [`Catalogue::restore`], of keys as [`Catalogue::in_key_order`] gives
+    /// them; what is no key is left out. Returns the ids that do not count.
+    pub fn restore_keys(&self, mut keys: KeyList, next_id: u32) -> Vec<u32> {
         let mut inner = self.write();
-        let mut entries: Vec<(Vec<u8>, u32)> = inner.entries();
-        entries.extend(series.into_iter().map(|(id, series)| (key::encode(&series), id.0)));
-        entries.sort_unstable();
-        entries.reverse();
-        entries.dedup_by(|next, kept| next.0 == kept.0);
-        entries.reverse();
+        inner.add_entries(&mut keys);
+        let left_out = keys.sort();
         let mut builder = Builder::default();
         inner.own = 0;
-        for (key, id) in &entries {
+        for (key, id) in keys.iter().filter(|(key, id)| *id < u32::MAX && key::metric_type(key).is_some()) {
             inner.own += usize::from(is_own(key));
-            inner.next_id = inner.next_id.max(id.saturating_add(1));
-            builder.push(key, *id);
+            inner.next_id = inner.next_id.max(id + 1);
+            builder.push(key, id);
         }
         inner.next_id = inner.next_id.max(next_id);
         inner.dictionary = Arc::new(builder.build());
         inner.overlay = Overlay::default();
+        left_out
     }
 
     /// The number of the series, new or known; `None` when the limit is
@@ -134,6 +140,25 @@ impl Catalogue {
         key::metric_type(&self.read().key(id.0)?)
     }
 
+    /// Above every number that was given.
+    pub fn next_id(&self) -> u32 {
+        self.read().next_id
+    }
+
+    /// The series' key as bytes.
+    pub fn key(&self, id: SeriesId) -> Option<Vec<u8>> {
+        self.read().key(id.0)
+    }
+
+    /// Calls `each` with every series' key as bytes, ascending. No lock is held
+    /// meanwhile.
+    pub fn in_key_order(&self, mut each: impl FnMut(SeriesId, &[u8])) {
+        self.walk(&[], &[], |id, key| {
+            each(id, key);
+            true
+        });
+    }
+
     pub fn len(&self) -> usize {
         self.read().len()
     }
@@ -154,37 +179,41 @@ impl Catalogue {
         let (on_name, on_labels): (Vec<&Matcher>, Vec<&Matcher>) =
             matchers.iter().partition(|matcher| matcher.name == NAME);
         let (from, prefix) = name_prefix(&on_name);
+        // Consecutive keys share their name: it is judged once.
+        let mut judged: (Vec<u8>, bool) = (Vec::new(), false);
+        self.walk(&from, &prefix, |id, key| match wanted(key, &on_name, &on_labels, &mut judged) {
+            Some(series) => each(id, series),
+            None => true,
+        });
+    }
+
+    /// Calls `each` with the keys from `from` on that begin with `prefix`,
+    /// ascending, until it returns false.
+    fn walk(&self, from: &[u8], prefix: &[u8], mut each: impl FnMut(SeriesId, &[u8]) -> bool) {
         let (dictionary, mut recent) = {
             let inner = self.read();
-            let recent = inner.overlay.iter().filter(|(key, _)| key.starts_with(&prefix));
+            let recent = inner.overlay.iter().filter(|(key, _)| key.starts_with(prefix));
             let recent: Vec<(Vec<u8>, u32)> = recent.map(|(key, id)| (key.to_vec(), id)).collect();
             (inner.dictionary.clone(), recent)
         };
         recent.sort_unstable();
         let mut recent = recent.into_iter().peekable();
-        let mut cursor = dictionary.from(&from);
-        let mut next = cursor.advance();
-        // Consecutive keys share their name: it is judged once.
-        let mut judged: (Vec<u8>, bool) = (Vec::new(), false);
-        loop {
-            let from_dictionary = next.filter(|_| cursor.key().starts_with(&prefix));
-            let older_first = match (from_dictionary, recent.peek()) {
-                (None, None) => return,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (Some(_), Some((key, _))) => cursor.key() <= key.as_slice(),
-            };
-            let (key, id) = if older_first {
-                let Some(id) = from_dictionary else { return };
-                let key = cursor.key().to_vec();
-                next = cursor.advance();
-                (key, id)
-            } else {
-                let Some(entry) = recent.next() else { return };
-                entry
-            };
-            let Some(series) = wanted(&key, &on_name, &on_labels, &mut judged) else { continue };
-            if !each(SeriesId(id), series) {
+        let mut cursor = dictionary.from(from);
+        while let Some(id) = cursor.advance() {
+            if !cursor.key().starts_with(prefix) {
+                break;
+            }
+            while let Some((key, newer)) = recent.next_if(|(key, _)| key.as_slice() < cursor.key()) {
+                if !each(SeriesId(newer), &key) {
+                    return;
+                }
+            }
+            if !each(SeriesId(id), cursor.key()) {
+                return;
+            }
+        }
+        for (key, id) in recent {
+            if !each(SeriesId(id), &key) {
                 return;
             }
         }
@@ -300,15 +329,13 @@ impl Inner {
         in_dictionary.or_else(|| self.overlay.type_of(&prefix))
     }
 
-    /// All keys, ascending.
-    fn entries(&self) -> Vec<(Vec<u8>, u32)> {
-        let mut entries: Vec<(Vec<u8>, u32)> =
-            self.overlay.iter().map(|(key, id)| (key.to_vec(), id)).collect();
+    /// Adds all keys to `keys`.
+    fn add_entries(&self, keys: &mut KeyList) {
+        self.overlay.iter().for_each(|(key, id)| keys.push(key, id));
         let mut cursor = self.dictionary.start();
         while let Some(id) = cursor.advance() {
-            entries.push((cursor.key().to_vec(), id));
+            keys.push(cursor.key(), id);
         }
-        entries
     }
 
     fn merge_if_large(&mut self) {

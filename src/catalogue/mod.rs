@@ -8,6 +8,8 @@
 pub mod catalogue;
 pub mod dictionary;
 pub mod key;
+pub mod key_list;
 pub mod overlay;
 
 pub use catalogue::Catalogue;
+pub use key_list::KeyList;
