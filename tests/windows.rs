@@ -208,11 +208,8 @@ fn a_series_that_the_store_has_nothing_of_is_named_anew_also_when_it_never_expir
     f.windows.forget(50_000, |_| false, &f.registry);
     f.packet(0, 101_000, "c:1|c\ng:1|g\nt:1|ms\ns:1|s");
     let batch = f.flush(110_000);
-    let named: Vec<MetricType> = batch
-        .new_series
-        .iter()
-        .map(|id| f.registry.catalogue().metric_type(*id).unwrap())
-        .collect();
+    let named: Vec<MetricType> =
+        batch.new_series.iter().map(|id| f.registry.catalogue().metric_type(*id).unwrap()).collect();
     assert_eq!(named, [MetricType::Timer, MetricType::Set]);
     assert_eq!((batch.counters[0].total, batch.timers.len(), batch.sets.len()), (2.0, 1, 1));
 }

@@ -19,6 +19,8 @@ pub const TYPE_LABEL: &str = "statsdeck_type";
 const OWN_PREFIX: &str = "statsdeck_";
 /// Keys that may lie beside the dictionary: this many, or a quarter of it.
 const OVERLAY_MIN: usize = 4096;
+/// One key in so many beside the dictionary is merged in when there is time.
+const SETTLE_SHARE: usize = 64;
 /// Ended series that are still known, for each one that may be alive: what the
 /// store has points of keeps its number, so that its total goes on.
 const ENDED_SHARE_MAX: usize = 4;
@@ -126,6 +128,15 @@ impl Catalogue {
             }
         }
         if !inner.forgotten.is_empty() {
+            inner.merge();
+        }
+    }
+
+    /// Merges in what came lately, if it is worth it: to be called every minute
+    /// or so, as names that are merged take a quarter of the memory.
+    pub fn settle(&self) {
+        let mut inner = self.write();
+        if inner.overlay.len() > inner.dictionary.len() / SETTLE_SHARE {
             inner.merge();
         }
     }

@@ -405,6 +405,7 @@ impl Keeper {
         let present = self.store.present();
         let silent_since_ms = now_ms - self.retention_ms;
         lock(&self.windows).forget(silent_since_ms, |id| present.has(id), &self.registry);
+        self.registry.catalogue().settle();
     }
 }
 

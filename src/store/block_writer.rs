@@ -229,7 +229,8 @@ impl Writer<'_> {
     }
 
     fn length(&self, bytes: usize) -> Result<u32, Error> {
-        let too_long = || Error::Verify { path: self.path.into(), reason: "a part takes more than 4 GiB".into() };
+        let too_long =
+            || Error::Verify { path: self.path.into(), reason: "a part takes more than 4 GiB".into() };
         u32::try_from(bytes).map_err(|_| too_long())
     }
 

@@ -8,7 +8,9 @@
 
 use super::backend::File;
 use super::coding::{Reader, put_signed, put_varint};
-use super::sample::{End, Kind, Scratch, Value, put_counters, put_distributions, put_ends, put_gauges, put_sets};
+use super::sample::{
+    End, Kind, Scratch, Value, put_counters, put_distributions, put_ends, put_gauges, put_sets,
+};
 use super::sample::{read_group, read_ids};
 use super::section::{Buffers, ENTRY_BYTES, Section, Table, Wanted};
 use super::segment::Segment;
@@ -168,11 +170,8 @@ impl Frame {
         let next_id = u32::try_from(reader.varint()?).ok()?;
         let samples = u32::try_from(reader.varint()?).ok()?;
         let definitions_bytes = u32::try_from(reader.varint()?).ok()?;
-        let definitions = Definitions {
-            at: at + HEADER_BYTES as u64,
-            bytes: definitions_bytes,
-            crc: reader.fixed_u32()?,
-        };
+        let definitions =
+            Definitions { at: at + HEADER_BYTES as u64, bytes: definitions_bytes, crc: reader.fixed_u32()? };
         let mut outlines = [(0usize, 0u32); KINDS];
         for outline in &mut outlines {
             *outline = (usize::try_from(reader.varint()?).ok()?, u32::try_from(reader.varint()?).ok()?);
@@ -330,8 +329,13 @@ mod tests {
         let mut names = NameWriter::default();
         names.push(7, b"some.name");
         let ends = [(SeriesId(903), Some(4.5))];
-        let contents =
-            Contents { batch: &batch, ends: &ends, gone: &[], definitions: names.bytes(), next_id: 1_000 };
+        let contents = Contents {
+            batch: &batch,
+            ends: &ends,
+            gone: &[],
+            definitions: &names.into_bytes(),
+            next_id: 1_000,
+        };
         let mut out = Vec::new();
         put_frame(&mut out, &contents).unwrap();
         out

@@ -119,8 +119,9 @@ impl IdSet {
     pub(super) fn is_within(&self, other: &IdSet) -> bool {
         self.chunks.iter().all(|(key, ours)| {
             let theirs = other.chunks.get(key);
-            theirs.is_some_and(|theirs| ours.iter().zip(theirs.iter()).all(|(ours, theirs)| ours & !theirs == 0))
-                || ours.iter().all(|word| *word == 0)
+            theirs.is_some_and(|theirs| {
+                ours.iter().zip(theirs.iter()).all(|(ours, theirs)| ours & !theirs == 0)
+            }) || ours.iter().all(|word| *word == 0)
         })
     }
 

@@ -23,10 +23,6 @@ impl NameWriter {
         self.last_id = id;
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -59,7 +55,7 @@ mod tests {
             let mut writer = NameWriter::default();
             names.iter().for_each(|(key, id)| writer.push(*id, key));
             let mut read = BTreeMap::new();
-            read_names(writer.bytes(), |id, key| { read.insert(key.to_vec(), id); }).unwrap();
+            read_names(&writer.into_bytes(), |id, key| { read.insert(key.to_vec(), id); }).unwrap();
             prop_assert_eq!(read, names);
         }
 

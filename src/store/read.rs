@@ -17,7 +17,7 @@ use super::section::Wanted;
 use super::segment::Files;
 use super::store::Store;
 use crate::model::sample::stale_nan;
-use crate::model::{MetricType, Matcher, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange};
+use crate::model::{Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange};
 use std::sync::Arc;
 
 /// A file that goes away while it is about to be read is in a block by then:
@@ -140,9 +140,10 @@ impl View {
             }
             check(&found)?;
         }
-        let whole = self.frames.iter().all(|frame| {
-            self.covers(&TimeRange { start_ms: frame.start_ms, end_ms: frame.end_ms })
-        });
+        let whole = self
+            .frames
+            .iter()
+            .all(|frame| self.covers(&TimeRange { start_ms: frame.start_ms, end_ms: frame.end_ms }));
         if self.all_frames && whole {
             let series = head::series(self.frames.iter());
             candidates.iter().filter(|id| series.contains(*id)).for_each(|id| found.insert(id));

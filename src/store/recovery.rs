@@ -98,11 +98,7 @@ impl Recovery {
     ///
     /// # Errors
     /// [`Error::Io`]
-    pub(super) fn take_unclear(
-        &mut self,
-        backend: &dyn Backend,
-        frames: &[Arc<Frame>],
-    ) -> Result<(), Error> {
+    pub(super) fn take_unclear(&mut self, backend: &dyn Backend, frames: &[Arc<Frame>]) -> Result<(), Error> {
         let mut files = Files::default();
         for frame in frames {
             let unclear = self.unclear.iter().any(|segment| Arc::ptr_eq(segment, frame.segment()));
@@ -110,7 +106,8 @@ impl Recovery {
             let Some(file) = file else { continue };
             let mut series = IdSet::default();
             for kind in Kind::ALL {
-                let read = frame.read_ids(&*file, kind, Wanted::ALL, &mut self.reader, |id| series.insert(id));
+                let read =
+                    frame.read_ids(&*file, kind, Wanted::ALL, &mut self.reader, |id| series.insert(id));
                 read.map_err(Error::io("read", frame.segment().path()))?;
             }
             frame.segment().add(&series);

@@ -79,42 +79,77 @@ pub(super) struct Scratch {
 }
 
 pub(super) fn put_counters(out: &mut Vec<u8>, table: &mut Table, counters: &[CounterValue]) {
-    put_groups(out, table, Kind::Counters, counters, |counter| counter.id, |out, group| {
-        group.iter().for_each(|counter| put_number(out, counter.total));
-        put_sparse(out, group.iter().map(|counter| counter.start_total), put_number);
-    });
+    put_groups(
+        out,
+        table,
+        Kind::Counters,
+        counters,
+        |counter| counter.id,
+        |out, group| {
+            group.iter().for_each(|counter| put_number(out, counter.total));
+            put_sparse(out, group.iter().map(|counter| counter.start_total), put_number);
+        },
+    );
 }
 
 pub(super) fn put_gauges(out: &mut Vec<u8>, table: &mut Table, gauges: &[GaugeValue]) {
-    put_groups(out, table, Kind::Gauges, gauges, |gauge| gauge.id, |out, group| {
-        group.iter().for_each(|gauge| put_number(out, gauge.last));
-        let extremes = group.iter().map(|gauge| {
-            let bits = [gauge.last, gauge.min, gauge.max].map(f64::to_bits);
-            (bits != [bits[0]; 3]).then_some((gauge.min, gauge.max))
-        });
-        put_sparse(out, extremes, |out, (min, max)| {
-            put_number(out, min);
-            put_number(out, max);
-        });
-    });
+    put_groups(
+        out,
+        table,
+        Kind::Gauges,
+        gauges,
+        |gauge| gauge.id,
+        |out, group| {
+            group.iter().for_each(|gauge| put_number(out, gauge.last));
+            let extremes = group.iter().map(|gauge| {
+                let bits = [gauge.last, gauge.min, gauge.max].map(f64::to_bits);
+                (bits != [bits[0]; 3]).then_some((gauge.min, gauge.max))
+            });
+            put_sparse(out, extremes, |out, (min, max)| {
+                put_number(out, min);
+                put_number(out, max);
+            });
+        },
+    );
 }
 
 pub(super) fn put_distributions(out: &mut Vec<u8>, table: &mut Table, timers: &[(SeriesId, Histogram)]) {
-    put_groups(out, table, Kind::Distributions, timers, |(id, _)| *id, |out, group| {
-        group.iter().for_each(|(_, histogram)| put_histogram(out, histogram));
-    });
+    put_groups(
+        out,
+        table,
+        Kind::Distributions,
+        timers,
+        |(id, _)| *id,
+        |out, group| {
+            group.iter().for_each(|(_, histogram)| put_histogram(out, histogram));
+        },
+    );
 }
 
 pub(super) fn put_sets(out: &mut Vec<u8>, table: &mut Table, sets: &[(SeriesId, Sketch)]) {
-    put_groups(out, table, Kind::Sets, sets, |(id, _)| *id, |out, group| {
-        group.iter().for_each(|(_, sketch)| put_sketch(out, sketch));
-    });
+    put_groups(
+        out,
+        table,
+        Kind::Sets,
+        sets,
+        |(id, _)| *id,
+        |out, group| {
+            group.iter().for_each(|(_, sketch)| put_sketch(out, sketch));
+        },
+    );
 }
 
 pub(super) fn put_ends(out: &mut Vec<u8>, table: &mut Table, ends: &[End]) {
-    put_groups(out, table, Kind::Ends, ends, |(id, _)| *id, |out, group| {
-        put_sparse(out, group.iter().map(|(_, last)| *last), put_number);
-    });
+    put_groups(
+        out,
+        table,
+        Kind::Ends,
+        ends,
+        |(id, _)| *id,
+        |out, group| {
+            put_sparse(out, group.iter().map(|(_, last)| *last), put_number);
+        },
+    );
 }
 
 /// The numbers of the series in a group that are wanted; `None` when it is no
@@ -294,15 +329,22 @@ mod tests {
         let mut sketch = Sketch::default();
         sketch.insert(b"ann");
         let (mut out, mut table) = (Vec::new(), Table::default());
-        put_gauges(&mut out, &mut table, &[
-            GaugeValue { id: id(4), last: 1.5, min: -1.0, max: 2.0 },
-            GaugeValue { id: id(5), last: 9.0, min: 9.0, max: 9.0 },
-        ]);
+        put_gauges(
+            &mut out,
+            &mut table,
+            &[
+                GaugeValue { id: id(4), last: 1.5, min: -1.0, max: 2.0 },
+                GaugeValue { id: id(5), last: 9.0, min: 9.0, max: 9.0 },
+            ],
+        );
         assert_eq!(read(Kind::Gauges, &out, Wanted::ALL), [(4, Value::Gauge(1.5)), (5, Value::Gauge(9.0))]);
         out.clear();
         let histogram = Histogram::from_values([(0.25, 2.0)]);
         put_distributions(&mut out, &mut table, &[(id(1), Histogram::default()), (id(7), histogram.clone())]);
-        assert_eq!(read(Kind::Distributions, &out, Wanted::Ids(&[0, 7])), [(7, Value::Distribution(histogram))]);
+        assert_eq!(
+            read(Kind::Distributions, &out, Wanted::Ids(&[0, 7])),
+            [(7, Value::Distribution(histogram))]
+        );
         out.clear();
         put_sets(&mut out, &mut table, &[(id(0), sketch.clone())]);
         assert_eq!(read(Kind::Sets, &out, Wanted::ALL), [(0, Value::Set(sketch))]);

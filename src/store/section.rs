@@ -62,10 +62,6 @@ impl Table {
         &self.bytes
     }
 
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-    }
-
     pub(super) fn groups(&self) -> usize {
         self.bytes.len() / ENTRY_BYTES
     }

@@ -24,7 +24,12 @@ fn version_1_reads() {
     assert_eq!((stats.blocks, stats.blocks_lost, stats.frames_lost, stats.tails_cut), (1, 0, 0, 0));
     let mut text = dump(&read(&store, ALL));
     for series in &recovered.series {
-        text.push_str(&format!("{} {} {:?}\n", series.id.0, store.catalogue.series(series.id).unwrap().labels, series.last));
+        text.push_str(&format!(
+            "{} {} {:?}\n",
+            series.id.0,
+            store.catalogue.series(series.id).unwrap().labels,
+            series.last
+        ));
     }
     text.push_str(&format!("{} {:?}\n", store.catalogue.next_id(), recovered.last_end_ms));
     let expected = fixture().join("expected.txt");

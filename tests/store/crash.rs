@@ -3,8 +3,8 @@
 //! besides.
 
 use crate::world::{ALL, Model, TestStore, Window, World, dump, open, options, read};
-use statsdeck::store::memory::Fault;
 use statsdeck::store::MemoryBackend;
+use statsdeck::store::memory::Fault;
 
 const WINDOWS: usize = 24;
 

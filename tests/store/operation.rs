@@ -1,7 +1,9 @@
 //! What an operator meets: full disks, a second daemon, retention, odd clocks,
 //! queries while all of that goes on.
 
-use crate::world::{ALL, Model, SPAN_MS, START_MS, TestStore, WINDOW_MS, Window, World, dump, open, options, read};
+use crate::world::{
+    ALL, Model, SPAN_MS, START_MS, TestStore, WINDOW_MS, Window, World, dump, open, options, read,
+};
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::{FlushBatch, Histogram, Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
 use statsdeck::store::memory::Fault;

@@ -4,8 +4,8 @@
 //! `STATSDECK_SEEDS=10000 cargo test --test store simulation` for a long run.
 
 use crate::world::{ALL, Dice, Model, START_MS, TestStore, World, dump, options, read};
-use statsdeck::store::memory::Fault;
 use statsdeck::store::MemoryBackend;
+use statsdeck::store::memory::Fault;
 
 #[test]
 fn nothing_acknowledged_is_lost_over_many_lives() {
