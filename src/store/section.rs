@@ -94,7 +94,7 @@ impl Section {
             }
             before = Some(entry);
         }
-        let whole = table.len() % ENTRY_BYTES == 0 && (groups > 0 || data_bytes == 0);
+        let whole = table.len().is_multiple_of(ENTRY_BYTES) && (groups > 0 || data_bytes == 0);
         let groups = u32::try_from(groups).ok()?;
         whole.then(|| Section { groups, data_bytes, data_at, table_at, pages: pages.into() })
     }

@@ -62,7 +62,8 @@ impl Segment {
 /// The files of frames that are read one after the other.
 #[derive(Default)]
 pub(super) struct Files {
-    last: Option<(Arc<Segment>, Option<Arc<dyn File>>)>,
+    segment: Option<Arc<Segment>>,
+    file: Option<Arc<dyn File>>,
 }
 
 impl Files {
@@ -75,17 +76,15 @@ impl Files {
         backend: &dyn Backend,
         segment: &Arc<Segment>,
     ) -> Result<Option<Arc<dyn File>>, Error> {
-        if let Some((last, file)) = &self.last
-            && Arc::ptr_eq(last, segment)
-        {
-            return Ok(file.clone());
+        if self.segment.as_ref().is_some_and(|last| Arc::ptr_eq(last, segment)) {
+            return Ok(self.file.clone());
         }
-        let file = match segment.file(backend) {
+        self.file = match segment.file(backend) {
             Ok(file) => Some(file),
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        self.last = Some((segment.clone(), file.clone()));
-        Ok(file)
+        self.segment = Some(segment.clone());
+        Ok(self.file.clone())
     }
 }
