@@ -25,6 +25,7 @@ pub mod store;
 // floor 1
 pub mod catalogue;
 pub mod exposition;
+pub mod mapping;
 pub mod protocol;
 pub mod telemetry;
 // floor 0

@@ -3,10 +3,12 @@
 pub mod alerting;
 pub mod evaluator;
 pub mod flusher;
+pub mod kernel_drops;
 pub mod receive;
 pub mod reject_log;
 pub mod run;
 pub mod secret_file;
 pub mod self_metrics;
+pub mod service;
 
 pub use run::{Daemon, Error};

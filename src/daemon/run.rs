@@ -3,7 +3,8 @@
 use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
 use super::flusher::Flusher;
-use super::receive::{self, Receiver, Watched};
+use super::kernel_drops::{self, Told, Watched};
+use super::receive::{self, Around, Receivers};
 use super::reject_log::RejectLog;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
@@ -17,10 +18,12 @@ use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
 use crate::http::auth::Auth;
 use crate::http::guard::Guard;
-use crate::http::page::{Intake, PageParts, PageState};
+use crate::http::page::{Dropped, Intake, PageParts, PageState};
 use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
 use crate::http::server;
+use crate::ingest::{Address, Inherited};
+use crate::mapping::Mapper;
 use crate::protocol::Reject;
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, Store};
@@ -30,7 +33,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -49,6 +51,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub enum Error {
     #[error("cannot listen on {address}: {source}")]
     Bind { address: String, source: io::Error },
+    #[error("data_dir {} is a file: name a directory, it is made if there is none", .0.display())]
+    DataDir(PathBuf),
     #[error("{0}")]
     Store(#[from] store::Error),
     #[error("cannot keep a key in {}: {source}", path.display())]
@@ -65,11 +69,10 @@ pub type Reload = Box<dyn Fn() -> Result<Config, crate::config::Error> + Send>;
 /// A running daemon.
 pub struct Daemon {
     http_address: SocketAddr,
-    udp_addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     telemetry: Arc<Telemetry>,
     ready: watch::Sender<bool>,
-    stop_receiving: Arc<AtomicBool>,
-    receivers: Vec<Receiver>,
+    receivers: Receivers,
     stop_http: watch::Sender<bool>,
     http: tokio::task::JoinHandle<()>,
     reload_requests: async_mpsc::Receiver<ReloadRequest>,
@@ -91,26 +94,43 @@ struct Reloadable {
     alerting: Arc<Alerting>,
     pages: Arc<PageState>,
     telemetry: Arc<Telemetry>,
+    tables: Vec<Arc<Mutex<Table>>>,
+    mapper: Arc<Mapper>,
 }
 
 impl Daemon {
     /// Starts everything: when this returns, packets are taken and requests
     /// are answered. Call it within a tokio runtime.
     pub async fn start(config: Config, reload: Reload, clock: Arc<dyn Clock>) -> Result<Daemon, Error> {
+        Daemon::start_on(Inherited::default(), config, reload, clock).await
+    }
+
+    /// The same, on sockets that are there already where their address is that
+    /// of a listener or of HTTP. What they hold at the stop is left in them.
+    pub async fn start_on(
+        mut inherited: Inherited,
+        config: Config,
+        reload: Reload,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Daemon, Error> {
         let now_ms = clock.now_ms();
         let telemetry = Arc::new(Telemetry::default());
         // Ports first: a second daemon shall not touch the store. And HTTP's
         // before all, which is never shared: UDP sockets that share their port
         // would take packets away from the daemon that runs.
         let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
-        let http_listener = TcpListener::bind(config.http.address).await.map_err(http_error)?;
+        let http_listener = http_listener(config.http.address, &mut inherited).await.map_err(http_error)?;
         let http_address = http_listener.local_addr().map_err(http_error)?;
         let mut bound = Vec::new();
         for listener in &config.listeners {
-            let address = format!("udp://{}", listener.socket.address);
-            bound.push(receive::bind(listener).map_err(|source| Error::Bind { address, source })?);
+            let address = listener.socket.address.to_string();
+            let taken = receive::bind(listener, &mut inherited);
+            bound.push(taken.map_err(|source| Error::Bind { address, source })?);
         }
-        let udp_addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
+        for address in inherited.left() {
+            tracing::warn!(address, "a socket was handed to us that no [[listen]] names; nobody reads it");
+        }
+        let addresses: Vec<Address> = bound.iter().map(|bound| bound.address.clone()).collect();
 
         let catalogue = Arc::new(Catalogue::new(config.series_max));
         let (store, recovered) = open_store(&config, catalogue.clone(), now_ms)?;
@@ -129,20 +149,26 @@ impl Daemon {
         let signing_key = secret_file::read_or_create(&key_path).map_err(key_error)?;
         let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, http_address, &signing_key)));
 
+        let mapper = config.mapping.mapper.clone();
         let mut tables = Vec::new();
         let mut new_table = |transport| {
-            let table = Table::new(config.table, registry.clone(), telemetry.clone(), transport);
+            let mut table = Table::new(config.table, registry.clone(), telemetry.clone(), transport);
+            table.set_mapper((!mapper.is_empty()).then(|| mapper.clone()));
             let table = Arc::new(Mutex::new(table));
             tables.push(table.clone());
             table
         };
         let http_table = new_table(Transport::Http);
-        let stop_receiving = Arc::new(AtomicBool::new(false));
         let rejects = Arc::new(RejectLog::default());
-        let mut receivers = Vec::new();
+        let told = Arc::new(Told::read(&config.data_dir));
+        let mut receivers = Receivers::new(Around {
+            telemetry: telemetry.clone(),
+            clock: clock.clone(),
+            rejects: rejects.clone(),
+            told: told.clone(),
+        });
         for bound in bound {
-            let table = || new_table(Transport::Udp);
-            receivers.extend(receive::start(bound, &telemetry, &clock, &rejects, &stop_receiving, table)?);
+            receivers.start(bound, &mut new_table)?;
         }
 
         let source: Arc<dyn Source> = store.clone();
@@ -155,7 +181,7 @@ impl Daemon {
         let flusher = Flusher {
             clock: clock.clone(),
             interval: Duration::from_millis(config.windows.interval_ms as u64),
-            tables,
+            tables: tables.clone(),
             registry: registry.clone(),
             windows: windows.clone(),
             store: store.clone(),
@@ -183,7 +209,8 @@ impl Daemon {
             windows: windows.clone(),
             registry,
             telemetry: telemetry.clone(),
-            watched: receivers.iter().map(|receiver| receiver.watched.clone()).collect(),
+            watched: receivers.watched().to_vec(),
+            told,
             retention_ms: config.retention_ms,
         };
         add_store_figures(&telemetry, &keeper.store);
@@ -201,8 +228,9 @@ impl Daemon {
                 Arc::new(move || alerting.rows())
             },
             intake: {
-                let (telemetry, udp) = (telemetry.clone(), udp_addresses.clone());
-                Arc::new(move || intake(&telemetry, &udp))
+                let (telemetry, addresses, clock) = (telemetry.clone(), addresses.clone(), clock.clone());
+                let watched = receivers.watched().to_vec();
+                Arc::new(move || intake(&telemetry, &addresses, &watched, clock.now_ms()))
             },
             flushed: follows,
         };
@@ -223,10 +251,16 @@ impl Daemon {
                 clock: clock.clone(),
             }),
             scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone(), scrape_follows)),
-            api: Arc::new(ApiState::new(engine, clock)),
+            api: Arc::new(ApiState::new(engine, clock.clone())),
             alerts: alerting.state.clone(),
             pages: pages.clone(),
-            health: Arc::new(HealthState { ready: is_ready, flushed: health_follows, reload: reload_sender }),
+            health: Arc::new(HealthState {
+                ready: is_ready,
+                flushed: health_follows,
+                reload: reload_sender,
+                telemetry: telemetry.clone(),
+                clock: clock.clone(),
+            }),
         };
         let (stop_http, http_stops) = watch::channel(false);
         let options =
@@ -235,10 +269,9 @@ impl Daemon {
         let http = tokio::spawn(serving);
         Ok(Daemon {
             http_address,
-            udp_addresses,
+            addresses,
             telemetry: telemetry.clone(),
             ready,
-            stop_receiving,
             receivers,
             stop_http,
             http,
@@ -251,6 +284,8 @@ impl Daemon {
                 alerting: alerting.clone(),
                 pages,
                 telemetry,
+                tables,
+                mapper,
             },
             alerting,
             flushed,
@@ -266,9 +301,14 @@ impl Daemon {
         self.http_address
     }
 
-    /// Where packets are taken, in the order of the config.
-    pub fn udp_addresses(&self) -> &[SocketAddr] {
-        &self.udp_addresses
+    /// Where StatsD is taken, in the order of the config.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Whether windows are still flushed.
+    pub fn is_healthy(&self) -> bool {
+        !self.flusher.is_finished()
     }
 
     pub fn telemetry(&self) -> &Arc<Telemetry> {
@@ -301,21 +341,7 @@ impl Daemon {
         if let Err(error) = self.http.await {
             tracing::error!(%error, "the HTTP server ended badly");
         }
-        self.stop_receiving.store(true, Ordering::Release);
-        let receivers = self.receivers;
-        let joined = tokio::task::spawn_blocking(move || {
-            // All are waited for, whatever becomes of one; and what the kernel
-            // dropped up to the end is in the last window's books.
-            let joined = receivers.into_iter().map(|receiver| {
-                let joined = receiver.thread.join().is_ok();
-                receiver.watched.look();
-                joined
-            });
-            joined.filter(|joined| !joined).count() == 0
-        });
-        if !joined.await.unwrap_or(false) {
-            tracing::error!("a receiving thread ended by a panic");
-        }
+        self.receivers.stop().await;
         let (stop_flusher, flusher) = (self.stop_flusher, self.flusher);
         let (stop_keeper, keeper) = (self.stop_keeper, self.keeper);
         let joined = tokio::task::spawn_blocking(move || {
@@ -341,7 +367,7 @@ impl Reloadable {
         match &reloaded {
             Ok(()) => {
                 self.telemetry.config_reloads.add(1);
-                tracing::info!("config reloaded: tokens, views, rules and receivers");
+                tracing::info!("config reloaded: tokens, views, mappings, rules and receivers");
             }
             Err(error) => {
                 self.telemetry.config_reload_failures.add(1);
@@ -351,12 +377,25 @@ impl Reloadable {
         reloaded
     }
 
+    /// New mappings hold from the next window on.
+    fn map(&mut self, mapper: Arc<Mapper>) {
+        // To ask about every spelling anew has a price.
+        if *mapper == *self.mapper {
+            return;
+        }
+        for table in &self.tables {
+            lock(table).set_mapper(Some(mapper.clone()));
+        }
+        self.mapper = mapper;
+    }
+
     /// All or nothing: what can fail comes first.
     async fn take(&mut self, config: Config) -> Result<(), alerting::Error> {
         let auth = new_auth(&config, self.http_address, &self.signing_key);
         self.alerting.replace(config.rules, config.receivers).await?;
         self.auth.store(Arc::new(auth));
         self.pages.views.store(Arc::new(config.views));
+        self.map(config.mapping.mapper);
         Ok(())
     }
 }
@@ -369,7 +408,8 @@ struct Keeper {
     windows: Arc<Mutex<Windows>>,
     registry: Arc<Registry>,
     telemetry: Arc<Telemetry>,
-    watched: Vec<Watched>,
+    watched: Vec<Arc<Watched>>,
+    told: Arc<Told>,
     retention_ms: i64,
 }
 
@@ -377,7 +417,7 @@ impl Keeper {
     fn run(self, stop: &mpsc::Receiver<()>) {
         let mut until_maintenance = Duration::ZERO;
         loop {
-            self.watched.iter().for_each(Watched::look);
+            kernel_drops::look(&self.watched, &self.told, self.clock.now_ms());
             if until_maintenance.is_zero() {
                 self.maintain();
                 until_maintenance = MAINTENANCE_INTERVAL;
@@ -466,6 +506,9 @@ fn open_store(
     catalogue: Arc<Catalogue>,
     now_ms: i64,
 ) -> Result<(Arc<Store>, Recovered), Error> {
+    if config.data_dir.is_file() {
+        return Err(Error::DataDir(config.data_dir.clone()));
+    }
     let options = store::Options::new(&config.data_dir).with_retention(config.retention_ms);
     let (store, recovered) = Store::open(options, FsBackend, catalogue, now_ms)?;
     let stats = store.stats();
@@ -504,16 +547,37 @@ fn resume(
 }
 
 /// What came in since the start.
-fn intake(telemetry: &Telemetry, udp: &[SocketAddr]) -> Intake {
+fn intake(telemetry: &Telemetry, addresses: &[Address], watched: &[Arc<Watched>], now_ms: i64) -> Intake {
     let rejected =
         Reject::ALL.iter().map(|reject| (*reject, telemetry.lines_rejected[*reject as usize].value()));
+    let udp = addresses.iter().filter_map(|address| match address {
+        Address::Udp(address) => Some(address.to_string()),
+        _ => None,
+    });
+    let dropped = watched.iter().map(|watched| Dropped {
+        listener: watched.books.address.clone(),
+        packets: watched.recent(now_ms),
+        receive_buffer_bytes: watched.books.receive_buffer_bytes.value() as u64 / 2,
+    });
     Intake {
         received: telemetry.lines_received.iter().map(Counter::value).sum(),
         rejected: rejected
             .filter(|(_, lines)| *lines > 0)
             .map(|(reject, lines)| (reject.explanation().to_owned(), lines))
             .collect(),
-        udp: udp.iter().map(SocketAddr::to_string).collect(),
+        udp: udp.collect(),
+        dropped: dropped.filter(|dropped| dropped.packets > 0).collect(),
+    }
+}
+
+/// The socket for HTTP that is there already, or a new one.
+async fn http_listener(address: SocketAddr, inherited: &mut Inherited) -> io::Result<TcpListener> {
+    match inherited.take(&Address::Tcp(address)).pop() {
+        Some(socket) => {
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket.into())
+        }
+        None => TcpListener::bind(address).await,
     }
 }
 

@@ -51,7 +51,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_come_back(names in prop::collection::btree_map(prop::collection::vec(0u8..3, 0..6), any::<u32>(), 0..50)) {
+        fn names_come_back(
+            names in prop::collection::btree_map(prop::collection::vec(0u8..3, 0..6), any::<u32>(), 0..50),
+        ) {
             let mut writer = NameWriter::default();
             names.iter().for_each(|(key, id)| writer.push(*id, key));
             let mut read = BTreeMap::new();

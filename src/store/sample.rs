@@ -305,6 +305,7 @@ fn read_sparse(reader: &mut Reader<'_>, count: usize, out: &mut Vec<(usize, f64)
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn read(kind: Kind, bytes: &[u8], wanted: Wanted<'_>) -> Vec<(u32, Value)> {
         let mut read = Vec::new();
@@ -361,12 +362,13 @@ mod tests {
         ) {
             let list: Vec<CounterValue> = counters
                 .iter()
-                .map(|(id, (total, start_total))| CounterValue { id: SeriesId(*id), total: *total, start_total: *start_total })
+                .map(|(id, (total, start))| CounterValue { id: SeriesId(*id), total: *total, start_total: *start })
                 .collect();
             let (mut out, mut table) = (Vec::new(), Table::default());
             put_counters(&mut out, &mut table, &list);
             prop_assert_eq!(table.groups(), 1);
-            let wanted: Vec<u32> = wanted.into_iter().chain(counters.keys().copied().step_by(3)).collect::<std::collections::BTreeSet<u32>>().into_iter().collect();
+            let wanted: BTreeSet<u32> = wanted.into_iter().chain(counters.keys().copied().step_by(3)).collect();
+            let wanted: Vec<u32> = wanted.into_iter().collect();
             for wanted in [Wanted::ALL, Wanted::Ids(&wanted)] {
                 let expected = list.iter().filter(|c| match wanted {
                     Wanted::Ids(ids) => ids.contains(&c.id.0),
