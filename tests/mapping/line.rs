@@ -2,8 +2,8 @@
 //! windows.
 
 use statsdeck::aggregate::window::{Buckets, Live, LiveValue};
-use statsdeck::catalogue::Catalogue;
 use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
+use statsdeck::catalogue::Catalogue;
 use statsdeck::config::Mapping;
 use statsdeck::model::Labels;
 use statsdeck::protocol::Dialect;
