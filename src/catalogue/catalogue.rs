@@ -251,11 +251,16 @@ fn wanted(
     if judged.0 == name_bytes && !judged.1 && !judged.0.is_empty() {
         return None;
     }
-    let series = key::decode(key)?;
     if judged.0 != name_bytes {
-        let name = series.labels.name();
-        *judged = (name_bytes.to_vec(), on_name.iter().all(|matcher| matcher.matches_value(name)));
+        let name = key::name(key)?;
+        judged.0.clear();
+        judged.0.extend_from_slice(name_bytes);
+        judged.1 = on_name.iter().all(|matcher| matcher.matches_value(&name));
+        if !judged.1 {
+            return None;
+        }
     }
+    let series = key::decode(key)?;
     (judged.1 && on_labels.iter().all(|matcher| matcher.matches(&series.labels))).then_some(series)
 }
 

@@ -63,7 +63,7 @@ pub fn type_byte(metric_type: MetricType) -> u8 {
 pub fn decode(key: &[u8]) -> Option<SeriesKey> {
     let mut parts = key.splitn(3, |byte| *byte == 0);
     let (escaped, patch, rest) = (parts.next()?, parts.next()?, parts.next()?);
-    let name = name(escaped, patch)?;
+    let name = unescaped(escaped, patch)?;
     let (type_byte, rest) = rest.split_first()?;
     let metric_type = MetricType::from_u8(type_byte.checked_sub(TYPE_BASE)?)?;
     let mut pairs = vec![(NAME.to_owned(), name)];
@@ -76,6 +76,12 @@ pub fn decode(key: &[u8]) -> Option<SeriesKey> {
         };
         pairs.push((text(label)?, text(value)?));
     }
+}
+
+/// The name of the series that a key is of, as it was sent.
+pub fn name(key: &[u8]) -> Option<String> {
+    let mut parts = key.splitn(3, |byte| *byte == 0);
+    unescaped(parts.next()?, parts.next()?)
 }
 
 /// Metric type of a key.
@@ -93,7 +99,7 @@ fn put_original(out: &mut Vec<u8>, original: char) {
     }
 }
 
-fn name(escaped: &[u8], patch: &[u8]) -> Option<String> {
+fn unescaped(escaped: &[u8], patch: &[u8]) -> Option<String> {
     let escaped = std::str::from_utf8(escaped).ok()?;
     if patch.is_empty() {
         return Some(escaped.to_owned());
@@ -181,6 +187,8 @@ mod tests {
             let key = key(&name, &pairs);
             let encoded = encode(&key);
             prop_assert_eq!(metric_type(&encoded), Some(MetricType::Timer));
+            let named = super::name(&encoded);
+            prop_assert_eq!(named.as_deref(), Some(key.labels.name()));
             prop_assert_eq!(decode(&encoded), Some(key));
         }
 

@@ -123,10 +123,11 @@ impl<'a> Reader<'a> {
 
     pub(super) fn varint(&mut self) -> Option<u64> {
         let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
+        // Ten bytes at most.
+        for (at, byte) in self.bytes.iter().enumerate().take(10) {
+            value |= u64::from(byte & 0x7f) << (7 * at);
+            if *byte < 0x80 {
+                self.bytes = self.bytes.get(at + 1..)?;
                 return Some(value);
             }
         }

@@ -23,7 +23,7 @@ pub(super) const MAGIC: [u8; 8] = *b"SDwal\0\0\0";
 pub(super) const VERSION: u32 = 1;
 pub(super) const SEGMENT_HEADER_BYTES: usize = 16;
 /// Kept of the memory that a flush used.
-const BUFFER_BYTES: usize = 8 << 20;
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// The log of a store.
 pub(super) struct Wal {
