@@ -3,6 +3,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use statsdeck::aggregate::{Registry, Table, table};
+use statsdeck::catalogue::Catalogue;
 use statsdeck::config::Mapping;
 use statsdeck::mapping::Mapper;
 use statsdeck::model::MetricType;
@@ -87,7 +88,7 @@ fn known(c: &mut Criterion) {
             idle_windows_max: 1000,
             spellings_max: 1_000_000,
         };
-        let registry = Arc::new(Registry::new(1_000_000));
+        let registry = Arc::new(Registry::new(Arc::new(Catalogue::new(1_000_000))));
         let mut table = Table::new(options, registry, Arc::new(Telemetry::default()), Transport::Udp);
         table.set_mapper(mapper);
         group.bench_function(what, |b| {

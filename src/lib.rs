@@ -23,6 +23,7 @@ pub mod aggregate;
 pub mod ingest;
 pub mod store;
 // floor 1
+pub mod catalogue;
 pub mod exposition;
 pub mod mapping;
 pub mod protocol;

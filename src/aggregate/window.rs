@@ -170,7 +170,7 @@ impl Windows {
         for (id, key) in &new_series {
             self.states.entry(*id).or_insert_with(|| State::new(key.clone()));
         }
-        batch.new_series = new_series;
+        batch.new_series = new_series.into_iter().map(|(id, _)| id).collect();
         self.treat(&partials);
         self.merge(partials, &mut batch);
         let mut alive = 0;
@@ -227,21 +227,17 @@ impl Windows {
             .collect()
     }
 
-    /// Drops series, here and from `registry`, that the store no longer has
-    /// anything of and that no table knows. Those alive whose values repeat
-    /// have points in every window.
-    pub fn forget(&mut self, silent_since_ms: i64, registry: &Registry) {
-        let treated = &mut self.treated;
-        self.states.retain(|id, state| {
+    /// Drops series, here and from `registry`, that no table knows and that the
+    /// store `has` nothing of any more. Those alive whose values repeat have
+    /// points in every window.
+    pub fn forget(&mut self, silent_since_ms: i64, has: impl Fn(SeriesId) -> bool, registry: &Registry) {
+        let silent = self.states.iter().filter(|(id, state)| {
             let repeats = matches!(state.value, LiveValue::Counter(_) | LiveValue::Gauge(_));
-            let keep = (state.alive && repeats)
-                || state.heard_ms >= silent_since_ms
-                || !registry.forget(*id, &state.key);
-            if !keep {
-                treated.remove(id);
-            }
-            keep
+            !(state.alive && repeats) && state.heard_ms < silent_since_ms && !has(**id)
         });
+        let gone = registry.forget(silent.map(|(id, _)| *id).collect());
+        self.states.retain(|id, _| !gone.contains(id));
+        self.treated.retain(|id, _| !gone.contains(id));
     }
 
     /// Takes over what mappings say of the series of new spellings.
@@ -381,7 +377,7 @@ impl State {
 
     fn hear(&mut self, id: SeriesId, batch: &mut FlushBatch) {
         if self.heard_ms != i64::MIN && batch.end_ms - self.heard_ms > NAME_AGAIN_MS {
-            batch.new_series.push((id, self.key.clone()));
+            batch.new_series.push(id);
         }
         self.heard_ms = batch.end_ms;
         self.alive = true;

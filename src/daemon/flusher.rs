@@ -6,7 +6,7 @@
 use super::self_metrics::SelfMetrics;
 use crate::aggregate::{Registry, Table, Windows};
 use crate::clock::Clock;
-use crate::model::{FlushBatch, SeriesId, SeriesKey};
+use crate::model::FlushBatch;
 use crate::store::{Error as StoreError, Store};
 use crate::telemetry::Telemetry;
 use std::collections::VecDeque;
@@ -36,8 +36,6 @@ pub struct Flusher {
     pub after: Box<dyn FnMut(i64) + Send>,
     pub own: SelfMetrics,
     pub waiting: VecDeque<FlushBatch>,
-    /// Series named by windows that were given up.
-    pub unnamed: Vec<(SeriesId, SeriesKey)>,
 }
 
 impl Flusher {
@@ -73,12 +71,11 @@ impl Flusher {
         let mut partials: Vec<_> = self.tables.iter().map(|table| lock(table).take()).collect();
         partials.push(self.own.partial(&self.telemetry, &self.registry, end_ms));
         // After the tables, so that every series in them is named.
-        let mut new_series = std::mem::take(&mut self.unnamed);
-        new_series.extend(self.registry.take_new());
+        let new_series = self.registry.take_new();
         let batch = {
             let mut windows = lock(&self.windows);
             let batch = windows.flush(end_ms, new_series, partials);
-            self.registry.note_ended(windows.ended());
+            self.registry.catalogue().note_ended(windows.ended());
             batch
         };
         self.telemetry.samples_flushed.add(batch.samples() as u64);
@@ -145,11 +142,6 @@ impl Flusher {
     fn give_up(&mut self) {
         if let Some(batch) = self.waiting.pop_front() {
             self.telemetry.samples_dropped.add(batch.samples() as u64);
-            // Later windows use these series: their names must not be lost.
-            match self.waiting.front_mut() {
-                Some(next) => next.new_series.splice(0..0, batch.new_series).for_each(drop),
-                None => self.unnamed.extend(batch.new_series),
-            }
         }
     }
 }
@@ -171,6 +163,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::aggregate::{self, table};
+    use crate::catalogue::Catalogue;
     use crate::clock::ManualClock;
     use crate::protocol::Dialect;
     use crate::store;
@@ -181,7 +174,8 @@ mod tests {
     #[test]
     fn a_window_that_cannot_be_written_is_kept_and_rules_wait_for_it() {
         let telemetry = Arc::new(Telemetry::default());
-        let registry = Arc::new(Registry::new(100));
+        let catalogue = Arc::new(Catalogue::new(100));
+        let registry = Arc::new(Registry::new(catalogue.clone()));
         let options = aggregate::Options {
             interval_ms: 10_000,
             counter_expire_ms: 0,
@@ -194,7 +188,7 @@ mod tests {
         let table = Table::new(limits, registry.clone(), telemetry.clone(), Transport::Udp);
         let table = Arc::new(Mutex::new(table));
         let disk = MemoryBackend::new();
-        let (store, _) = Store::open(store::Options::new("/data"), disk.clone(), 0).unwrap();
+        let (store, _) = Store::open(store::Options::new("/data"), disk.clone(), catalogue, 0).unwrap();
         let clock = Arc::new(ManualClock::at(0));
         let evaluated = Arc::new(AtomicI64::new(0));
         let (flushed, follows) = watch::channel(0);
@@ -213,7 +207,6 @@ mod tests {
             },
             own: SelfMetrics::default(),
             waiting: VecDeque::new(),
-            unnamed: Vec::new(),
         };
         let mut flush = |end_ms, disk_works: bool| {
             if disk_works {

@@ -10,6 +10,7 @@ use super::secret_file;
 use super::self_metrics::SelfMetrics;
 use crate::aggregate::window::Known;
 use crate::aggregate::{Registry, Table, Windows};
+use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::api::ApiState;
@@ -131,8 +132,9 @@ impl Daemon {
         }
         let addresses: Vec<Address> = bound.iter().map(|bound| bound.address.clone()).collect();
 
-        let (store, recovered) = open_store(&config, now_ms)?;
-        let registry = Arc::new(Registry::new(config.series_max));
+        let catalogue = Arc::new(Catalogue::new(config.series_max));
+        let (store, recovered) = open_store(&config, catalogue.clone(), now_ms)?;
+        let registry = Arc::new(Registry::new(catalogue));
         let windows = Arc::new(Mutex::new(resume(&config, &telemetry, &registry, recovered, now_ms)));
         let alerting = Alerting::start(
             &config.data_dir,
@@ -197,7 +199,6 @@ impl Daemon {
             },
             own: SelfMetrics::default(),
             waiting: VecDeque::new(),
-            unnamed: Vec::new(),
         };
         let flusher =
             std::thread::Builder::new().name("flush".into()).spawn(move || flusher.run(&flusher_stops))?;
@@ -431,8 +432,6 @@ impl Keeper {
 
     fn maintain(&self) {
         let now_ms = self.clock.now_ms();
-        // Before the store forgets them, so that one that returns is named anew.
-        lock(&self.windows).forget(now_ms - self.retention_ms, &self.registry);
         match self.store.maintain(now_ms) {
             Ok(done) if done != store::Maintained::default() => {
                 tracing::info!(written = done.blocks_written, dropped = done.blocks_dropped, "blocks");
@@ -443,6 +442,10 @@ impl Keeper {
                 tracing::error!(%error, "the store could not tidy up; will be tried again");
             }
         }
+        let present = self.store.present();
+        let silent_since_ms = now_ms - self.retention_ms;
+        lock(&self.windows).forget(silent_since_ms, |id| present.has(id), &self.registry);
+        self.registry.catalogue().settle();
     }
 }
 
@@ -498,12 +501,16 @@ fn add_store_figures(telemetry: &Telemetry, store: &Arc<Store>) {
     });
 }
 
-fn open_store(config: &Config, now_ms: i64) -> Result<(Arc<Store>, Recovered), Error> {
+fn open_store(
+    config: &Config,
+    catalogue: Arc<Catalogue>,
+    now_ms: i64,
+) -> Result<(Arc<Store>, Recovered), Error> {
     if config.data_dir.is_file() {
         return Err(Error::DataDir(config.data_dir.clone()));
     }
     let options = store::Options::new(&config.data_dir).with_retention(config.retention_ms);
-    let (store, recovered) = Store::open(options, FsBackend, now_ms)?;
+    let (store, recovered) = Store::open(options, FsBackend, catalogue, now_ms)?;
     let stats = store.stats();
     tracing::info!(
         data_dir = %config.data_dir.display(),
@@ -523,19 +530,19 @@ fn resume(
     recovered: Recovered,
     now_ms: i64,
 ) -> Windows {
-    let names = recovered.series.iter().map(|series| (series.id, series.key.clone()));
-    registry.restore(names, recovered.next_id);
-    let known = recovered.series.into_iter().map(|series| Known {
-        id: series.id,
-        ended: series.ended,
-        last_ms: series.last_ms,
-        last: series.last,
-        key: series.key,
+    let known = recovered.series.into_iter().filter_map(|series| {
+        Some(Known {
+            id: series.id,
+            ended: series.ended,
+            last_ms: series.last_ms,
+            last: series.last,
+            key: registry.catalogue().series(series.id)?,
+        })
     });
     let last_end_ms = recovered.last_end_ms.unwrap_or(now_ms).max(now_ms);
     let windows = Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms);
     // Those that ended make room from the first window on.
-    registry.note_ended(windows.ended());
+    registry.catalogue().note_ended(windows.ended());
     windows
 }
 

@@ -3,6 +3,7 @@
 
 use statsdeck::aggregate::window::{Buckets, Live, LiveValue};
 use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
+use statsdeck::catalogue::Catalogue;
 use statsdeck::config::Mapping;
 use statsdeck::model::Labels;
 use statsdeck::protocol::Dialect;
@@ -30,7 +31,7 @@ fn mapping(yaml: &str) -> Mapping {
 
 impl Fixture {
     fn new(yaml: &str) -> Self {
-        let registry = Arc::new(Registry::new(1000));
+        let registry = Arc::new(Registry::new(Arc::new(Catalogue::new(1000))));
         let telemetry = Arc::new(Telemetry::default());
         let options = table::Options {
             line_bytes_max: 8192,
@@ -245,7 +246,7 @@ mappings:
     f.flush(10_000);
     assert_eq!(f.told(), [r#"web{site="localhost"} 1"#]);
     assert_eq!(f.telemetry.lines_limited[Limited::MappingDrop as usize].value(), 3);
-    assert_eq!(f.registry.len(), 1, "a dropped name is no series");
+    assert_eq!(f.registry.catalogue().len(), 1, "a dropped name is no series");
     f.send("test.a:1|c");
     f.flush(20_000);
     assert_eq!(f.telemetry.lines_limited[Limited::MappingDrop as usize].value(), 4);
