@@ -4,11 +4,15 @@
 //! Tables share nothing but the registry of series, which is asked only when a
 //! spelling is new to a table.
 
+pub mod overflow;
+pub mod quota;
 pub mod registry;
 pub mod table;
 pub mod timer;
+pub mod top;
 pub mod window;
 
+pub use quota::{Prefix, Quotas};
 pub use registry::Registry;
 pub use table::{Partial, Table};
 pub use window::{Options, Windows};

@@ -5,9 +5,11 @@
 //! hash and one comparison; labels are made once, when a spelling is new. Two
 //! spellings of a series (tags in another order) get the same number and meet
 //! at the flush. Series stay from window to window; a spelling that was silent
-//! for `idle_windows_max` windows is forgotten, and a new one is refused while
-//! `spellings_max` are there.
+//! for `idle_windows_max` windows is forgotten. While `spellings_max` are there,
+//! further ones of a series share one. What a limit keeps out goes into an
+//! overflow series (`overflow.rs`).
 
+use super::overflow::{Fold, Folds, offender};
 use super::registry::Registry;
 use super::timer::{Pool, Timer};
 use crate::model::{Histogram, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
@@ -25,6 +27,8 @@ pub struct Options {
     pub line_bytes_max: usize,
     /// Most labels of a series beside its name.
     pub labels_max: usize,
+    /// Bytes of a name, and of a label's name or value; the rest is cut off.
+    pub label_bytes_max: usize,
     /// Windows that a silent spelling is kept for.
     pub idle_windows_max: u32,
     /// Spellings known at a time; with more than half of them, silent ones go
@@ -48,6 +52,7 @@ pub struct Table {
     gauges: Cells<Gauge>,
     timers: Cells<Timer>,
     sets: Cells<Sketch>,
+    folds: Folds,
     pool: Pool,
 }
 
@@ -108,6 +113,7 @@ impl Table {
             gauges: Cells::default(),
             timers: Cells::default(),
             sets: Cells::default(),
+            folds: Folds::default(),
             pool: Pool::default(),
         }
     }
@@ -132,6 +138,9 @@ impl Table {
                 }
             }
         }
+        if received > 0 {
+            self.telemetry.last_line_ms.set(now_ms);
+        }
         self.telemetry.received(self.transport, received);
         self.telemetry.lines_accepted.add(accepted);
     }
@@ -140,6 +149,7 @@ impl Table {
     /// format. Keeps the ledger.
     pub fn parsed(&mut self, now_ms: i64, line: &Line<'_>) -> Result<(), Refusal> {
         self.telemetry.received(self.transport, 1);
+        self.telemetry.last_line_ms.set(now_ms);
         let taken = self.insert(now_ms, line);
         match taken {
             Ok(()) => self.telemetry.lines_accepted.add(1),
@@ -161,6 +171,7 @@ impl Table {
             }
         });
         self.sets.drain(|id, set| partial.sets.push((id, std::mem::take(set))));
+        self.folds.close(&self.telemetry.offenders);
         self.forget_idle();
         partial
     }
@@ -184,6 +195,7 @@ impl Table {
 
     /// Takes a line whole or not at all.
     fn insert(&mut self, now_ms: i64, line: &Line<'_>) -> Result<(), Refusal> {
+        self.folds.begin();
         let mut last = None;
         // Every series is found before any value is taken.
         for observation in &line.observations {
@@ -198,6 +210,9 @@ impl Table {
             };
             last = Some((observation.metric_type, cell));
             self.observe(now_ms, cell, observation);
+        }
+        if let Some(reason) = self.folds.end(now_ms) {
+            self.telemetry.overflowed(reason);
         }
         Ok(())
     }
@@ -235,23 +250,76 @@ impl Table {
     /// The cell of this line's series of that type, made if it is new.
     fn cell(&mut self, line: &Line<'_>, metric_type: MetricType) -> Result<u32, Refusal> {
         let hash = self.hash(line, metric_type);
-        let arena = &self.arena;
-        let found = self.index.find(hash, |entry| {
-            entry.hash == hash && entry.metric_type == metric_type && key_is(entry.key(arena), line)
-        });
-        match found {
-            Some(entry) => Ok(entry.cell),
+        match self.find(hash, line, metric_type) {
+            Some(cell) => Ok(cell),
             None => self.new_cell(hash, line, metric_type),
         }
     }
 
+    fn find(&self, hash: u64, line: &Line<'_>, metric_type: MetricType) -> Option<u32> {
+        let arena = &self.arena;
+        let found = self.index.find(hash, |entry| {
+            entry.hash == hash && entry.metric_type == metric_type && key_is(entry.key(arena), line)
+        });
+        found.map(|entry| entry.cell)
+    }
+
     #[cold]
     fn new_cell(&mut self, hash: u64, line: &Line<'_>, metric_type: MetricType) -> Result<u32, Refusal> {
+        if let Some(cell) = self.folds.find(hash) {
+            return Ok(cell);
+        }
         let labels =
             tag::labels(line.name, &line.tags, self.options.labels_max).map_err(Refusal::Rejected)?;
-        let limited = Refusal::Limited(Limited::Series);
-        let key_at = self.room_for(line).ok_or(limited)?;
-        let id = self.registry.register(SeriesKey { labels, metric_type }).ok_or(limited)?;
+        let (labels, cut) = labels.cut(self.options.label_bytes_max);
+        self.telemetry.labels_cut.add(cut);
+        let series = SeriesKey { labels, metric_type };
+        match self.registry.register(series.clone()) {
+            Ok(id) if self.index.len() < self.options.spellings_max => self.add(hash, line, metric_type, id),
+            Ok(id) => {
+                let cell = self.own_cell(&series, id)?;
+                self.folds.note(hash, Fold::into_itself(cell));
+                Ok(cell)
+            }
+            Err(reason) => {
+                let (id, overflow, known) =
+                    self.registry.register_overflow(&series).ok_or(Refusal::Limited(Limited::Series))?;
+                let cell = self.own_cell(&overflow, id)?;
+                let fold = self.folds.over(cell, reason, &offender(series.labels.name(), known));
+                self.folds.note(hash, fold);
+                Ok(cell)
+            }
+        }
+    }
+
+    /// The cell of a series that has one spelling for all who come by here.
+    fn own_cell(&mut self, series: &SeriesKey, id: SeriesId) -> Result<u32, Refusal> {
+        // No line can spell it: there is no line feed in a name.
+        let spelling = format!("\n{}", series.labels);
+        let line =
+            Line { name: spelling.as_bytes(), tags: Default::default(), observations: Default::default() };
+        let hash = self.hash(&line, series.metric_type);
+        match self.find(hash, &line, series.metric_type) {
+            Some(cell) => {
+                self.registry.release(&[id]);
+                Ok(cell)
+            }
+            None => self.add(hash, &line, series.metric_type, id),
+        }
+    }
+
+    /// A cell for a spelling of the series.
+    fn add(
+        &mut self,
+        hash: u64,
+        line: &Line<'_>,
+        metric_type: MetricType,
+        id: SeriesId,
+    ) -> Result<u32, Refusal> {
+        let Ok(key_at) = u32::try_from(self.arena.len()) else {
+            self.registry.release(&[id]);
+            return Err(Refusal::Limited(Limited::Series));
+        };
         self.arena.extend_from_slice(line.name);
         for section in line.tags.sections() {
             self.arena.push(b'|');
@@ -267,14 +335,6 @@ impl Table {
         self.index
             .insert_unique(hash, Entry { hash, key_at, key_len, metric_type, cell }, |entry| entry.hash);
         Ok(cell)
-    }
-
-    /// Where the key of one more spelling begins in the arena.
-    fn room_for(&self, line: &Line<'_>) -> Option<u32> {
-        let sections = line.tags.sections().iter().map(|section| 1 + section.len());
-        let end = self.arena.len() + line.name.len() + sections.sum::<usize>();
-        let fits = self.index.len() < self.options.spellings_max && u32::try_from(end).is_ok();
-        fits.then_some(self.arena.len() as u32)
     }
 
     fn hash(&self, line: &Line<'_>, metric_type: MetricType) -> u64 {

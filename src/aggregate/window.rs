@@ -86,6 +86,8 @@ struct State {
     /// End of the last window that had values.
     heard_ms: i64,
     alive: bool,
+    /// Whether it was asked to end at the next flush.
+    ends: bool,
     value: LiveValue,
     /// Of a gauge, within the window being closed.
     extremes: Option<(f64, f64)>,
@@ -151,8 +153,14 @@ impl Windows {
                 continue;
             }
             let expire_ms = self.options.expire_ms(state.key.metric_type);
-            if expire_ms > 0 && end_ms - state.heard_ms > expire_ms {
+            let silent = expire_ms > 0 && end_ms - state.heard_ms > expire_ms;
+            let ends = std::mem::take(&mut state.ends);
+            if silent || ends {
                 state.alive = false;
+                // Who is told to forget a gauge does not go on from its value.
+                if let (true, LiveValue::Gauge(last)) = (ends, &mut state.value) {
+                    *last = 0.0;
+                }
                 // A timer's or set's gap speaks for itself.
                 if matches!(state.value, LiveValue::Counter(_) | LiveValue::Gauge(_)) {
                     batch.stale.push(*id);
@@ -178,14 +186,25 @@ impl Windows {
         batch
     }
 
-    /// How many series have ended and are still known.
-    pub fn ended(&self) -> usize {
-        self.states.values().filter(|state| !state.alive).count()
+    /// Series that have ended and are still known.
+    pub fn ended(&self) -> Vec<SeriesId> {
+        self.states.iter().filter(|(_, state)| !state.alive).map(|(id, _)| *id).collect()
+    }
+
+    /// Ends series at the next flush, as if they had been silent for long; one
+    /// that the open window has values of lives on. A gauge that returns
+    /// begins at 0; a counter's total goes on.
+    pub fn end(&mut self, ids: &[SeriesId]) {
+        for id in ids {
+            if let Some(state) = self.states.get_mut(id).filter(|state| state.alive) {
+                state.ends = true;
+            }
+        }
     }
 
     /// All series alive, in no order.
     pub fn live(&self) -> Vec<Live> {
-        let alive = self.states.iter().filter(|(_, state)| state.alive);
+        let alive = self.states.iter().filter(|(_, state)| state.alive && !state.ends);
         alive.map(|(id, state)| Live { id: *id, key: state.key.clone(), value: state.value }).collect()
     }
 
@@ -294,7 +313,7 @@ impl State {
             MetricType::Timer | MetricType::Histogram => LiveValue::Distribution { count: 0.0, sum: 0.0 },
             MetricType::Set => LiveValue::Set(0.0),
         };
-        State { key, heard_ms: i64::MIN, alive: false, value, extremes: None }
+        State { key, heard_ms: i64::MIN, alive: false, ends: false, value, extremes: None }
     }
 
     fn hear(&mut self, id: SeriesId, batch: &mut FlushBatch) {
@@ -303,6 +322,7 @@ impl State {
         }
         self.heard_ms = batch.end_ms;
         self.alive = true;
+        self.ends = false;
     }
 
     /// False when a change was left out, as the value would be infinite.

@@ -5,6 +5,7 @@ pub mod alert;
 pub mod config;
 pub mod error;
 pub mod file;
+pub mod limits;
 pub mod size;
 pub mod view;
 mod view_text;

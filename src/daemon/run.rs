@@ -8,7 +8,7 @@ use super::reject_log::RejectLog;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
 use crate::aggregate::window::Known;
-use crate::aggregate::{Registry, Table, Windows};
+use crate::aggregate::{Quotas, Registry, Table, Windows};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::api::ApiState;
@@ -112,7 +112,8 @@ impl Daemon {
         let udp_addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
 
         let (store, recovered) = open_store(&config, now_ms)?;
-        let registry = Arc::new(Registry::new(config.series_max));
+        let quotas = Quotas::new(&config.prefixes);
+        let registry = Arc::new(Registry::new(config.series_max).with_quotas(quotas));
         let windows = Arc::new(Mutex::new(resume(&config, &telemetry, &registry, recovered, now_ms)));
         let alerting = Alerting::start(
             &config.data_dir,
@@ -492,7 +493,7 @@ fn resume(
     let last_end_ms = recovered.last_end_ms.unwrap_or(now_ms).max(now_ms);
     let windows = Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms);
     // Those that ended make room from the first window on.
-    registry.note_ended(windows.ended());
+    registry.note_ended(&windows.ended());
     windows
 }
 
