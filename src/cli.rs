@@ -1,5 +1,7 @@
 //! The command line: what was asked for, and doing it.
 
+mod top;
+
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::Daemon;
@@ -21,6 +23,7 @@ Examples:
   statsdeck                                 run with no config: StatsD on udp 8125, pages on http 8127
   statsdeck --config statsdeck.toml         run with a config
   statsdeck check statsdeck.toml            say what is wrong with a config, by line and key
+  statsdeck top --by label                  say who makes the series of the running daemon
   statsdeck token new                       make an API key and its hash for the config
   echo 'etl.records:1|c' | nc -u -w0 127.0.0.1 8125";
 
@@ -52,6 +55,18 @@ enum Command {
     Check {
         /// The file; else that of --config.
         file: Option<PathBuf>,
+    },
+    /// Say who makes the series of a running daemon.
+    Top {
+        /// Where it answers; else the http.address of the config. A token, where one is needed, is taken
+        /// from STATSDECK_TOKEN.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        #[arg(long, value_enum, default_value = "name")]
+        by: top::By,
+        /// How many to show.
+        #[arg(short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        number: u16,
     },
     /// Make API keys.
     Token {
@@ -85,6 +100,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check { file }) => {
             check(&RunArgs { config: file.or(cli.run.config), data_dir: cli.run.data_dir })
         }
+        Some(Command::Top { url, by, number }) => show_top(&cli.run, url, by, number),
         Some(Command::Token { command: TokenCommand::New { name } }) => token_new(&name),
         Some(Command::Healthcheck { address }) => healthcheck(&cli.run, address),
     };
@@ -121,6 +137,9 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
         let mut daemon = Daemon::start(config, Box::new(move || load(&reload_args)), clock).await?;
         for address in daemon.udp_addresses() {
             tracing::info!("taking StatsD on udp://{address}");
+        }
+        if let Some(address) = daemon.admin_address() {
+            tracing::info!("management port on tcp://{address}");
         }
         tracing::info!("dashboard on http://{}/dashboard", daemon.http_address());
         loop {
@@ -168,6 +187,9 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
         };
         println!("  listens on udp://{} ({dialect})", listener.socket.address);
     }
+    if let Some(admin) = &config.admin {
+        println!("  has the management port on tcp://{}", admin.address);
+    }
     println!("  answers on http://{}", config.http.address);
     let retention = duration::format_ms(config.retention_ms as u64);
     println!("  keeps data in {} for {retention}", config.data_dir.display());
@@ -187,6 +209,15 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
     if config.receivers.is_empty() && !config.rules.is_empty() {
         println!("  tells nobody: there is no [[receiver]]");
     }
+    Ok(())
+}
+
+fn show_top(args: &RunArgs, url: Option<String>, by: top::By, number: u16) -> anyhow::Result<()> {
+    let url = match url {
+        Some(url) => url,
+        None => format!("http://{}", load(args)?.http.address),
+    };
+    print!("{}", top::top(&url, by, number)?);
     Ok(())
 }
 

@@ -1,12 +1,15 @@
 //! The daemon: builds the parts, joins them, and stops them in order.
 
-pub mod alerting;
+pub mod admin_port;
+mod alerting;
 pub mod evaluator;
 pub mod flusher;
-pub mod receive;
+pub mod notices;
+mod receive;
 pub mod reject_log;
 pub mod run;
 pub mod secret_file;
 pub mod self_metrics;
+mod store_figures;
 
 pub use run::{Daemon, Error};

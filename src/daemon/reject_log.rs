@@ -39,7 +39,7 @@ impl RejectLog {
         let (reason, explanation) = match refusal {
             Refusal::Rejected(reject) => (reject.as_str(), reject.explanation()),
             Refusal::Limited(limited) => {
-                (limited.as_str(), "limits.series are there already; raise it or send fewer")
+                (limited.as_str(), "there is no room even in an overflow series; send fewer series")
             }
         };
         let mut inner = self.lock();

@@ -1,12 +1,15 @@
 //! Start, events, ordered stop: what comes in ends first, the store last.
 
+use super::admin_port::AdminPort;
 use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
 use super::flusher::Flusher;
+use super::notices::notices;
 use super::receive::{self, Receiver, Watched};
 use super::reject_log::RejectLog;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
+use super::store_figures;
 use crate::aggregate::window::Known;
 use crate::aggregate::{Quotas, Registry, Table, Windows};
 use crate::clock::Clock;
@@ -16,6 +19,7 @@ use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
 use crate::http::auth::Auth;
 use crate::http::guard::Guard;
+use crate::http::makers::Makers;
 use crate::http::page::{Intake, PageParts, PageState};
 use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
@@ -23,7 +27,7 @@ use crate::http::server;
 use crate::protocol::Reject;
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, Store};
-use crate::telemetry::{Counter, Family, FamilyKind, Telemetry, Transport};
+use crate::telemetry::{Counter, Telemetry, Transport};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
 use std::io;
@@ -64,6 +68,7 @@ pub type Reload = Box<dyn Fn() -> Result<Config, crate::config::Error> + Send>;
 /// A running daemon.
 pub struct Daemon {
     http_address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     udp_addresses: Vec<SocketAddr>,
     telemetry: Arc<Telemetry>,
     ready: watch::Sender<bool>,
@@ -71,6 +76,7 @@ pub struct Daemon {
     receivers: Vec<Receiver>,
     stop_http: watch::Sender<bool>,
     http: tokio::task::JoinHandle<()>,
+    admin: Option<tokio::task::JoinHandle<()>>,
     reload_requests: async_mpsc::Receiver<ReloadRequest>,
     reloadable: Reloadable,
     alerting: Arc<Alerting>,
@@ -104,6 +110,14 @@ impl Daemon {
         let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
         let http_listener = TcpListener::bind(config.http.address).await.map_err(http_error)?;
         let http_address = http_listener.local_addr().map_err(http_error)?;
+        let admin_port = match &config.admin {
+            Some(admin) => Some(AdminPort::bind(admin).await.map_err(|source| Error::Bind {
+                address: format!("tcp://{} (admin.address)", admin.address),
+                source,
+            })?),
+            None => None,
+        };
+        let admin_address = admin_port.as_ref().map(|port| port.address);
         let mut bound = Vec::new();
         for listener in &config.listeners {
             let address = format!("udp://{}", listener.socket.address);
@@ -136,11 +150,17 @@ impl Daemon {
             table
         };
         let http_table = new_table(Transport::Http);
+        let mut sources = vec![("http".to_owned(), http_table.clone())];
         let stop_receiving = Arc::new(AtomicBool::new(false));
         let rejects = Arc::new(RejectLog::default());
         let mut receivers = Vec::new();
         for bound in bound {
-            let table = || new_table(Transport::Udp);
+            let name = format!("udp://{}", bound.address);
+            let table = || {
+                let table = new_table(Transport::Udp);
+                sources.push((name.clone(), table.clone()));
+                table
+            };
             receivers.extend(receive::start(bound, &telemetry, &clock, &rejects, &stop_receiving, table)?);
         }
 
@@ -181,12 +201,12 @@ impl Daemon {
             clock: clock.clone(),
             store,
             windows: windows.clone(),
-            registry,
+            registry: registry.clone(),
             telemetry: telemetry.clone(),
             watched: receivers.iter().map(|receiver| receiver.watched.clone()).collect(),
             retention_ms: config.retention_ms,
         };
-        add_store_figures(&telemetry, &keeper.store);
+        store_figures::add(&telemetry, &keeper.store);
         let (stop_keeper, keeper_stops) = mpsc::channel();
         let keeper =
             std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run(&keeper_stops))?;
@@ -204,10 +224,22 @@ impl Daemon {
                 let (telemetry, udp) = (telemetry.clone(), udp_addresses.clone());
                 Arc::new(move || intake(&telemetry, &udp))
             },
+            notices: {
+                let (telemetry, clock) = (telemetry.clone(), clock.clone());
+                Arc::new(move || notices(&telemetry, clock.now_ms()))
+            },
             flushed: follows,
         };
         let pages = Arc::new(PageState::new(parts, config.views.clone()));
 
+        let makers = Makers::new(windows.clone(), registry, telemetry.clone(), clock.clone(), sources);
+        let makers = Arc::new(makers);
+        let (stop_http, http_stops) = watch::channel(false);
+        let down = Arc::new(AtomicBool::new(false));
+        let admin = admin_port.map(|port| {
+            let stops = stop_http.subscribe();
+            port.serve(&config, windows.clone(), telemetry.clone(), clock.clone(), down.clone(), stops)
+        });
         let (ready, is_ready) = watch::channel(true);
         let (reload_sender, reload_requests) = async_mpsc::channel(1);
         let parts = Parts {
@@ -224,17 +256,23 @@ impl Daemon {
             }),
             scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone(), scrape_follows)),
             api: Arc::new(ApiState::new(engine, clock)),
+            makers,
             alerts: alerting.state.clone(),
             pages: pages.clone(),
-            health: Arc::new(HealthState { ready: is_ready, flushed: health_follows, reload: reload_sender }),
+            health: Arc::new(HealthState {
+                ready: is_ready,
+                flushed: health_follows,
+                reload: reload_sender,
+                down,
+            }),
         };
-        let (stop_http, http_stops) = watch::channel(false);
         let options =
             server::Options { connections_max: config.http.connections_max, ..server::Options::default() };
         let serving = server::serve(http_listener, router::router(parts), options, http_stops);
         let http = tokio::spawn(serving);
         Ok(Daemon {
             http_address,
+            admin_address,
             udp_addresses,
             telemetry: telemetry.clone(),
             ready,
@@ -242,6 +280,7 @@ impl Daemon {
             receivers,
             stop_http,
             http,
+            admin,
             reload_requests,
             reloadable: Reloadable {
                 reload,
@@ -264,6 +303,11 @@ impl Daemon {
     /// Where HTTP is answered; of use when port 0 was asked for.
     pub fn http_address(&self) -> SocketAddr {
         self.http_address
+    }
+
+    /// Where the management port is, if there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Where packets are taken, in the order of the config.
@@ -300,6 +344,11 @@ impl Daemon {
         drop(lock(&self.flushed).take());
         if let Err(error) = self.http.await {
             tracing::error!(%error, "the HTTP server ended badly");
+        }
+        if let Some(admin) = self.admin
+            && let Err(error) = admin.await
+        {
+            tracing::error!(%error, "the management port ended badly");
         }
         self.stop_receiving.store(true, Ordering::Release);
         let receivers = self.receivers;
@@ -405,58 +454,6 @@ impl Keeper {
             }
         }
     }
-}
-
-fn add_store_figures(telemetry: &Telemetry, store: &Arc<Store>) {
-    let store = store.clone();
-    telemetry.add_figures(move || {
-        let stats = store.stats();
-        let family =
-            |name, kind, help, value: u64| Family { name, kind, help, samples: vec![(vec![], value as f64)] };
-        use FamilyKind::{Counter, Gauge};
-        vec![
-            family("statsdeck_store_wal_bytes", Gauge, "Size of the write-ahead log.", stats.wal_bytes),
-            family("statsdeck_store_block_bytes", Gauge, "Size of the blocks.", stats.block_bytes),
-            family("statsdeck_store_blocks", Gauge, "Blocks on disk.", stats.blocks),
-            family("statsdeck_store_series", Gauge, "Series that have points anywhere.", stats.series),
-            family(
-                "statsdeck_store_head_bytes",
-                Gauge,
-                "Memory of the points that are not in a block yet.",
-                stats.head_bytes,
-            ),
-            family(
-                "statsdeck_store_frames_lost_total",
-                Counter,
-                "Acknowledged windows that could not be read at the start.",
-                stats.frames_lost,
-            ),
-            family(
-                "statsdeck_store_tails_cut_total",
-                Counter,
-                "Unfinished writes cut away at the start.",
-                stats.tails_cut,
-            ),
-            family(
-                "statsdeck_store_blocks_lost_total",
-                Counter,
-                "Blocks that could not be opened; their files are left alone.",
-                stats.blocks_lost,
-            ),
-            family(
-                "statsdeck_store_chunks_lost_total",
-                Counter,
-                "Chunks that could not be read.",
-                stats.chunks_lost,
-            ),
-            family(
-                "statsdeck_store_samples_refused_total",
-                Counter,
-                "Samples that had no place in the store.",
-                stats.samples_refused,
-            ),
-        ]
-    });
 }
 
 fn open_store(config: &Config, now_ms: i64) -> Result<(Arc<Store>, Recovered), Error> {

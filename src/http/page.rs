@@ -5,7 +5,7 @@ use super::asset;
 use super::live;
 use super::page_file;
 use super::page_response::html;
-pub use super::page_state::{AlertFeed, Intake, IntakeFeed, PageParts, PageState};
+pub use super::page_state::{AlertFeed, Intake, IntakeFeed, NoticeFeed, PageParts, PageState};
 use crate::dashboard::address::{Address, PageKind};
 use crate::dashboard::alerts::AlertRow;
 use crate::dashboard::calendar::Calendar;
@@ -81,7 +81,11 @@ async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: He
     };
     let page = Page {
         alerts: (state.parts.alerts)().into(),
-        notices: range_error.map(|error| error.to_string()).into_iter().collect(),
+        notices: range_error
+            .map(|error| error.to_string())
+            .into_iter()
+            .chain((state.parts.notices)())
+            .collect(),
         state,
         address,
         calendar,

@@ -38,6 +38,8 @@ pub struct Intake {
 
 /// Gives the states of all alerts.
 pub type AlertFeed = Arc<dyn Fn() -> Vec<AlertRow> + Send + Sync>;
+/// Gives sentences that every page shows at its top.
+pub type NoticeFeed = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 /// Tells what came in.
 pub type IntakeFeed = Arc<dyn Fn() -> Intake + Send + Sync>;
 
@@ -51,6 +53,7 @@ pub struct PageParts {
     pub window_ms: i64,
     pub alerts: AlertFeed,
     pub intake: IntakeFeed,
+    pub notices: NoticeFeed,
     /// End of the newest flush in ms since the Unix epoch; 0 before the first.
     pub flushed: watch::Receiver<i64>,
 }

@@ -17,6 +17,7 @@ pub struct Running {
     runtime: tokio::runtime::Runtime,
     daemon: Daemon,
     pub http: SocketAddr,
+    pub admin: Option<SocketAddr>,
     pub udp: Vec<SocketAddr>,
     sender: UdpSocket,
 }
@@ -63,7 +64,8 @@ pub fn try_start(dir: &Path, extra: &str) -> Result<Running, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let daemon = runtime.block_on(Daemon::start(config, Box::new(load), Arc::new(SystemClock)))?;
     let (http, udp) = (daemon.http_address(), daemon.udp_addresses().to_vec());
-    Ok(Running { runtime, daemon, http, udp, sender: UdpSocket::bind("127.0.0.1:0").unwrap() })
+    let admin = daemon.admin_address();
+    Ok(Running { runtime, daemon, http, admin, udp, sender: UdpSocket::bind("127.0.0.1:0").unwrap() })
 }
 
 impl Running {

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Asks for a reload; the answer is an error's text or none.
@@ -19,6 +20,8 @@ pub struct HealthState {
     /// Follows the flushes; closed when the thread that flushes is gone.
     pub flushed: watch::Receiver<i64>,
     pub reload: mpsc::Sender<ReloadRequest>,
+    /// Set while somebody says that the daemon is down.
+    pub down: Arc<AtomicBool>,
 }
 
 /// `/-/healthy` and `/-/ready`.
@@ -42,7 +45,10 @@ async fn healthy(State(state): State<Arc<HealthState>>) -> Response {
 }
 
 async fn ready(State(state): State<Arc<HealthState>>) -> Response {
-    if *state.ready.borrow() {
+    if state.down.load(Ordering::Relaxed) {
+        let message = "statsdeck was set down by the management port; \"health up\" there ends it.\n";
+        (StatusCode::SERVICE_UNAVAILABLE, message).into_response()
+    } else if *state.ready.borrow() {
         "statsdeck is ready.\n".into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "statsdeck is not ready.\n").into_response()
@@ -67,7 +73,12 @@ mod tests {
     #[tokio::test]
     async fn without_flushes_nothing_is_healthy() {
         let ((flushed, follows), (up, ready)) = (watch::channel(0), watch::channel(true));
-        let state = Arc::new(HealthState { ready, flushed: follows, reload: mpsc::channel(1).0 });
+        let state = Arc::new(HealthState {
+            ready,
+            flushed: follows,
+            reload: mpsc::channel(1).0,
+            down: Arc::default(),
+        });
         assert_eq!(healthy(State(state.clone())).await.status(), StatusCode::OK);
         drop(flushed);
         assert_eq!(healthy(State(state.clone())).await.status(), StatusCode::SERVICE_UNAVAILABLE);
