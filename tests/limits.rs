@@ -11,7 +11,10 @@ use std::process::Command;
 fn crowded(dir: &std::path::Path) -> Running {
     let daemon = start(dir, "[limits]\nseries = 80\n[[limits.prefix]]\nprefix = \"shop.\"\nseries = 60\n");
     for at in 0..100 {
-        daemon.send(&format!("shop.cart:2|c|#user:u{at},env:prod\nweb.hits.{at}:1|c\nshop.took:{at}|ms"));
+        daemon.send(&format!("shop.took:{at}|ms\nshop.cart:2|c|#user:u{at},env:prod"));
+    }
+    for at in 0..100 {
+        daemon.send(&format!("web.hits.{at}:1|c"));
     }
     daemon.await_scraped(r#"statsdeck_lines_received_total{transport="udp"}"#, 300.0);
     // Of 60 series of the shop one is shop.took; 20 are left for others.
@@ -37,8 +40,9 @@ fn sums_are_right_beyond_the_limits_and_the_lines_are_counted() {
         daemon.await_scraped(name, value);
     }
     daemon.stop();
-    // The store knows them as what they are: they take nobody's place.
-    let daemon = start(dir.path(), "[limits]\nseries = 81\n");
+    // The store knows them as what they are: they take nobody's place. A timer
+    // that is silent since the start gives its own to another.
+    let daemon = start(dir.path(), "[limits]\nseries = 80\n");
     daemon.send("one.more:1|c\nshop.cart:1|c|#user:new");
     daemon.await_query(r#"{"one.more"}"#, 1.0);
     daemon.await_query(r#"{"shop.cart", statsdeck_overflow="true"}"#, 83.0);

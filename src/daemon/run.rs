@@ -211,6 +211,8 @@ impl Daemon {
         let keeper =
             std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run(&keeper_stops))?;
 
+        let makers = Makers::new(windows.clone(), registry, telemetry.clone(), clock.clone(), sources);
+        let makers = Arc::new(makers);
         let parts = PageParts {
             engine: engine.clone(),
             clock: clock.clone(),
@@ -228,12 +230,11 @@ impl Daemon {
                 let (telemetry, clock) = (telemetry.clone(), clock.clone());
                 Arc::new(move || notices(&telemetry, clock.now_ms()))
             },
+            makers: Some(makers.clone()),
             flushed: follows,
         };
         let pages = Arc::new(PageState::new(parts, config.views.clone()));
 
-        let makers = Makers::new(windows.clone(), registry, telemetry.clone(), clock.clone(), sources);
-        let makers = Arc::new(makers);
         let (stop_http, http_stops) = watch::channel(false);
         let down = Arc::new(AtomicBool::new(false));
         let admin = admin_port.map(|port| {
@@ -480,6 +481,8 @@ fn resume(
 ) -> Windows {
     let names = recovered.series.iter().map(|series| (series.id, series.key.clone()));
     registry.restore(names, recovered.next_id);
+    // What comes from now on is new.
+    registry.note_time(now_ms);
     let known = recovered.series.into_iter().map(|series| Known {
         id: series.id,
         ended: series.ended,

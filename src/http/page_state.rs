@@ -1,6 +1,7 @@
 //! What the dashboard's handlers share, and how they read: off the async
 //! threads, a bounded number at a time, each with a limit of time.
 
+use super::makers::Makers;
 use crate::clock::Clock;
 use crate::dashboard::alerts::AlertRow;
 use crate::dashboard::calendar::Calendar;
@@ -54,6 +55,8 @@ pub struct PageParts {
     pub alerts: AlertFeed,
     pub intake: IntakeFeed,
     pub notices: NoticeFeed,
+    /// Who makes the series; where nothing is received nobody does.
+    pub makers: Option<Arc<Makers>>,
     /// End of the newest flush in ms since the Unix epoch; 0 before the first.
     pub flushed: watch::Receiver<i64>,
 }

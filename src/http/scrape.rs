@@ -5,6 +5,7 @@
 //! started, quantiles of the last minute.
 
 use crate::aggregate::Windows;
+use crate::aggregate::overflow::OVERFLOW_LABEL;
 use crate::aggregate::window::{Live, LiveValue};
 use crate::exposition::text::{CONTENT_TYPE, Kind, Page, Shown};
 use crate::model::label::{Labels, NAME};
@@ -91,7 +92,7 @@ impl ScrapeState {
         let mut page = Page::default();
         for series in live {
             let labels = series.key.labels;
-            if labels.name().starts_with(OWN_PREFIX) {
+            if labels.name().starts_with(OWN_PREFIX) && labels.get(OVERFLOW_LABEL).is_none() {
                 continue;
             }
             let metric_type = series.key.metric_type;

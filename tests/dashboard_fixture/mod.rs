@@ -100,6 +100,7 @@ impl Fixture {
             alerts: Arc::new(move || feed.lock().unwrap().clone()),
             intake: Arc::new(move || facts.lock().unwrap().clone()),
             notices: Arc::new(move || shown.lock().unwrap().clone()),
+            makers: None,
             flushed: receiver,
         };
         let mut state = PageState::new(parts, views);
