@@ -84,6 +84,10 @@ fn it_is_told_who_makes_the_series() {
         assert!(page.body.contains(part), "{part} is not in {}", page.body);
     }
 
+    let items = r#"[{"metric": "shop.cart", "value": 1, "tags": {"user": "new"}}, {"metric": "shop.took", "value": 1, "type": "timing"}]"#;
+    let answer = daemon.post("/metrics", &[], items);
+    assert_eq!((answer.status, answer.json()), (202, json!({"accepted": 2, "overflowed": 1})));
+
     let url = format!("http://{}", daemon.http);
     let top = |arguments: &[&str]| {
         let output =

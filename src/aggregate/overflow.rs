@@ -112,6 +112,11 @@ impl Folds {
         Some(reason)
     }
 
+    /// Whether the values of the last line went into an overflow series.
+    pub fn is_over(&self) -> bool {
+        self.current.is_some_and(|fold| fold.over.is_some())
+    }
+
     /// The window closes: tells who was over a limit, and forgets.
     pub fn close(&mut self, offenders: &Offenders) {
         let closed = std::mem::take(self);

@@ -158,6 +158,11 @@ impl Table {
         taken
     }
 
+    /// Whether the values of the line taken last went into an overflow series.
+    pub fn overflowed(&self) -> bool {
+        self.folds.is_over()
+    }
+
     /// The values of the open window; what follows belongs to the next.
     pub fn take(&mut self) -> Partial {
         let pool = &mut self.pool;
