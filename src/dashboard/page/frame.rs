@@ -263,7 +263,8 @@ impl Frame<'_> {
             env!("CARGO_PKG_VERSION"),
             " · <a href=\"",
             self.address.beside(PageKind::Series).href(),
-            "\">who makes the series</a></p></footer><dialog id=\"keys\"><h2>Keys</h2><dl><dt>/</dt><dd>search metrics</dd><dt>[ ]</dt>\
+            "\">who makes the series</a></p></footer><dialog id=\"keys\"><h2>Keys</h2><dl><dt>/</dt>\
+            <dd>search metrics</dd><dt>[ ]</dt>\
              <dd>earlier, later</dd><dt>-</dt><dd>zoom out</dd><dt>r</dt><dd>read again, live again</dd>\
              <dt>.</dt><dd>light or dark</dd><dt>← →</dt><dd>walk along a chart that has the focus</dd><dt>?</dt>\
              <dd>this list</dd></dl><p>Drag over a chart to zoom in.</p><form method=\"dialog\">\
