@@ -9,7 +9,7 @@ use crate::http::auth;
 use crate::model::duration;
 use crate::notify::Receiver;
 use clap::{Args, Parser, Subcommand};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,7 +73,7 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Ask a running daemon whether it is ready; for container health checks.
+    /// Ask a running daemon whether it is alive; for container health checks.
     Healthcheck {
         /// Address of its HTTP port; else that of the config.
         #[arg(long, value_name = "HOST:PORT")]
@@ -106,11 +106,17 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("statsdeck: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who reads our words has read enough, as `head` does.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn load(args: &RunArgs) -> Result<Config, crate::config::Error> {
@@ -171,6 +177,7 @@ fn log_to_stderr() {
 }
 
 fn check(args: &RunArgs) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
     let config = load(args)?;
     for target in &config.receivers {
         if let Err(error) = target.receiver.endpoint().check() {
@@ -179,35 +186,35 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
     }
     let shown =
         args.config.as_ref().map_or("no file, all defaults".into(), |file| file.display().to_string());
-    println!("{shown}: ok");
+    writeln!(out, "{shown}: ok")?;
     for listener in &config.listeners {
         let dialect = match listener.dialect {
             crate::protocol::Dialect::Statsd => "statsd: a signed gauge is a change",
             crate::protocol::Dialect::Dogstatsd => "dogstatsd: a signed gauge is a value",
         };
-        println!("  listens on udp://{} ({dialect})", listener.socket.address);
+        writeln!(out, "  listens on udp://{} ({dialect})", listener.socket.address)?;
     }
     if let Some(admin) = &config.admin {
-        println!("  has the management port on tcp://{}", admin.address);
+        writeln!(out, "  has the management port on tcp://{}", admin.address)?;
     }
-    println!("  answers on http://{}", config.http.address);
+    writeln!(out, "  answers on http://{}", config.http.address)?;
     let retention = duration::format_ms(config.retention_ms as u64);
-    println!("  keeps data in {} for {retention}", config.data_dir.display());
+    writeln!(out, "  keeps data in {} for {retention}", config.data_dir.display())?;
     for token in &config.http.tokens {
-        println!("  knows the API key {:?} ({:?})", token.name, token.scopes);
+        writeln!(out, "  knows the API key {:?} ({:?})", token.name, token.scopes)?;
     }
     for view in &config.views {
-        println!("  shows {:?} at /dashboard?view={}", view.title, view.id);
+        writeln!(out, "  shows {:?} at /dashboard?view={}", view.title, view.id)?;
     }
     for rule in &config.rules {
-        println!("  alerts {:?} when {}", rule.name, rule.expr.text());
+        writeln!(out, "  alerts {:?} when {}", rule.name, rule.expr.text())?;
     }
     for target in &config.receivers {
         let receiver = &target.receiver;
-        println!("  tells {:?} by {} at {}", target.name, receiver.kind(), receiver.endpoint());
+        writeln!(out, "  tells {:?} by {} at {}", target.name, receiver.kind(), receiver.endpoint())?;
     }
     if config.receivers.is_empty() && !config.rules.is_empty() {
-        println!("  tells nobody: there is no [[receiver]]");
+        writeln!(out, "  tells nobody: there is no [[receiver]]")?;
     }
     Ok(())
 }
@@ -217,20 +224,25 @@ fn show_top(args: &RunArgs, url: Option<String>, by: top::By, number: u16) -> an
         Some(url) => url,
         None => format!("http://{}", load(args)?.http.address),
     };
-    print!("{}", top::top(&url, by, number)?);
+    write!(io::stdout().lock(), "{}", top::top(&url, by, number)?)?;
     Ok(())
 }
 
 fn token_new(name: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
     let key = auth::new_key()?;
-    println!("API key (shown once, give it to the sender):\n  {key}\n");
-    println!("For the config:\n[[http.token]]\nname = {name:?}\nhash = \"{}\"", auth::format_hash(&key));
-    println!("scopes = [\"write\"]");
+    writeln!(out, "API key (shown once, give it to the sender):\n  {key}\n")?;
+    writeln!(
+        out,
+        "For the config:\n[[http.token]]\nname = {name:?}\nhash = \"{}\"",
+        auth::format_hash(&key)
+    )?;
+    writeln!(out, "scopes = [\"write\"]")?;
     Ok(())
 }
 
 fn healthcheck(args: &RunArgs, address: Option<SocketAddr>) -> anyhow::Result<()> {
-    use std::io::{Read, Write};
+    use std::io::Read;
     let address = match address {
         Some(address) => address,
         None => load(args)?.http.address,
@@ -239,10 +251,10 @@ fn healthcheck(args: &RunArgs, address: Option<SocketAddr>) -> anyhow::Result<()
     let mut stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.write_all(
-        format!("GET /-/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+        format!("GET /-/healthy HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
     )?;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer)?;
-    anyhow::ensure!(answer.ends_with(b" 200"), "the daemon on {address} is not ready");
+    anyhow::ensure!(answer.ends_with(b" 200"), "the daemon on {address} is not healthy");
     Ok(())
 }

@@ -142,6 +142,9 @@ pub struct Telemetry {
     pub samples_written: Counter,
     pub samples_dropped: Counter,
     pub samples_retrying: Level,
+    /// Since when, in ms, samples wait for a store that does not take them; 0
+    /// while none do. Not exposed: it is what `/-/ready` says.
+    pub store_failing_since_ms: Level,
     pub store_errors: Counter,
     pub scrape_clashing_series: Level,
     pub http_requests: Counter,

@@ -225,3 +225,33 @@ fn the_environment_overrides_a_key() {
     let error = Config::load(Some(Path::new("/nowhere/at.all")), &[]).unwrap_err().to_string();
     assert!(error.contains("cannot read /nowhere/at.all"), "{error}");
 }
+
+#[test]
+fn a_key_put_where_its_hash_belongs_is_not_shown_and_addresses_are() {
+    for token in [
+        "[[http.token]]\nname = \"x\"\nhash = \"sdk_plain\"\nscopes = [\"read\"]\n",
+        "[http]\ntoken = [\n\n{ name = \"x\", hash = \"sdk_plain\", scopes = [\"read\"] }]\n",
+    ] {
+        let error = parse(token).unwrap_err();
+        assert!(error.contains("http.token[0].hash") && !error.contains("sdk_plain"), "{error}");
+        assert!(error.contains("hash ="), "{error}");
+    }
+    check(
+        "[[listen]]\naddress = \"tcp://127.0.0.1:1\"\n",
+        &["as in \"udp://127.0.0.1:8125\"", "\"tcp://127.0.0.1:1\""],
+    );
+}
+
+#[test]
+fn an_address_cannot_be_listened_on_twice() {
+    let twice = |address: &str| format!("[[listen]]\naddress = \"{address}\"\n").repeat(2);
+    check(&twice("udp://127.0.0.1:1"), &["statsdeck.toml:4: listen[1].address: another [[listen]] has this"]);
+    // Any free port.
+    parse(&twice("udp://127.0.0.1:0")).unwrap();
+}
+
+#[test]
+fn a_file_without_end_is_refused() {
+    let error = Config::load(Some(Path::new("/dev/zero")), &[]).unwrap_err().to_string();
+    assert!(error.contains("longer than"), "{error}");
+}

@@ -15,6 +15,7 @@ use crate::notify::Target;
 use crate::protocol::Dialect;
 use crate::{aggregate, ingest};
 use jiff::tz::TimeZone;
+use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -27,6 +28,8 @@ const LINE_BYTES_MAX: u64 = 65_507;
 const LABELS_MAX: u64 = 256;
 /// Bytes of a label that can be asked for; less than 16 would cut all of them.
 const LABEL_BYTES: std::ops::RangeInclusive<u64> = 16..=LINE_BYTES_MAX;
+/// Longest config file.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Spellings (orders of tags) that each receiver knows of the series together;
 /// our own series need none.
 const SPELLINGS_PER_SERIES: usize = 2;
@@ -76,8 +79,7 @@ impl Config {
     /// overrides.
     pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Self, Error> {
         let text = match path {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|source| Error::Read { path: path.to_owned(), source })?,
+            Some(path) => read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?,
             None => String::new(),
         };
         let shown = path.unwrap_or(Path::new("config"));
@@ -154,6 +156,16 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
     }
 }
 
+/// The text of a config file, which may be a pipe, but not without end.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
+}
+
 /// What a section means, or nothing and its problems noted.
 fn taken<T>(section: Result<Vec<T>, Vec<Problem>>, problems: &mut Vec<Problem>) -> Vec<T> {
     section.unwrap_or_else(|found| {
@@ -212,7 +224,7 @@ fn listeners(written: Option<&[file::Listen]>, problems: &mut Vec<Problem>) -> V
             dialect: Dialect::Statsd,
         }];
     };
-    let mut listeners = Vec::new();
+    let mut listeners: Vec<Listener> = Vec::new();
     for (at, listen) in written.iter().enumerate() {
         let key = |name: &str| format!("listen[{at}].{name}");
         let address = match listen.address.as_ref().strip_prefix("udp://") {
@@ -243,6 +255,11 @@ fn listeners(written: Option<&[file::Listen]>, problems: &mut Vec<Problem>) -> V
         };
         let threads = number(&listen.threads, &key("threads"), 1, 1..=THREADS_MAX, problems) as usize;
         if let Some(address) = address {
+            let taken = |other: &Listener| other.socket.address == address && address.port() != 0;
+            if listeners.iter().any(taken) {
+                let message = "another [[listen]] has this address; for more threads set its threads";
+                problems.push(Problem::new(listen.address.span(), key("address"), message));
+            }
             let socket = ingest::Options { address, receive_buffer: receive_buffer as usize, threads };
             listeners.push(Listener { socket, dialect });
         }

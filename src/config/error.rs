@@ -47,33 +47,38 @@ fn render(path: &str, text: &str, problem: &Problem) -> String {
     without_urls(&render_plain(path, text, problem))
 }
 
-/// `text` with what follows `://` hidden: URLs of webhooks are secrets. An
-/// address to listen on is none.
+/// Schemes of our own addresses, which are no secret.
+const OPEN_SCHEMES: [&str; 3] = ["udp", "tcp", "unix"];
+
+/// `text` with what follows `://` hidden: URLs of webhooks are secrets.
 fn without_urls(text: &str) -> String {
     let mut parts = text.split("://");
     let mut shown = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let end = part.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(part.len());
         // What a message itself says, such as "https://host/path", stays readable.
-        let example = part.starts_with("host/path") || shown.ends_with("udp");
+        let example = part.starts_with("host/path");
+        let open = OPEN_SCHEMES.iter().any(|scheme| shown.ends_with(scheme));
         shown.push_str("://");
-        shown.push_str(if example { &part[..end] } else { "…" });
+        shown.push_str(if example || open { &part[..end] } else { "…" });
         shown.push_str(&part[end..]);
     }
     shown
 }
 
-/// A line of the file without what it sets a key called `url` to: a URL that
-/// is misspelt is a secret all the same, and looks like nothing.
+/// Keys of which no value is shown: a URL that is misspelt is a secret all the
+/// same and looks like nothing, and where a hash belongs may stand the API key.
+const SECRET_KEYS: [&str; 2] = ["url", "hash"];
+
+/// A line of the file without what it sets a secret key to.
 fn without_secret(line: &str) -> &str {
-    for (at, key) in line.match_indices("url") {
+    let written = SECRET_KEYS.iter().flat_map(|key| line.match_indices(key));
+    let secrets = written.filter_map(|(at, key)| {
         let begins = !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
         let rest = line[at + key.len()..].trim_start_matches(['"', '\'']).trim_start();
-        if begins && rest.starts_with('=') {
-            return &line[..line.len() - rest.len() + 1];
-        }
-    }
-    line
+        (begins && rest.starts_with('=')).then(|| line.len() - rest.len() + 1)
+    });
+    secrets.min().map_or(line, |end| &line[..end])
 }
 
 fn render_plain(path: &str, text: &str, problem: &Problem) -> String {

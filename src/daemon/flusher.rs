@@ -135,6 +135,12 @@ impl Flusher {
         }
         let retrying: usize = self.waiting.iter().map(FlushBatch::samples).sum();
         self.telemetry.samples_retrying.set(retrying as i64);
+        let since = &self.telemetry.store_failing_since_ms;
+        match (self.waiting.is_empty(), since.value()) {
+            (true, _) => since.set(0),
+            (false, 0) => since.set(self.clock.now_ms()),
+            (false, _) => {}
+        }
     }
 
     fn give_up(&mut self) {
@@ -194,10 +200,11 @@ mod tests {
         let table = Arc::new(Mutex::new(table));
         let disk = MemoryBackend::new();
         let (store, _) = Store::open(store::Options::new("/data"), disk.clone(), 0).unwrap();
+        let clock = Arc::new(ManualClock::at(0));
         let evaluated = Arc::new(AtomicI64::new(0));
         let (flushed, follows) = watch::channel(0);
         let mut flusher = Flusher {
-            clock: Arc::new(ManualClock::at(0)),
+            clock: clock.clone(),
             interval: Duration::from_secs(10),
             tables: vec![table.clone()],
             registry,
@@ -220,14 +227,16 @@ mod tests {
                 disk.fail_at(0, Fault::Fail, true)
             }
             lock(&table).packet(end_ms - 1, b"a:1|c", Dialect::Statsd, |_, _| {});
+            clock.set(end_ms);
             flusher.flush(end_ms);
             let told = (evaluated.load(Ordering::Relaxed), *follows.borrow());
-            (told, flusher.store.stats().last_end_ms, telemetry.samples_retrying.value() > 0)
+            assert_eq!(telemetry.samples_retrying.value() > 0, !disk_works);
+            (told, flusher.store.stats().last_end_ms, telemetry.store_failing_since_ms.value())
         };
-        assert_eq!(flush(10_000, true), ((10_000, 10_000), Some(10_000), false));
-        assert_eq!(flush(20_000, false), ((10_000, 10_000), Some(10_000), true));
-        assert_eq!(flush(30_000, false), ((10_000, 10_000), Some(10_000), true));
-        assert_eq!(flush(40_000, true), ((40_000, 40_000), Some(40_000), false));
+        assert_eq!(flush(10_000, true), ((10_000, 10_000), Some(10_000), 0));
+        assert_eq!(flush(20_000, false), ((10_000, 10_000), Some(10_000), 20_000));
+        assert_eq!(flush(30_000, false), ((10_000, 10_000), Some(10_000), 20_000));
+        assert_eq!(flush(40_000, true), ((40_000, 40_000), Some(40_000), 0));
         assert_eq!(telemetry.samples_flushed.value(), telemetry.samples_written.value());
         assert_eq!(telemetry.samples_dropped.value(), 0);
         drop(flusher);

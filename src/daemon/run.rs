@@ -52,6 +52,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub enum Error {
     #[error("cannot listen on {address}: {source}")]
     Bind { address: String, source: io::Error },
+    #[error("data_dir {} is a file: name a directory, it is made if there is none", .0.display())]
+    DataDir(PathBuf),
     #[error("{0}")]
     Store(#[from] store::Error),
     #[error("cannot keep a key in {}: {source}", path.display())]
@@ -256,7 +258,7 @@ impl Daemon {
                 clock: clock.clone(),
             }),
             scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone(), scrape_follows)),
-            api: Arc::new(ApiState::new(engine, clock)),
+            api: Arc::new(ApiState::new(engine, clock.clone())),
             makers,
             alerts: alerting.state.clone(),
             pages: pages.clone(),
@@ -265,6 +267,8 @@ impl Daemon {
                 flushed: health_follows,
                 reload: reload_sender,
                 down,
+                telemetry: telemetry.clone(),
+                clock: clock.clone(),
             }),
         };
         let options =
@@ -458,6 +462,9 @@ impl Keeper {
 }
 
 fn open_store(config: &Config, now_ms: i64) -> Result<(Arc<Store>, Recovered), Error> {
+    if config.data_dir.is_file() {
+        return Err(Error::DataDir(config.data_dir.clone()));
+    }
     let options = store::Options::new(&config.data_dir).with_retention(config.retention_ms);
     let (store, recovered) = Store::open(options, FsBackend, now_ms)?;
     let stats = store.stats();

@@ -1,8 +1,9 @@
 //! `GET /metrics`: every series that is alive, and our own figures.
 //!
 //! The page changes at a flush and not between; it is made when a window is
-//! closed and when it can be read, whoever asks. A timer is a summary: count and sum since the daemon
-//! started, quantiles of the last minute.
+//! closed and when it can be read, whoever asks, one at a time, and all who ask
+//! share it. A timer is a summary: count and sum since the daemon started,
+//! quantiles of the last minute.
 
 use crate::aggregate::Windows;
 use crate::aggregate::overflow::OVERFLOW_LABEL;
@@ -14,13 +15,16 @@ use crate::protocol::tag::OWN_PREFIX;
 use crate::query::Source;
 use crate::telemetry::{FamilyKind, Telemetry};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Quantiles that a summary shows.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 1.0];
@@ -37,7 +41,9 @@ pub struct ScrapeState {
     pub telemetry: Arc<Telemetry>,
     /// End of the newest window that can be read from `source`.
     flushed: watch::Receiver<i64>,
-    cached: Mutex<Option<(Made, Arc<str>)>>,
+    cached: Mutex<Option<(Made, Bytes)>>,
+    /// The permit to work on the page: who waits for it holds no thread.
+    turn: Arc<Semaphore>,
 }
 
 /// What a page was made of: the end of the last window closed, and of the last
@@ -51,11 +57,18 @@ impl ScrapeState {
         telemetry: Arc<Telemetry>,
         flushed: watch::Receiver<i64>,
     ) -> Self {
-        ScrapeState { windows, source, telemetry, flushed, cached: Mutex::new(None) }
+        ScrapeState {
+            windows,
+            source,
+            telemetry,
+            flushed,
+            cached: Mutex::new(None),
+            turn: Arc::new(Semaphore::new(1)),
+        }
     }
 
-    /// The page as of now.
-    fn page(&self) -> String {
+    /// The page as of now: the series, and our own figures.
+    fn page(&self) -> [Bytes; 2] {
         let series = self.series_page();
         let mut own = Page::default();
         for family in self.telemetry.families() {
@@ -70,11 +83,11 @@ impl ScrapeState {
             }
         }
         let (own, _) = own.render();
-        format!("{series}{own}")
+        [series, own.into()]
     }
 
     /// The part that changes at flushes only.
-    fn series_page(&self) -> Arc<str> {
+    fn series_page(&self) -> Bytes {
         // Held while the page is made, so that others wait instead of making it again.
         let mut cached = self.cached.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let readable_ms = *self.flushed.borrow();
@@ -110,7 +123,7 @@ impl ScrapeState {
         }
         let (page, clashing) = page.render();
         self.telemetry.scrape_clashing_series.set(clashing as i64);
-        let page: Arc<str> = page.into();
+        let page = Bytes::from(page);
         *cached = Some(((end_ms, readable_ms), page.clone()));
         page
     }
@@ -153,8 +166,22 @@ pub fn router(state: Arc<ScrapeState>) -> Router {
 }
 
 async fn scrape(State(state): State<Arc<ScrapeState>>) -> Response {
-    match tokio::task::spawn_blocking(move || state.page()).await {
-        Ok(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
+    let turn = state.turn.clone().acquire_owned().await;
+    let made = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        state.page()
+    });
+    match made.await {
+        Ok(parts) => {
+            let length = parts.iter().map(Bytes::len).sum::<usize>();
+            let head = [
+                (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE)),
+                (header::CONTENT_LENGTH, length.into()),
+            ];
+            // Sent from where it is kept: no copy for each who asks.
+            let body = Body::from_stream(tokio_stream::iter(parts.map(Ok::<_, Infallible>)));
+            (head, body).into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "making the scrape page failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -199,11 +226,12 @@ mod tests {
         let source = Arc::new(MemorySource::new());
         let (flushed, follows) = watch::channel(0);
         let state = ScrapeState::new(Arc::new(Mutex::new(windows)), source.clone(), telemetry, follows);
+        let page = || String::from_utf8(state.page().concat()).unwrap();
         // The window is closed and not yet written.
-        assert!(state.page().contains("t{quantile=\"1\"} NaN"));
+        assert!(page().contains("t{quantile=\"1\"} NaN"));
         source.push_histogram(&key.labels, Some(MetricType::Timer), 10_000, window);
         flushed.send_replace(10_000);
-        let page = state.page();
+        let page = page();
         assert!(page.contains("t{quantile=\"1\"} 0.5") && page.contains("t_count 1"), "{page}");
     }
 }

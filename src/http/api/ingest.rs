@@ -79,6 +79,15 @@ async fn ingest(State(state): State<Arc<IngestState>>, headers: HeaderMap, body:
     if let Err(error) = state.auth.load().check(Scope::Write, authorization, now_ms) {
         return refuse_auth(error);
     }
+    if headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        count_refused(&state.telemetry, 1, Reject::BadJson);
+        (state.refused)(now_ms, "a compressed body", Refusal::Rejected(Reject::BadJson));
+        let error = json!({"error": "compressed bodies are not taken; send JSON without Content-Encoding"});
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, Json(error)).into_response();
+    }
     let items = match serde_json::from_slice::<JsonValue>(&body) {
         Ok(JsonValue::Array(items)) => items,
         Ok(one) => vec![one],
