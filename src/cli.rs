@@ -5,7 +5,9 @@ mod top;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::Daemon;
+use crate::daemon::service::Service;
 use crate::http::auth;
+use crate::ingest::Inherited;
 use crate::model::duration;
 use crate::notify::Receiver;
 use clap::{Args, Parser, Subcommand};
@@ -26,6 +28,8 @@ Examples:
   statsdeck top --by label                  say who makes the series of the running daemon
   statsdeck token new                       make an API key and its hash for the config
   echo 'etl.records:1|c' | nc -u -w0 127.0.0.1 8125";
+
+const NO_WATCHDOG: Duration = Duration::from_secs(3600);
 
 /// StatsD in; rollups on disk, PromQL, dashboard, scrape endpoint and alert notices out.
 #[derive(Debug, Parser)]
@@ -132,6 +136,12 @@ fn load(args: &RunArgs) -> Result<Config, crate::config::Error> {
 
 fn run(args: &RunArgs) -> anyhow::Result<()> {
     log_to_stderr();
+    // First of all: the numbers of the sockets must not be anything else's.
+    let env = |name: &str| std::env::var(name).ok();
+    let inherited = Inherited::from_env(env, std::process::id())
+        .map_err(|error| anyhow::anyhow!("a socket that LISTEN_FDS announces is not open: {error}"))?;
+    let service = Service::from_env(env, std::process::id())
+        .map_err(|error| anyhow::anyhow!("NOTIFY_SOCKET names no socket: {error}"))?;
     let config = load(args)?;
     let reload_args = RunArgs { config: args.config.clone(), data_dir: args.data_dir.clone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -140,16 +150,23 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut daemon = Daemon::start(config, Box::new(move || load(&reload_args)), clock).await?;
-        for address in daemon.udp_addresses() {
-            tracing::info!("taking StatsD on udp://{address}");
+        let reload = Box::new(move || load(&reload_args));
+        let mut daemon = Daemon::start_on(inherited, config, reload, clock).await?;
+        for address in daemon.addresses() {
+            tracing::info!("taking StatsD on {address}");
         }
         if let Some(address) = daemon.admin_address() {
             tracing::info!("management port on tcp://{address}");
         }
         tracing::info!("dashboard on http://{}/dashboard", daemon.http_address());
+        service.ready();
+        // Without a watchdog once in a long while, to nobody.
+        let mut watchdog = tokio::time::interval(service.watchdog_interval().unwrap_or(NO_WATCHDOG));
         loop {
             tokio::select! {
+                _ = watchdog.tick() => if service.watchdog_interval().is_some() && daemon.is_healthy() {
+                    service.alive();
+                },
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 // Whoever sent the signal reads the log.
@@ -158,6 +175,7 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
                 answer = daemon.reload_request() => { let _ = answer.send(daemon.reload().await); }
             }
         }
+        service.stopping();
         tracing::info!("stopping: flushing the open window");
         daemon.stop().await;
         tracing::info!("stopped");
@@ -192,7 +210,7 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
             crate::protocol::Dialect::Statsd => "statsd: a signed gauge is a change",
             crate::protocol::Dialect::Dogstatsd => "dogstatsd: a signed gauge is a value",
         };
-        writeln!(out, "  listens on udp://{} ({dialect})", listener.socket.address)?;
+        writeln!(out, "  listens on {} ({dialect})", listener.socket.address)?;
     }
     if let Some(admin) = &config.admin {
         writeln!(out, "  has the management port on tcp://{}", admin.address)?;

@@ -4,7 +4,7 @@ use super::alert;
 use super::error::{Error, Problem};
 use super::file::{self, File};
 use super::limits::{self, Admin};
-use super::size::parse_bytes;
+use super::listen;
 use super::view;
 use crate::alert::Rule;
 use crate::dashboard::calendar::Calendar;
@@ -20,8 +20,6 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
-/// Sockets and threads that one listener may have.
-const THREADS_MAX: u64 = 64;
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 /// Longest line that can be asked for: one datagram.
 const LINE_BYTES_MAX: u64 = 65_507;
@@ -142,7 +140,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
     let views = taken(view::views(&file.view, &http.calendar, &rule_names), problems);
     Config {
         data_dir: data_dir(&file, env),
-        listeners: listeners(file.listen.as_deref(), problems),
+        listeners: listen::listeners(file.listen.as_deref(), table.line_bytes_max, problems),
         admin: limits::admin(&file.admin, problems),
         http,
         windows,
@@ -211,60 +209,6 @@ fn windows(window: &file::Window, interval_ms: i64, problems: &mut Vec<Problem>)
         timer_expire_ms: expire_ms(&expire.timer, "window.expire.timer", 300_000),
         set_expire_ms: expire_ms(&expire.set, "window.expire.set", 300_000),
     }
-}
-
-fn listeners(written: Option<&[file::Listen]>, problems: &mut Vec<Problem>) -> Vec<Listener> {
-    let Some(written) = written else {
-        return vec![Listener {
-            socket: ingest::Options {
-                address: SocketAddr::from(([127, 0, 0, 1], 8125)),
-                receive_buffer: 8 << 20,
-                threads: 1,
-            },
-            dialect: Dialect::Statsd,
-        }];
-    };
-    let mut listeners: Vec<Listener> = Vec::new();
-    for (at, listen) in written.iter().enumerate() {
-        let key = |name: &str| format!("listen[{at}].{name}");
-        let address = match listen.address.as_ref().strip_prefix("udp://") {
-            Some(address) => socket_address(address, &listen.address, &key("address"), problems),
-            None => {
-                let message = "must begin with udp://, as in \"udp://127.0.0.1:8125\"";
-                problems.push(Problem::new(listen.address.span(), key("address"), message));
-                None
-            }
-        };
-        let dialect = match listen.dialect.as_ref().map(|dialect| dialect.as_ref().as_str()) {
-            None | Some("statsd") => Dialect::Statsd,
-            Some("dogstatsd") => Dialect::Dogstatsd,
-            Some(_) => {
-                let span = listen.dialect.as_ref().map(Spanned::span);
-                let message = "must be \"statsd\" (-10|g is a change) or \"dogstatsd\" (-10|g is a value)";
-                problems.push(Problem::new(span, key("dialect"), message));
-                Dialect::Statsd
-            }
-        };
-        let receive_buffer = match &listen.receive_buffer {
-            None => 8 << 20,
-            Some(text) => parse_bytes(text.as_ref()).filter(|bytes| *bytes <= 1 << 30).unwrap_or_else(|| {
-                let message = "must be a size up to 1GiB, such as \"8MiB\"";
-                problems.push(Problem::new(text.span(), key("receive_buffer"), message));
-                0
-            }),
-        };
-        let threads = number(&listen.threads, &key("threads"), 1, 1..=THREADS_MAX, problems) as usize;
-        if let Some(address) = address {
-            let taken = |other: &Listener| other.socket.address == address && address.port() != 0;
-            if listeners.iter().any(taken) {
-                let message = "another [[listen]] has this address; for more threads set its threads";
-                problems.push(Problem::new(listen.address.span(), key("address"), message));
-            }
-            let socket = ingest::Options { address, receive_buffer: receive_buffer as usize, threads };
-            listeners.push(Listener { socket, dialect });
-        }
-    }
-    listeners
 }
 
 fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {

@@ -47,8 +47,8 @@ fn render(path: &str, text: &str, problem: &Problem) -> String {
     without_urls(&render_plain(path, text, problem))
 }
 
-/// Schemes of our own addresses, which are no secret.
-const OPEN_SCHEMES: [&str; 3] = ["udp", "tcp", "unix"];
+/// Schemes of addresses to listen on, which are no secret.
+const OPEN_SCHEMES: [&str; 4] = ["udp", "tcp", "unixgram", "unix"];
 
 /// `text` with what follows `://` hidden: URLs of webhooks are secrets.
 fn without_urls(text: &str) -> String {

@@ -32,8 +32,14 @@ pub struct File {
 pub struct Listen {
     pub address: Spanned<String>,
     pub dialect: Option<Spanned<String>>,
+    pub allow: Option<Spanned<Vec<Spanned<String>>>>,
     pub receive_buffer: Option<Spanned<String>>,
     pub threads: Option<Spanned<u64>>,
+    pub packet_bytes: Option<Spanned<String>>,
+    pub framing: Option<Spanned<String>>,
+    pub mode: Option<Spanned<String>>,
+    pub connections: Option<Spanned<u64>>,
+    pub idle: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,6 +6,7 @@ pub mod config;
 pub mod error;
 pub mod file;
 pub mod limits;
+mod listen;
 pub mod size;
 pub mod view;
 mod view_text;

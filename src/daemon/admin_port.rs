@@ -62,7 +62,7 @@ fn shown(config: &Config) -> Vec<(String, String)> {
     let mut shown = vec![("data_dir".to_owned(), config.data_dir.display().to_string())];
     let mut put = |key: &str, value: String| shown.push((key.to_owned(), value));
     for listener in &config.listeners {
-        put("listen > address", format!("udp://{}", listener.socket.address));
+        put("listen > address", listener.socket.address.to_string());
     }
     put("http > address", config.http.address.to_string());
     put("window > interval", ms(config.windows.interval_ms));

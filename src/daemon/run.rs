@@ -4,8 +4,9 @@ use super::admin_port::AdminPort;
 use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
 use super::flusher::Flusher;
+use super::kernel_drops::{self, Told, Watched};
 use super::notices::notices;
-use super::receive::{self, Receiver, Watched};
+use super::receive::{self, Around, Receivers};
 use super::reject_log::RejectLog;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
@@ -20,10 +21,11 @@ use crate::http::api::ingest::IngestState;
 use crate::http::auth::Auth;
 use crate::http::guard::Guard;
 use crate::http::makers::Makers;
-use crate::http::page::{Intake, PageParts, PageState};
+use crate::http::page::{Dropped, Intake, PageParts, PageState};
 use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
 use crate::http::server;
+use crate::ingest::{Address, Inherited};
 use crate::protocol::Reject;
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, Store};
@@ -33,7 +35,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -71,11 +72,10 @@ pub type Reload = Box<dyn Fn() -> Result<Config, crate::config::Error> + Send>;
 pub struct Daemon {
     http_address: SocketAddr,
     admin_address: Option<SocketAddr>,
-    udp_addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     telemetry: Arc<Telemetry>,
     ready: watch::Sender<bool>,
-    stop_receiving: Arc<AtomicBool>,
-    receivers: Vec<Receiver>,
+    receivers: Receivers,
     stop_http: watch::Sender<bool>,
     http: tokio::task::JoinHandle<()>,
     admin: Option<tokio::task::JoinHandle<()>>,
@@ -104,13 +104,24 @@ impl Daemon {
     /// Starts everything: when this returns, packets are taken and requests
     /// are answered. Call it within a tokio runtime.
     pub async fn start(config: Config, reload: Reload, clock: Arc<dyn Clock>) -> Result<Daemon, Error> {
+        Daemon::start_on(Inherited::default(), config, reload, clock).await
+    }
+
+    /// The same, on sockets that are there already where their address is that
+    /// of a listener or of HTTP. What they hold at the stop is left in them.
+    pub async fn start_on(
+        mut inherited: Inherited,
+        config: Config,
+        reload: Reload,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Daemon, Error> {
         let now_ms = clock.now_ms();
         let telemetry = Arc::new(Telemetry::default());
         // Ports first: a second daemon shall not touch the store. And HTTP's
         // before all, which is never shared: UDP sockets that share their port
         // would take packets away from the daemon that runs.
         let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
-        let http_listener = TcpListener::bind(config.http.address).await.map_err(http_error)?;
+        let http_listener = http_listener(config.http.address, &mut inherited).await.map_err(http_error)?;
         let http_address = http_listener.local_addr().map_err(http_error)?;
         let admin_port = match &config.admin {
             Some(admin) => Some(AdminPort::bind(admin).await.map_err(|source| Error::Bind {
@@ -122,10 +133,14 @@ impl Daemon {
         let admin_address = admin_port.as_ref().map(|port| port.address);
         let mut bound = Vec::new();
         for listener in &config.listeners {
-            let address = format!("udp://{}", listener.socket.address);
-            bound.push(receive::bind(listener).map_err(|source| Error::Bind { address, source })?);
+            let address = listener.socket.address.to_string();
+            let taken = receive::bind(listener, &mut inherited);
+            bound.push(taken.map_err(|source| Error::Bind { address, source })?);
         }
-        let udp_addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
+        for address in inherited.left() {
+            tracing::warn!(address, "a socket was handed to us that no [[listen]] names; nobody reads it");
+        }
+        let addresses: Vec<Address> = bound.iter().map(|bound| bound.address.clone()).collect();
 
         let (store, recovered) = open_store(&config, now_ms)?;
         let quotas = Quotas::new(&config.prefixes);
@@ -153,17 +168,21 @@ impl Daemon {
         };
         let http_table = new_table(Transport::Http);
         let mut sources = vec![("http".to_owned(), http_table.clone())];
-        let stop_receiving = Arc::new(AtomicBool::new(false));
         let rejects = Arc::new(RejectLog::default());
-        let mut receivers = Vec::new();
+        let told = Arc::new(Told::read(&config.data_dir));
+        let mut receivers = Receivers::new(Around {
+            telemetry: telemetry.clone(),
+            clock: clock.clone(),
+            rejects: rejects.clone(),
+            told: told.clone(),
+        });
         for bound in bound {
-            let name = format!("udp://{}", bound.address);
-            let table = || {
-                let table = new_table(Transport::Udp);
+            let name = bound.address.to_string();
+            receivers.start(bound, &mut |transport| {
+                let table = new_table(transport);
                 sources.push((name.clone(), table.clone()));
                 table
-            };
-            receivers.extend(receive::start(bound, &telemetry, &clock, &rejects, &stop_receiving, table)?);
+            })?;
         }
 
         let source: Arc<dyn Source> = store.clone();
@@ -205,7 +224,8 @@ impl Daemon {
             windows: windows.clone(),
             registry: registry.clone(),
             telemetry: telemetry.clone(),
-            watched: receivers.iter().map(|receiver| receiver.watched.clone()).collect(),
+            watched: receivers.watched().to_vec(),
+            told,
             retention_ms: config.retention_ms,
         };
         store_figures::add(&telemetry, &keeper.store);
@@ -225,8 +245,9 @@ impl Daemon {
                 Arc::new(move || alerting.rows())
             },
             intake: {
-                let (telemetry, udp) = (telemetry.clone(), udp_addresses.clone());
-                Arc::new(move || intake(&telemetry, &udp))
+                let (telemetry, addresses, clock) = (telemetry.clone(), addresses.clone(), clock.clone());
+                let watched = receivers.watched().to_vec();
+                Arc::new(move || intake(&telemetry, &addresses, &watched, clock.now_ms()))
             },
             notices: {
                 let (telemetry, clock) = (telemetry.clone(), clock.clone());
@@ -238,7 +259,7 @@ impl Daemon {
         let pages = Arc::new(PageState::new(parts, config.views.clone()));
 
         let (stop_http, http_stops) = watch::channel(false);
-        let down = Arc::new(AtomicBool::new(false));
+        let down = Arc::<std::sync::atomic::AtomicBool>::default();
         let admin = admin_port.map(|port| {
             let stops = stop_http.subscribe();
             port.serve(&config, windows.clone(), telemetry.clone(), clock.clone(), down.clone(), stops)
@@ -278,10 +299,9 @@ impl Daemon {
         Ok(Daemon {
             http_address,
             admin_address,
-            udp_addresses,
+            addresses,
             telemetry: telemetry.clone(),
             ready,
-            stop_receiving,
             receivers,
             stop_http,
             http,
@@ -315,9 +335,14 @@ impl Daemon {
         self.admin_address
     }
 
-    /// Where packets are taken, in the order of the config.
-    pub fn udp_addresses(&self) -> &[SocketAddr] {
-        &self.udp_addresses
+    /// Where StatsD is taken, in the order of the config.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Whether windows are still flushed.
+    pub fn is_healthy(&self) -> bool {
+        !self.flusher.is_finished()
     }
 
     pub fn telemetry(&self) -> &Arc<Telemetry> {
@@ -355,21 +380,7 @@ impl Daemon {
         {
             tracing::error!(%error, "the management port ended badly");
         }
-        self.stop_receiving.store(true, Ordering::Release);
-        let receivers = self.receivers;
-        let joined = tokio::task::spawn_blocking(move || {
-            // All are waited for, whatever becomes of one; and what the kernel
-            // dropped up to the end is in the last window's books.
-            let joined = receivers.into_iter().map(|receiver| {
-                let joined = receiver.thread.join().is_ok();
-                receiver.watched.look();
-                joined
-            });
-            joined.filter(|joined| !joined).count() == 0
-        });
-        if !joined.await.unwrap_or(false) {
-            tracing::error!("a receiving thread ended by a panic");
-        }
+        self.receivers.stop().await;
         let (stop_flusher, flusher) = (self.stop_flusher, self.flusher);
         let (stop_keeper, keeper) = (self.stop_keeper, self.keeper);
         let joined = tokio::task::spawn_blocking(move || {
@@ -423,7 +434,8 @@ struct Keeper {
     windows: Arc<Mutex<Windows>>,
     registry: Arc<Registry>,
     telemetry: Arc<Telemetry>,
-    watched: Vec<Watched>,
+    watched: Vec<Arc<Watched>>,
+    told: Arc<Told>,
     retention_ms: i64,
 }
 
@@ -431,7 +443,7 @@ impl Keeper {
     fn run(self, stop: &mpsc::Receiver<()>) {
         let mut until_maintenance = Duration::ZERO;
         loop {
-            self.watched.iter().for_each(Watched::look);
+            kernel_drops::look(&self.watched, &self.told, self.clock.now_ms());
             if until_maintenance.is_zero() {
                 self.maintain();
                 until_maintenance = MAINTENANCE_INTERVAL;
@@ -505,16 +517,37 @@ fn resume(
 }
 
 /// What came in since the start.
-fn intake(telemetry: &Telemetry, udp: &[SocketAddr]) -> Intake {
+fn intake(telemetry: &Telemetry, addresses: &[Address], watched: &[Arc<Watched>], now_ms: i64) -> Intake {
     let rejected =
         Reject::ALL.iter().map(|reject| (*reject, telemetry.lines_rejected[*reject as usize].value()));
+    let udp = addresses.iter().filter_map(|address| match address {
+        Address::Udp(address) => Some(address.to_string()),
+        _ => None,
+    });
+    let dropped = watched.iter().map(|watched| Dropped {
+        listener: watched.books.address.clone(),
+        packets: watched.recent(now_ms),
+        receive_buffer_bytes: watched.books.receive_buffer_bytes.value() as u64 / 2,
+    });
     Intake {
         received: telemetry.lines_received.iter().map(Counter::value).sum(),
         rejected: rejected
             .filter(|(_, lines)| *lines > 0)
             .map(|(reject, lines)| (reject.explanation().to_owned(), lines))
             .collect(),
-        udp: udp.iter().map(SocketAddr::to_string).collect(),
+        udp: udp.collect(),
+        dropped: dropped.filter(|dropped| dropped.packets > 0).collect(),
+    }
+}
+
+/// The socket for HTTP that is there already, or a new one.
+async fn http_listener(address: SocketAddr, inherited: &mut Inherited) -> io::Result<TcpListener> {
+    match inherited.take(&Address::Tcp(address)).pop() {
+        Some(socket) => {
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket.into())
+        }
+        None => TcpListener::bind(address).await,
     }
 }
 
