@@ -24,6 +24,7 @@ fn new_table() -> (Table, Arc<Registry>, Arc<Telemetry>) {
     let options = table::Options {
         line_bytes_max: 8192,
         labels_max: 32,
+        label_bytes_max: 1024,
         idle_windows_max: 1000,
         spellings_max: 10_000_000,
     };

@@ -85,6 +85,7 @@ fn known(c: &mut Criterion) {
         let options = table::Options {
             line_bytes_max: 8192,
             labels_max: 32,
+            label_bytes_max: 200,
             idle_windows_max: 1000,
             spellings_max: 1_000_000,
         };

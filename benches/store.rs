@@ -157,7 +157,7 @@ fn million(criterion: &mut Criterion) {
     let name = |id: u32| format!("prod.checkout.web_07.http.requests.c{id:07}");
     for id in 0..series {
         let labels = Labels::of_name(&name(id));
-        catalogue.register(SeriesKey { labels, metric_type: MetricType::Counter });
+        catalogue.register(SeriesKey { labels, metric_type: MetricType::Counter }).unwrap();
     }
     let counters = |window: i64| -> Vec<CounterValue> {
         let total = |id: u32| (i64::from(id % 1000) * 17 + window * 31) as f64;

@@ -1,6 +1,7 @@
 //! The command line: what was asked for, and doing it.
 
 mod mapping;
+mod top;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Mapping};
@@ -26,6 +27,7 @@ Examples:
   statsdeck --config statsdeck.toml         run with a config
   statsdeck check statsdeck.toml            say what is wrong with a config, by line and key
   statsdeck test-mapping web.api.latency    say which mapping takes a name, and why
+  statsdeck top --by label                  say who makes the series of the running daemon
   statsdeck token new                       make an API key and its hash for the config
   echo 'etl.records:1|c' | nc -u -w0 127.0.0.1 8125";
 
@@ -62,6 +64,18 @@ enum Command {
     },
     /// Say which mapping takes a name, why, and what becomes of it.
     TestMapping(mapping::TestMappingArgs),
+    /// Say who makes the series of a running daemon.
+    Top {
+        /// Where it answers; else the http.address of the config. A token, where one is needed, is taken
+        /// from STATSDECK_TOKEN.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        #[arg(long, value_enum, default_value = "name")]
+        by: top::By,
+        /// How many to show.
+        #[arg(short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        number: u16,
+    },
     /// Make API keys.
     Token {
         #[command(subcommand)]
@@ -95,6 +109,7 @@ pub fn main() -> ExitCode {
             check(&RunArgs { config: file.or(cli.run.config), data_dir: cli.run.data_dir })
         }
         Some(Command::TestMapping(args)) => test_mapping(&cli.run, &args),
+        Some(Command::Top { url, by, number }) => show_top(&cli.run, url, by, number),
         Some(Command::Token { command: TokenCommand::New { name } }) => token_new(&name),
         Some(Command::Healthcheck { address }) => healthcheck(&cli.run, address),
     };
@@ -144,6 +159,9 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
         let mut daemon = Daemon::start_on(inherited, config, reload, clock).await?;
         for address in daemon.addresses() {
             tracing::info!("taking StatsD on {address}");
+        }
+        if let Some(address) = daemon.admin_address() {
+            tracing::info!("management port on tcp://{address}");
         }
         tracing::info!("dashboard on http://{}/dashboard", daemon.http_address());
         service.ready();
@@ -199,6 +217,9 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
         };
         writeln!(out, "  listens on {} ({dialect})", listener.socket.address)?;
     }
+    if let Some(admin) = &config.admin {
+        writeln!(out, "  has the management port on tcp://{}", admin.address)?;
+    }
     writeln!(out, "  answers on http://{}", config.http.address)?;
     let retention = duration::format_ms(config.retention_ms as u64);
     writeln!(out, "  keeps data in {} for {retention}", config.data_dir.display())?;
@@ -227,6 +248,15 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
 fn test_mapping(run: &RunArgs, args: &mapping::TestMappingArgs) -> anyhow::Result<()> {
     let mapping = if args.files.is_empty() { load(run)?.mapping } else { Mapping::load(&args.files)? };
     print!("{}", mapping::explanation(&mapping.mapper, args)?);
+    Ok(())
+}
+
+fn show_top(args: &RunArgs, url: Option<String>, by: top::By, number: u16) -> anyhow::Result<()> {
+    let url = match url {
+        Some(url) => url,
+        None => format!("http://{}", load(args)?.http.address),
+    };
+    write!(io::stdout().lock(), "{}", top::top(&url, by, number)?)?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ pub mod daemon;
 // floor 7
 pub mod config;
 // floor 6
+pub mod admin;
 pub mod http;
 // floor 5
 pub mod dashboard;

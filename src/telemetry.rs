@@ -4,6 +4,10 @@
 //! The ledger must balance: lines received = accepted + rejected + limited,
 //! and samples flushed = written + dropped (+ those being retried).
 
+mod offenders;
+
+pub use offenders::{Offence, Offenders};
+
 use crate::model::Reject;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -84,6 +88,28 @@ impl Limited {
     }
 }
 
+/// Why the values of an accepted line went into an overflow series; the
+/// `reason` label of `statsdeck_lines_overflowed_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Overflowed {
+    /// `limits.series` are there already.
+    Series = 0,
+    /// The series of its `limits.prefix` are there already.
+    Prefix = 1,
+}
+
+impl Overflowed {
+    pub const ALL: [Overflowed; 2] = [Overflowed::Series, Overflowed::Prefix];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Overflowed::Series => "series",
+            Overflowed::Prefix => "prefix",
+        }
+    }
+}
+
 /// What one listening socket has seen.
 #[derive(Debug, Default)]
 pub struct Socket {
@@ -119,6 +145,15 @@ pub struct Telemetry {
     pub lines_accepted: Counter,
     pub lines_rejected: [Counter; Reject::ALL.len()],
     pub lines_limited: [Counter; Limited::ALL.len()],
+    /// Accepted lines whose values went into an overflow series.
+    pub lines_overflowed: [Counter; Overflowed::ALL.len()],
+    /// Whose they were.
+    pub offenders: Offenders,
+    /// Names, and names and values of labels, that were cut off at
+    /// `limits.label_bytes`.
+    pub labels_cut: Counter,
+    /// When a line came last, in ms since the epoch; 0: never.
+    pub last_line_ms: Level,
     /// Values left out because their sum would leave a double's range.
     pub overflows: Counter,
     pub sockets: Mutex<Vec<std::sync::Arc<Socket>>>,
@@ -160,6 +195,10 @@ impl Telemetry {
 
     pub fn limited(&self, limited: Limited) {
         self.lines_limited[limited as usize].add(1);
+    }
+
+    pub fn overflowed(&self, reason: Overflowed) {
+        self.lines_overflowed[reason as usize].add(1);
     }
 
     /// Lines received that are neither accepted, rejected nor limited: 0,
@@ -318,6 +357,23 @@ impl Telemetry {
                     (vec![("reason", l.as_str().into())], self.lines_limited[*l as usize].value() as f64)
                 })
                 .collect(),
+        );
+        family(
+            "statsdeck_lines_overflowed_total",
+            C,
+            "Accepted lines whose values went into an overflow series, as a limit was reached.",
+            Overflowed::ALL
+                .iter()
+                .map(|o| {
+                    (vec![("reason", o.as_str().into())], self.lines_overflowed[*o as usize].value() as f64)
+                })
+                .collect(),
+        );
+        family(
+            "statsdeck_labels_cut_total",
+            C,
+            "Names and label values cut off at limits.label_bytes, when a spelling was new.",
+            count(&self.labels_cut),
         );
         family(
             "statsdeck_lines_unaccounted",

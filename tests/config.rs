@@ -46,6 +46,8 @@ fn the_examples_in_the_example_are_right() {
         listeners,
         ["udp://127.0.0.1:8125", "tcp://127.0.0.1:8125", "unixgram:///run/statsdeck/statsd.sock"]
     );
+    assert_eq!(config.prefixes.len(), 1);
+    assert!(config.admin.is_some());
     assert_eq!((config.views[0].kpis.len(), config.views[0].panels.len()), (3, 4));
 }
 
@@ -61,6 +63,8 @@ fn the_example_shows_every_key() {
         "[window]",
         "[window.expire]",
         "[limits]",
+        "[[limits.prefix]]",
+        "[admin]",
         "[[tier]]",
         "[mapping]",
         "[alert]",
@@ -171,6 +175,21 @@ fn problems_name_line_key_and_what_to_write() {
     check("[[tier]]\nresolution = \"1m\"\nretention = \"1d\"", &["tier[0].resolution"]);
     check("[[tier]]\nresolution = \"10s\"\nretention = \"1m\"", &["statsdeck.toml:3: tier[0].retention"]);
     check("[limits]\nseries = 0", &["limits.series"]);
+    check("[limits]\nlabel_bytes = 1", &["limits.label_bytes", "between 16 and"]);
+    check(
+        "[[limits.prefix]]\nprefix = \"\"\nseries = 0",
+        &["statsdeck.toml:2: limits.prefix[0].prefix", "statsdeck.toml:3: limits.prefix[0].series"],
+    );
+    check(
+        "[[limits.prefix]]\nprefix = \"a\"\nseries = 1\n[[limits.prefix]]\nprefix = \"a\"\nseries = 2",
+        &["limits.prefix[1].prefix", "must be unique"],
+    );
+    check("[[limits.prefix]]\nprefix = \"statsdeck_x\"\nseries = 1", &["the daemon's own"]);
+    check("[admin]\naddress = \"0.0.0.0:8126\"", &["statsdeck.toml:2: admin.address", "auth = \"none\""]);
+    check(
+        "[admin]\naddress = \"127.0.0.1:1\"\nauth = \"x\"\nconnections = 0",
+        &["statsdeck.toml:3: admin.auth", "admin.connections"],
+    );
     check(
         "[[alert.rule]]\nname = \"E\"\nexpr = \"rate(x\"",
         &["statsdeck.toml:3: alert.rule[0].expr", "rule \"E\""],

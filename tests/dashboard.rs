@@ -313,6 +313,18 @@ async fn a_fresh_start_shows_what_to_send_and_ticks_off_what_came() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_is_said_on_every_page_and_the_page_of_the_makers_stands_without_any() {
+    let fixture = Fixture::new(vec![team_view()]);
+    fixture.notices.lock().unwrap().push("over a limit: <b>".into());
+    for path in ["/dashboard", "/dashboard/metrics", "/dashboard/series"] {
+        let page = fixture.get(path).await;
+        page.assert_sound();
+        assert!(page.body.contains("<p class=\"notice\">over a limit: &lt;b&gt;</p>"), "{path}");
+    }
+    assert!(fixture.get("/dashboard/series").await.text().contains("0 series"));
+}
+
+#[tokio::test]
 async fn what_is_missing_is_said_and_never_zero() {
     let fixture = Fixture::new(vec![]);
     fixture.gauge("g", &[], |window| if window < 180 { 5.0 } else { f64::NAN });

@@ -61,7 +61,7 @@ fn a_million_series_take_40_bytes_each_in_store_and_catalogue() {
         let name = format!("prod.checkout.web_07.http.requests.c{id:06}");
         assert_eq!(name.len(), 42);
         let series = SeriesKey { labels: Labels::of_name(&name), metric_type: MetricType::Counter };
-        assert_eq!(catalogue.register(series), Some(SeriesId(id)));
+        assert_eq!(catalogue.register(series), Ok(SeriesId(id)));
     }
     drop(catalogue.take_new());
     catalogue.settle();

@@ -381,17 +381,20 @@ fn an_overload_is_accounted_for_to_the_packet_and_pages_are_answered() {
             page.iter().filter(|(known, _)| known.starts_with(name)).map(|(_, value)| value).sum::<f64>()
                 as usize
         };
-        let [accepted, limited, rejected, dropped] = [
+        let [accepted, limited, rejected, dropped, overflowed] = [
             "statsdeck_lines_accepted_total",
             "statsdeck_lines_limited_total",
             "statsdeck_lines_rejected_total",
             "statsdeck_kernel_dropped_packets_total",
+            // Beyond the limit of series: accepted, and counted apart.
+            "statsdeck_lines_overflowed_total",
         ]
         .map(total);
         books = format!(
-            "sent {sent}, accepted {accepted}, limited {limited}, rejected {rejected}, dropped {dropped}"
+            "sent {sent}, accepted {accepted} ({overflowed} overflowed), limited {limited}, \
+             rejected {rejected}, dropped {dropped}"
         );
-        let all_happened = [accepted, limited, rejected, dropped].iter().all(|count| *count > 0);
+        let all_happened = [accepted, overflowed, rejected, dropped].iter().all(|count| *count > 0);
         all_happened && accepted + limited + rejected + dropped == sent
     })
     .unwrap_or_else(|| panic!("{books}"));

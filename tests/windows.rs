@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use statsdeck::aggregate::window::{Known, LiveValue};
-use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
+use statsdeck::aggregate::{Options, Prefix, Quotas, Registry, Table, Windows, table};
 use statsdeck::catalogue::Catalogue;
 use statsdeck::model::{FlushBatch, Labels, MetricType, SeriesId, SeriesKey};
 use statsdeck::protocol::Dialect;
@@ -18,6 +18,14 @@ const OPTIONS: Options = Options {
     set_expire_ms: 30_000,
 };
 
+const TABLE: table::Options = table::Options {
+    line_bytes_max: 8192,
+    labels_max: 32,
+    label_bytes_max: 200,
+    idle_windows_max: 3,
+    spellings_max: 100,
+};
+
 struct Fixture {
     registry: Arc<Registry>,
     telemetry: Arc<Telemetry>,
@@ -31,15 +39,14 @@ impl Fixture {
         Fixture::resumed(tables, vec![], 0)
     }
 
-    fn resumed(tables: usize, known: Vec<Known>, now_ms: i64) -> Self {
+    fn resumed(tables: usize, known: Vec<(SeriesKey, Known)>, now_ms: i64) -> Self {
         let catalogue = Arc::new(Catalogue::new(1000));
-        let registry = Arc::new(Registry::new(catalogue.clone()));
+        let names = known.iter().map(|(key, known)| (known.id, key.labels.to_string())).collect();
+        catalogue.restore(known.iter().map(|(key, known)| (known.id, key.clone())), 0);
+        let registry = Arc::new(Registry::new(catalogue));
         let telemetry = Arc::new(Telemetry::default());
-        let names = known.iter().map(|known| (known.id, known.key.labels.to_string())).collect();
-        catalogue.restore(known.iter().map(|known| (known.id, known.key.clone())), 0);
-        let options =
-            table::Options { line_bytes_max: 8192, labels_max: 32, idle_windows_max: 3, spellings_max: 100 };
-        let table = || Table::new(options, registry.clone(), telemetry.clone(), Transport::Udp);
+        let known = known.into_iter().map(|(_, known)| known).collect();
+        let table = || Table::new(TABLE, registry.clone(), telemetry.clone(), Transport::Udp);
         Fixture {
             tables: (0..tables).map(|_| table()).collect(),
             windows: Windows::new(OPTIONS, telemetry.clone(), known, now_ms),
@@ -138,12 +145,9 @@ fn the_tables_of_several_receivers_meet_at_the_flush() {
 
 #[test]
 fn a_restart_goes_on_where_the_store_left_off() {
-    let known = |id, name: &str, metric_type, last_ms, last| Known {
-        id: SeriesId(id),
-        key: SeriesKey { labels: Labels::of_name(name), metric_type },
-        last_ms,
-        last: Some(last),
-        ended: false,
+    let known = |id, name: &str, metric_type, last_ms, last| {
+        let key = SeriesKey { labels: Labels::of_name(name), metric_type };
+        (key, Known { id: SeriesId(id), metric_type, last_ms, last: Some(last), ended: false })
     };
     let series = vec![
         known(0, "fresh", MetricType::Counter, 95_000, 10.0),
@@ -235,15 +239,96 @@ fn one_series_in_endless_spellings_takes_bounded_memory() {
         f.packet(0, 1_000, &format!("a:1|c|#x:1{}", ",".repeat(commas)));
     }
     f.packet(0, 1_000, "known:1|c");
-    assert_eq!(f.tables[0].len(), 100);
+    // One more, which all those share that are too many.
+    assert_eq!(f.tables[0].len(), 101);
     assert_eq!(f.telemetry.lines_unaccounted(), 0);
-    assert_eq!(f.telemetry.lines_limited[0].value(), 401);
-    assert_eq!(f.told(10_000), ["known 0→2", r#"a{x="1"} 0→99"#]);
+    assert_eq!(f.telemetry.lines_accepted.value(), 502);
+    assert_eq!(f.told(10_000), ["known 0→2", r#"a{x="1"} 0→500"#]);
     // Silent spellings make room after a window; the series go on.
     assert_eq!(f.told(20_000).len(), 2);
     assert_eq!(f.tables[0].len(), 0);
     f.packet(0, 21_000, "a:1|c|#x:1,\nknown:1|c");
-    assert_eq!(f.told(30_000), ["known 3", r#"a{x="1"} 100"#]);
+    assert_eq!(f.told(30_000), ["known 3", r#"a{x="1"} 501"#]);
+}
+
+/// Two series at most, of `shop.` one.
+fn limited() -> Fixture {
+    let mut f = Fixture::new(1);
+    let prefix = Prefix { prefix: "shop.".into(), series_max: 1 };
+    f.registry = Arc::new(Registry::new(Arc::new(Catalogue::new(2))).with_quotas(Quotas::new(&[prefix])));
+    let options = table::Options { spellings_max: 1000, ..TABLE };
+    f.tables = vec![Table::new(options, f.registry.clone(), f.telemetry.clone(), Transport::Udp)];
+    f
+}
+
+#[test]
+fn values_beyond_a_limit_go_into_the_overflow_series_and_none_is_lost() {
+    let mut f = limited();
+    f.packet(0, 1_000, "shop.a:1|c|#u:1\nshop.a:2|c|#u:2\nshop.b:4|c\nx:1|ms\nx:3|ms|#u:3\nx:5|ms|#u:4");
+    f.packet(0, 1_000, "new.1:1|c\nnew.2:2|c\nnew.3:7|g\nnew.4:a|s\nnew.5:b|s\nnew.6:a|s");
+    assert_eq!(
+        f.told(10_000),
+        [
+            r#"{"shop.a", u="1"} 0→1"#,
+            r#"{"shop.a", statsdeck_overflow="true"} 0→2"#,
+            r#"shop{statsdeck_overflow="true"} 0→4"#,
+            r#"statsdeck_overflow_counter{statsdeck_overflow="true"} 0→3"#,
+            r#"statsdeck_overflow_gauge{statsdeck_overflow="true"} 7 (7..7)"#,
+            "x n=1 sum=0.001",
+            r#"x{statsdeck_overflow="true"} n=2 sum=0.008"#,
+            r#"statsdeck_overflow_set{statsdeck_overflow="true"} 2 members"#,
+        ]
+    );
+    let overflowed: Vec<u64> = f.telemetry.lines_overflowed.iter().map(|c| c.value()).collect();
+    assert_eq!((overflowed, f.telemetry.lines_accepted.value()), (vec![8, 2], 12));
+    assert_eq!(f.telemetry.lines_unaccounted(), 0);
+    let worst = f.telemetry.offenders.worst(1_000).unwrap();
+    let named: Vec<(&str, u64)> = worst.names.iter().map(|(name, lines)| (name.as_str(), *lines)).collect();
+    assert_eq!(named, [("new.*", 6), ("x", 2), ("shop.*", 1), ("shop.a", 1)]);
+}
+
+#[test]
+fn a_line_of_several_types_is_counted_once_and_no_client_can_name_an_overflow_series() {
+    let mut f = limited();
+    f.packet(0, 1_000, "a:1|c\nb:1|c\nc:1|c:2|ms:3|c\na:9|c|#statsdeck_overflow:true");
+    assert_eq!(f.telemetry.lines_overflowed[0].value(), 2);
+    let told = f.told(10_000);
+    assert!(
+        told.contains(&r#"statsdeck_overflow_counter{statsdeck_overflow="true"} 0→4"#.to_owned()),
+        "{told:?}"
+    );
+    assert!(told.contains(&r#"a{statsdeck_overflow="true"} 0→9"#.to_owned()), "{told:?}");
+}
+
+#[test]
+fn a_series_gets_its_own_place_once_there_is_room() {
+    let mut f = limited();
+    f.packet(0, 1_000, "a:1|c\nb:1|c\nc:1|c");
+    f.told(10_000);
+    let mut seen = Vec::new();
+    for window in 1..8 {
+        f.packet(0, window * 10_000 + 1, "a:1|c\nc:1|c\nc:1|c");
+        seen.push(f.told((window + 1) * 10_000).contains(&"c 0→2".to_owned()));
+        let ended = f.windows.ended();
+        f.registry.note_ended(&ended);
+    }
+    // b ended after its expiry, 30 s of silence.
+    assert_eq!(seen, [false, false, false, false, true, false, false]);
+}
+
+#[test]
+fn series_that_are_told_to_end_do_so_unless_they_are_heard() {
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "a:5|c\nb:5|c\ng:7|g");
+    f.told(10_000);
+    let ids: Vec<SeriesId> = f.names.keys().copied().collect();
+    f.windows.end(&ids);
+    assert_eq!(f.windows.live().len(), 0);
+    f.packet(0, 11_000, "b:1|c");
+    assert_eq!(f.told(20_000), ["b 6", "a ended", "g ended"]);
+    // A total goes on, a gauge does not.
+    f.packet(0, 21_000, "a:1|c\ng:+2|g");
+    assert_eq!(f.told(30_000), ["a 5→6", "b 6", "g 2 (2..2)"]);
 }
 
 #[test]
@@ -260,7 +345,8 @@ fn a_series_that_a_receiver_knows_is_not_forgotten() {
     f.windows.flush(30_000, vec![], vec![]);
     f.packet(0, 31_000, "a:1|c");
     let named = f.registry.take_new();
-    f.names.extend(named.iter().map(|(id, key)| (*id, key.labels.to_string())));
+    let catalogue = f.registry.catalogue();
+    f.names.extend(named.iter().map(|(id, _)| (*id, catalogue.series(*id).unwrap().labels.to_string())));
     f.windows.flush(40_000, named, vec![]);
     f.forget(39_000);
     assert_eq!(f.told(50_000), ["a 0→1"]);

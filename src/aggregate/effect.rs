@@ -47,12 +47,12 @@ impl Effect {
 
 impl Effects {
     /// Nothing is done.
-    pub const NONE: u16 = 0;
+    pub const NONE: u8 = 0;
     /// The value is dropped.
-    pub const DROP: u16 = u16::MAX;
+    pub const DROP: u8 = u8::MAX;
 
     /// The number of an effect; `None` when there are too many different ones.
-    pub fn number(&mut self, effect: Effect) -> Option<u16> {
+    pub fn number(&mut self, effect: Effect) -> Option<u8> {
         if effect == Effect::default() {
             return Some(Effects::NONE);
         }
@@ -60,12 +60,12 @@ impl Effects {
             self.0.push(effect);
             self.0.len() - 1
         });
-        u16::try_from(at + 1).ok().filter(|number| *number != Effects::DROP)
+        u8::try_from(at + 1).ok().filter(|number| *number != Effects::DROP)
     }
 
     /// What has this number.
-    pub fn get(&self, number: u16) -> Effect {
-        (number as usize).checked_sub(1).and_then(|at| self.0.get(at)).cloned().unwrap_or_default()
+    pub fn get(&self, number: u8) -> Effect {
+        usize::from(number).checked_sub(1).and_then(|at| self.0.get(at)).cloned().unwrap_or_default()
     }
 }
 

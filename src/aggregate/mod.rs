@@ -4,14 +4,23 @@
 //! Tables share nothing but the registry of series, which is asked only when a
 //! spelling is new to a table.
 
+mod blocks;
 mod cells;
 pub mod effect;
+mod holders;
 pub mod mapped_line;
+pub mod overflow;
+pub mod quota;
 pub mod registry;
+mod series_list;
+mod spelling;
 pub mod table;
 pub mod timer;
+pub mod top;
+pub mod treated;
 pub mod window;
 
+pub use quota::{Prefix, Quotas};
 pub use registry::Registry;
 pub use table::{Partial, Table};
 pub use window::{Options, Windows};

@@ -1,31 +1,34 @@
 //! One receiver's table: the open window's values, by the spelling of name and
 //! tags as they came.
 //!
-//! A spelling is looked up by its bytes alone, so that a known series costs one
-//! hash and one comparison; labels are made once, when a spelling is new. Two
-//! spellings of a series (tags in another order) get the same number and meet
-//! at the flush. Series stay from window to window; a spelling that was silent
-//! for `idle_windows_max` windows is forgotten, and a new one is refused while
-//! `spellings_max` are there.
+//! A spelling is looked up as it came, so that a known series costs one hash and
+//! one comparison; labels are made once, when a spelling is new. Two spellings
+//! of a series (tags in another order) get the same number and meet at the
+//! flush. Series stay from window to window; a spelling that was silent for
+//! `idle_windows_max` windows is forgotten. While `spellings_max` are there,
+//! further ones of a series share one. What a limit keeps out goes into an
+//! overflow series (`overflow.rs`).
 
 use super::cells::Cells;
 use super::effect::{BucketCounts, Effect, Effects};
 use super::mapped_line::MappedLine;
+use super::overflow::{Fold, Folds, offender};
 use super::registry::Registry;
-use super::timer::{Pool, Timer};
+use super::spelling::{Spelling, SpellingHasher};
+use super::timer::{Timer, TimerValues};
 use crate::mapping::{Mapper, Treatment};
 use crate::model::{Histogram, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
 use crate::protocol::{Dialect, Line, Reject, packet};
 use crate::telemetry::{Limited, Telemetry, Transport};
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 /// Dropped spellings that a table remembers.
 const DROPPED_MAX: usize = 100_000;
 const NO_CELL: u32 = u32::MAX;
+/// Windows that a silent spelling can be kept for.
+const IDLE_WINDOWS_MAX: u32 = 250;
 
 /// Limits of a table.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +37,8 @@ pub struct Options {
     pub line_bytes_max: usize,
     /// Most labels of a series beside its name.
     pub labels_max: usize,
+    /// Bytes of a name, and of a label's name or value; the rest is cut off.
+    pub label_bytes_max: usize,
     /// Windows that a silent spelling is kept for.
     pub idle_windows_max: u32,
     /// Spellings known at a time; with more than half of them, silent ones go
@@ -48,37 +53,25 @@ pub struct Table {
     registry: Arc<Registry>,
     telemetry: Arc<Telemetry>,
     transport: Transport,
-    hasher: RandomState,
-    index: HashTable<Entry>,
-    /// Keys, one after the other: name, `|`, tags.
-    arena: Vec<u8>,
-    arena_dead: usize,
+    hasher: SpellingHasher,
     counters: Cells<f64>,
     gauges: Cells<Gauge>,
     timers: Cells<Timer>,
+    histograms: Cells<Timer>,
+    /// Values of both.
+    timer_values: TimerValues,
     sets: Cells<Sketch>,
     /// Spellings whose values a mapping drops.
     dropped: Cells<()>,
-    pool: Pool,
+    folds: Folds,
     mapper: Option<Arc<Mapper>>,
     /// To be taken over when the open window has been taken.
     next_mapper: Option<Option<Arc<Mapper>>>,
     effects: Effects,
-    /// Values of timers by the buckets of their mapping, by cell.
-    buckets: HashMap<u32, BucketCounts, RandomState>,
+    /// Values of timers by the buckets of their mapping, by type and cell.
+    buckets: HashMap<(MetricType, u32), BucketCounts, RandomState>,
     /// How series that got a spelling in the open window are treated.
     treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    hash: u64,
-    key_at: u32,
-    key_len: u32,
-    metric_type: MetricType,
-    /// What a mapping does to its values: a number of [`Effects`].
-    effect: u16,
-    cell: u32,
 }
 
 /// What a window did to a gauge, before it is known what it was.
@@ -125,16 +118,15 @@ impl Table {
             registry,
             telemetry,
             transport,
-            hasher: RandomState::default(),
-            index: HashTable::new(),
-            arena: Vec::new(),
-            arena_dead: 0,
+            hasher: SpellingHasher::default(),
             counters: Cells::default(),
             gauges: Cells::default(),
             timers: Cells::default(),
+            histograms: Cells::default(),
+            timer_values: TimerValues::default(),
             sets: Cells::default(),
             dropped: Cells::default(),
-            pool: Pool::default(),
+            folds: Folds::default(),
             mapper: None,
             next_mapper: None,
             effects: Effects::default(),
@@ -146,7 +138,7 @@ impl Table {
     /// Asks `mapper` about spellings from now on; those that are known are
     /// asked about anew once the open window has been taken.
     pub fn set_mapper(&mut self, mapper: Option<Arc<Mapper>>) {
-        if self.index.is_empty() {
+        if self.is_empty() {
             self.mapper = mapper;
         } else {
             self.next_mapper = Some(mapper);
@@ -173,6 +165,9 @@ impl Table {
                 }
             }
         }
+        if received > 0 {
+            self.telemetry.last_line_ms.set(now_ms);
+        }
         self.telemetry.received(self.transport, received);
         self.telemetry.lines_accepted.add(accepted);
     }
@@ -181,6 +176,7 @@ impl Table {
     /// format. Keeps the ledger.
     pub fn parsed(&mut self, now_ms: i64, line: &Line<'_>) -> Result<(), Refusal> {
         self.telemetry.received(self.transport, 1);
+        self.telemetry.last_line_ms.set(now_ms);
         let taken = self.insert(now_ms, line);
         match taken {
             Ok(()) => self.telemetry.lines_accepted.add(1),
@@ -189,47 +185,84 @@ impl Table {
         taken
     }
 
+    /// Whether the values of the line taken last went into an overflow series.
+    pub fn overflowed(&self) -> bool {
+        self.folds.is_over()
+    }
+
     /// The values of the open window; what follows belongs to the next.
     pub fn take(&mut self) -> Partial {
-        let pool = &mut self.pool;
-        let mut partial = Partial::default();
-        self.counters.drain(|id, sum| partial.counters.push((id, std::mem::take(sum))));
-        self.gauges.drain(|id, gauge| partial.gauges.push((id, std::mem::take(gauge))));
-        self.timers.drain(|id, timer| {
-            // Empty when all its values were left out.
-            if !timer.is_empty() {
-                partial.timers.push((id, timer.take(pool)));
-            }
-        });
-        self.sets.drain(|id, set| partial.sets.push((id, std::mem::take(set))));
-        self.dropped.drain(|_, ()| {});
-        for (cell, buckets) in &mut self.buckets {
-            if let (Some(id), Some(counts)) = (self.timers.id(*cell), buckets.take()) {
-                partial.buckets.push((id, counts));
-            }
+        self.folds.close(&self.telemetry.offenders);
+        let mut partial = Partial {
+            treatments: std::mem::take(&mut self.treatments),
+            buckets: self.take_buckets(),
+            counters: Vec::with_capacity(self.counters.touched()),
+            ..Partial::default()
+        };
+        let next_mapper = self.next_mapper.take();
+        let crowded = self.len() > self.options.spellings_max / 2;
+        let idle_max = match next_mapper {
+            // Known spellings are asked about anew.
+            Some(_) => 0,
+            None if crowded => 1,
+            None => self.options.idle_windows_max.min(IDLE_WINDOWS_MAX) as u8,
+        };
+        let mut released = Vec::new();
+        let mut release = |_, id| released.push(id);
+        let counters = |id, sum: &mut f64| partial.counters.push((id, std::mem::take(sum)));
+        self.counters.close(idle_max, counters, &mut release);
+        let gauges = |id, gauge: &mut Gauge| partial.gauges.push((id, std::mem::take(gauge)));
+        self.gauges.close(idle_max, gauges, &mut release);
+        let (values, buckets) = (&mut self.timer_values, &mut self.buckets);
+        for (cells, metric_type) in
+            [(&mut self.timers, MetricType::Timer), (&mut self.histograms, MetricType::Histogram)]
+        {
+            let take = |id, timer: &mut Timer| {
+                let window = values.take(timer, metric_type.unit_divisor());
+                // Empty when all its values were left out.
+                if !window.is_empty() {
+                    partial.timers.push((id, window));
+                }
+            };
+            cells.close(idle_max, take, |at, id| {
+                buckets.remove(&(metric_type, at));
+                release(at, id);
+            });
         }
-        partial.treatments = std::mem::take(&mut self.treatments);
-        match self.next_mapper.take() {
-            Some(mapper) => {
-                self.forget_idle(0);
-                self.effects = Effects::default();
-                self.mapper = mapper;
-            }
-            None => {
-                let crowded = self.index.len() > self.options.spellings_max / 2;
-                self.forget_idle(if crowded { 1 } else { self.options.idle_windows_max });
-            }
+        self.sets.close(idle_max, |id, set| partial.sets.push((id, std::mem::take(set))), &mut release);
+        // They are no series.
+        self.dropped.close(idle_max, |_, ()| {}, |_, _| {});
+        if !released.is_empty() {
+            self.registry.release(&released);
+        }
+        if let Some(mapper) = next_mapper {
+            self.effects = Effects::default();
+            self.mapper = mapper;
         }
         partial
     }
 
+    fn take_buckets(&mut self) -> Vec<(SeriesId, BucketCounts)> {
+        let mut taken = Vec::new();
+        for ((metric_type, at), buckets) in &mut self.buckets {
+            let cells = if *metric_type == MetricType::Timer { &self.timers } else { &self.histograms };
+            taken.extend(buckets.take().map(|counts| (cells.id(*at), counts)));
+        }
+        taken
+    }
+
     /// Spellings known.
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.counters.len()
+            + self.gauges.len()
+            + self.timers.len()
+            + self.histograms.len()
+            + self.sets.len()
+            + self.dropped.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.len() == 0
     }
 
     fn line(&mut self, now_ms: i64, line: &[u8], dialect: Dialect) -> Result<(), Refusal> {
@@ -242,6 +275,7 @@ impl Table {
 
     /// Takes a line whole or not at all, but for the types that a mapping drops.
     fn insert(&mut self, now_ms: i64, line: &Line<'_>) -> Result<(), Refusal> {
+        self.folds.begin();
         let mut last = None;
         // Every series is found before any value is taken.
         for observation in &line.observations {
@@ -269,12 +303,15 @@ impl Table {
             }
             taken = true;
         }
+        if let Some(reason) = self.folds.end(now_ms) {
+            self.telemetry.overflowed(reason);
+        }
         if taken { Ok(()) } else { Err(Refusal::Limited(Limited::MappingDrop)) }
     }
 
     /// Takes a value with what a mapping does to it.
     #[inline(never)]
-    fn observe_with(&mut self, effect: u16, now_ms: i64, cell: u32, observation: &Observation<'_>) {
+    fn observe_with(&mut self, effect: u8, now_ms: i64, cell: u32, observation: &Observation<'_>) {
         let Effect { scale, bounds } = self.effects.get(effect);
         let value = match observation.value {
             Value::Number(number) => Value::Number(number * scale),
@@ -287,7 +324,10 @@ impl Table {
                 return;
             }
             if let Some(bounds) = bounds {
-                let counts = self.buckets.entry(cell).or_insert_with(|| BucketCounts::new(bounds));
+                let counts = self
+                    .buckets
+                    .entry((observation.metric_type, cell))
+                    .or_insert_with(|| BucketCounts::new(bounds));
                 counts.add(number / observation.metric_type.unit_divisor(), observation.weight);
             }
         }
@@ -313,9 +353,12 @@ impl Table {
                 }
             }
             (MetricType::Set, Value::Member(member)) => self.sets.touch(cell).insert(member),
-            (MetricType::Timer | MetricType::Histogram, Value::Number(number)) => {
-                let divisor = observation.metric_type.unit_divisor();
-                if !self.timers.touch(cell).record(number, weight, divisor, &mut self.pool) {
+            (metric_type @ (MetricType::Timer | MetricType::Histogram), Value::Number(number)) => {
+                let timer = match metric_type {
+                    MetricType::Timer => self.timers.touch(cell),
+                    _ => self.histograms.touch(cell),
+                };
+                if !self.timer_values.record(timer, number, weight, metric_type.unit_divisor()) {
                     self.telemetry.overflows.add(1);
                 }
             }
@@ -326,139 +369,102 @@ impl Table {
 
     /// The cell of this line's series of that type, made if it is new, and
     /// what a mapping does to its values.
-    fn cell(&mut self, line: &Line<'_>, metric_type: MetricType) -> Result<(u32, u16), Refusal> {
-        let hash = self.hash(line, metric_type);
-        let arena = &self.arena;
-        let found = self.index.find(hash, |entry| {
-            entry.hash == hash && entry.metric_type == metric_type && key_is(entry.key(arena), line)
-        });
-        match found {
-            Some(entry) => Ok((entry.cell, entry.effect)),
-            None => self.new_cell(hash, line, metric_type),
+    #[inline]
+    fn cell(&mut self, line: &Line<'_>, metric_type: MetricType) -> Result<(u32, u8), Refusal> {
+        let spelling = self.hasher.of(line, metric_type);
+        match self.find(spelling, metric_type) {
+            Some(found) => Ok(found),
+            None => self.new_cell(spelling, line, metric_type),
+        }
+    }
+
+    #[inline]
+    fn find(&self, spelling: Spelling, metric_type: MetricType) -> Option<(u32, u8)> {
+        match metric_type {
+            MetricType::Counter => self.counters.find(spelling),
+            MetricType::Gauge => self.gauges.find(spelling),
+            MetricType::Timer => self.timers.find(spelling),
+            MetricType::Histogram => self.histograms.find(spelling),
+            MetricType::Set => self.sets.find(spelling),
         }
     }
 
     #[cold]
     fn new_cell(
         &mut self,
-        hash: u64,
+        spelling: Spelling,
         line: &Line<'_>,
         metric_type: MetricType,
-    ) -> Result<(u32, u16), Refusal> {
-        let mapper = self.mapper.as_deref();
-        let mapped = MappedLine::new(line, metric_type, mapper, self.options.labels_max);
+    ) -> Result<(u32, u8), Refusal> {
+        if let Some(found) = self.folds.find(spelling.hash) {
+            return Ok(found);
+        }
+        if let Some(found) = self.dropped.find(spelling) {
+            return Ok(found);
+        }
+        let mapped = MappedLine::new(line, metric_type, self.mapper.as_deref(), self.options.labels_max);
         let Some(mapped) = mapped.map_err(Refusal::Rejected)? else {
-            return self.new_dropped_cell(hash, line, metric_type);
+            let room = self.dropped.len() < DROPPED_MAX && self.has_room();
+            // Beyond the bound there is no cell, and the mapper is asked for every
+            // line. It is no series; the number stands for nothing.
+            let add = |dropped: &mut Cells<()>| dropped.add(spelling, SeriesId(u32::MAX), Effects::DROP);
+            return Ok((if room { add(&mut self.dropped) } else { NO_CELL }, Effects::DROP));
         };
         let limited = Refusal::Limited(Limited::Series);
         let effect = self.effects.number(mapped.effect).ok_or(limited)?;
-        let key_at = self.room_for(line).ok_or(limited)?;
-        let id = self.registry.register(SeriesKey { labels: mapped.labels, metric_type }).ok_or(limited)?;
-        let key_len = self.remember_key(line);
-        if self.mapper.is_some() {
-            self.treatments.push((id, mapped.treatment));
-        }
-        let cell = match metric_type {
-            MetricType::Counter => self.counters.add(id),
-            MetricType::Gauge => self.gauges.add(id),
-            MetricType::Timer | MetricType::Histogram => self.timers.add(id),
-            MetricType::Set => self.sets.add(id),
-        };
-        let entry = Entry { hash, key_at, key_len, metric_type, effect, cell };
-        self.index.insert_unique(hash, entry, |entry| entry.hash);
-        Ok((cell, effect))
-    }
-
-    /// A cell that swallows its values. Beyond the bound there is none, and
-    /// the mapper is asked for every line.
-    fn new_dropped_cell(
-        &mut self,
-        hash: u64,
-        line: &Line<'_>,
-        metric_type: MetricType,
-    ) -> Result<(u32, u16), Refusal> {
-        let room = self.room_for(line).filter(|_| self.dropped.len() < DROPPED_MAX);
-        let Some(key_at) = room else { return Ok((NO_CELL, Effects::DROP)) };
-        let key_len = self.remember_key(line);
-        // It is no series; the number stands for nothing.
-        let cell = self.dropped.add(SeriesId(u32::MAX));
-        let entry = Entry { hash, key_at, key_len, metric_type, effect: Effects::DROP, cell };
-        self.index.insert_unique(hash, entry, |entry| entry.hash);
-        Ok((cell, Effects::DROP))
-    }
-
-    /// Puts the spelling of a line into the arena, where room was found for it.
-    /// Returns its length.
-    fn remember_key(&mut self, line: &Line<'_>) -> u32 {
-        let before = self.arena.len();
-        self.arena.extend_from_slice(line.name);
-        for section in line.tags.sections() {
-            self.arena.push(b'|');
-            self.arena.extend_from_slice(section);
-        }
-        (self.arena.len() - before) as u32
-    }
-
-    /// Where the key of one more spelling begins in the arena.
-    fn room_for(&self, line: &Line<'_>) -> Option<u32> {
-        let sections = line.tags.sections().iter().map(|section| 1 + section.len());
-        let end = self.arena.len() + line.name.len() + sections.sum::<usize>();
-        let fits = self.index.len() < self.options.spellings_max && u32::try_from(end).is_ok();
-        fits.then_some(self.arena.len() as u32)
-    }
-
-    fn hash(&self, line: &Line<'_>, metric_type: MetricType) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(line.name);
-        hasher.write_u8(metric_type as u8);
-        for section in line.tags.sections() {
-            hasher.write(section);
-        }
-        hasher.finish()
-    }
-
-    fn forget_idle(&mut self, idle_max: u32) {
-        let (counters, gauges) = (&mut self.counters, &mut self.gauges);
-        let (timers, sets) = (&mut self.timers, &mut self.sets);
-        let (dropped, buckets) = (&mut self.dropped, &mut self.buckets);
-        let dead = &mut self.arena_dead;
-        let mut released = Vec::new();
-        self.index.retain(|entry| {
-            let idle = match entry.metric_type {
-                _ if entry.effect == Effects::DROP => dropped.remove_idle(entry.cell, idle_max),
-                MetricType::Counter => counters.remove_idle(entry.cell, idle_max),
-                MetricType::Gauge => gauges.remove_idle(entry.cell, idle_max),
-                MetricType::Timer | MetricType::Histogram => timers.remove_idle(entry.cell, idle_max),
-                MetricType::Set => sets.remove_idle(entry.cell, idle_max),
-            };
-            if let Some(id) = idle {
-                if entry.effect != Effects::DROP {
-                    released.push(id);
+        let (labels, cut) = mapped.labels.cut(self.options.label_bytes_max);
+        self.telemetry.labels_cut.add(cut);
+        let series = SeriesKey { labels, metric_type };
+        match self.registry.register(series.clone()) {
+            Ok(id) => {
+                if self.mapper.is_some() {
+                    self.treatments.push((id, mapped.treatment));
                 }
-                if entry.metric_type.is_distribution() && entry.effect != Effects::DROP {
-                    buckets.remove(&entry.cell);
+                if self.has_room() {
+                    return Ok((self.add(spelling, metric_type, id, effect), effect));
                 }
-                *dead += entry.key_len as usize;
+                let cell = self.own_cell(&series, id, effect);
+                self.folds.note(spelling.hash, Fold::into_itself(cell, effect));
+                Ok((cell, effect))
             }
-            idle.is_none()
-        });
-        if !released.is_empty() {
-            self.registry.release(&released);
-        }
-        if self.arena_dead > self.arena.len() / 2 {
-            self.compact_arena();
+            Err(reason) => {
+                let (id, overflow, known) = self.registry.register_overflow(&series).ok_or(limited)?;
+                let cell = self.own_cell(&overflow, id, Effects::NONE);
+                let fold = self.folds.over(cell, reason, &offender(series.labels.name(), known));
+                self.folds.note(spelling.hash, fold);
+                Ok((cell, Effects::NONE))
+            }
         }
     }
 
-    fn compact_arena(&mut self) {
-        let mut compact = Vec::with_capacity(self.arena.len() - self.arena_dead);
-        for entry in self.index.iter_mut() {
-            let key_at = compact.len() as u32;
-            compact.extend_from_slice(entry.key(&self.arena));
-            entry.key_at = key_at;
+    /// The cell of a series that has one spelling for all who come by here.
+    fn own_cell(&mut self, series: &SeriesKey, id: SeriesId, effect: u8) -> u32 {
+        // No line can spell it: there is no line feed in a name.
+        let name = format!("\n{}", series.labels);
+        let line = Line { name: name.as_bytes(), tags: Default::default(), observations: Default::default() };
+        let spelling = self.hasher.of(&line, series.metric_type);
+        match self.find(spelling, series.metric_type) {
+            Some((cell, _)) => {
+                self.registry.release(&[id]);
+                cell
+            }
+            None => self.add(spelling, series.metric_type, id, effect),
         }
-        self.arena = compact;
-        self.arena_dead = 0;
+    }
+
+    fn add(&mut self, spelling: Spelling, metric_type: MetricType, id: SeriesId, effect: u8) -> u32 {
+        match metric_type {
+            MetricType::Counter => self.counters.add(spelling, id, effect),
+            MetricType::Gauge => self.gauges.add(spelling, id, effect),
+            MetricType::Timer => self.timers.add(spelling, id, effect),
+            MetricType::Histogram => self.histograms.add(spelling, id, effect),
+            MetricType::Set => self.sets.add(spelling, id, effect),
+        }
+    }
+
+    /// Whether one more spelling may be known.
+    fn has_room(&self) -> bool {
+        self.len() < self.options.spellings_max
     }
 
     fn count_refusal(&self, refusal: Refusal) {
@@ -492,23 +498,4 @@ impl Gauge {
         }
         true
     }
-}
-
-impl Entry {
-    fn key<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
-        // Entries only ever point into the arena they were made from.
-        arena.get(self.key_at as usize..(self.key_at + self.key_len) as usize).unwrap_or_default()
-    }
-}
-
-/// Whether `key` is the spelling of this line's name and tags.
-fn key_is(key: &[u8], line: &Line<'_>) -> bool {
-    let Some(mut rest) = key.strip_prefix(line.name) else { return false };
-    for section in line.tags.sections() {
-        match rest.strip_prefix(b"|").and_then(|rest| rest.strip_prefix(*section)) {
-            Some(after) => rest = after,
-            None => return false,
-        }
-    }
-    rest.is_empty()
 }

@@ -1,14 +1,14 @@
 //! What outlives a window: counters' totals, gauges' last values, when each
 //! series was heard last; and the merge of all tables into one batch.
 
-use super::effect::BucketCounts;
 use super::registry::Registry;
+use super::series_list::{Entry, Heard, SeriesList};
 use super::table::{Gauge, Partial};
-use crate::mapping::{Observer, Treatment};
+use super::treated::TreatedSeries;
 use crate::model::batch::{CounterValue, GaugeValue};
-use crate::model::{FlushBatch, Histogram, MetricType, SeriesId, SeriesKey};
+use crate::model::{FlushBatch, MetricType, SeriesId};
 use crate::telemetry::Telemetry;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A series that was silent for longer is named again when it returns: the
@@ -39,10 +39,10 @@ impl Options {
 }
 
 /// A series as it is known when the daemon starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Known {
     pub id: SeriesId,
-    pub key: SeriesKey,
+    pub metric_type: MetricType,
     /// Time of its last sample.
     pub last_ms: i64,
     /// A counter's total, a gauge's last value.
@@ -52,28 +52,10 @@ pub struct Known {
 }
 
 /// A series that is alive, as the scrape page shows it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Live {
     pub id: SeriesId,
-    pub key: SeriesKey,
     pub value: LiveValue,
-    /// What a mapping says of it.
-    pub treated: Option<Treated>,
-}
-
-/// A series of which a mapping says something.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Treated {
-    pub treatment: Arc<Treatment>,
-    /// Of a histogram, since the mapping said so.
-    pub buckets: Option<Box<Buckets>>,
-}
-
-/// Values of a histogram as the scrape page shows them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Buckets {
-    pub counts: BucketCounts,
-    pub sum: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,21 +77,34 @@ pub enum LiveValue {
 pub struct Windows {
     options: Options,
     telemetry: Arc<Telemetry>,
-    states: HashMap<SeriesId, State, foldhash::fast::RandomState>,
+    /// Running totals.
+    counters: SeriesList<f64>,
+    /// Last values.
+    gauges: SeriesList<f64>,
+    /// Of timers and histograms, since the daemon started.
+    distributions: SeriesList<Distribution>,
+    /// Distinct members of the last window that had any.
+    sets: SeriesList<f64>,
     /// Those of which a mapping says something.
-    treated: HashMap<SeriesId, Treated, foldhash::fast::RandomState>,
+    treated: TreatedSeries,
+    /// Those that were asked to end at the next flush.
+    ending: HashSet<SeriesId>,
     last_end_ms: i64,
 }
 
-#[derive(Debug)]
-struct State {
-    key: SeriesKey,
-    /// End of the last window that had values.
-    heard_ms: i64,
-    alive: bool,
-    value: LiveValue,
-    /// Of a gauge, within the window being closed.
-    extremes: Option<(f64, f64)>,
+#[derive(Clone, Copy, Debug, Default)]
+struct Distribution {
+    count: f64,
+    sum: f64,
+}
+
+/// What a flush asks of every series.
+struct Closing<'a> {
+    end_ms: i64,
+    options: &'a Options,
+    treated: &'a TreatedSeries,
+    ending: &'a HashSet<SeriesId>,
+    alive: i64,
 }
 
 impl Windows {
@@ -118,28 +113,25 @@ impl Windows {
         let mut windows = Windows {
             options,
             telemetry,
-            states: HashMap::default(),
-            treated: HashMap::default(),
+            counters: SeriesList::default(),
+            gauges: SeriesList::default(),
+            distributions: SeriesList::default(),
+            sets: SeriesList::default(),
+            treated: TreatedSeries::default(),
+            ending: HashSet::new(),
             last_end_ms,
         };
         for series in known {
-            let metric_type = series.key.metric_type;
-            let mut state = State::new(series.key);
-            if let (LiveValue::Counter(value) | LiveValue::Gauge(value) | LiveValue::Set(value), Some(last)) =
-                (&mut state.value, series.last)
-            {
-                *value = last;
-            }
-            state.heard_ms = series.last_ms;
-            let expire_ms = options.expire_ms(metric_type);
+            let expire_ms = options.expire_ms(series.metric_type);
             let silent_ms = last_end_ms - series.last_ms;
             let fresh = expire_ms == 0 || silent_ms <= expire_ms;
             // A timer's or set's gap speaks for itself.
-            state.alive = fresh
+            let alive = fresh
                 && !series.ended
                 && series.last.is_some()
-                && matches!(metric_type, MetricType::Counter | MetricType::Gauge);
-            windows.states.insert(series.id, state);
+                && matches!(series.metric_type, MetricType::Counter | MetricType::Gauge);
+            let heard = Heard::at(series.last_ms, alive);
+            windows.add(series.id, series.metric_type, heard, series.last.unwrap_or_default());
         }
         windows
     }
@@ -163,244 +155,294 @@ impl Windows {
     pub fn flush(
         &mut self,
         end_ms: i64,
-        new_series: Vec<(SeriesId, SeriesKey)>,
+        new_series: Vec<(SeriesId, MetricType)>,
         partials: Vec<Partial>,
     ) -> FlushBatch {
         let mut batch = FlushBatch { start_ms: self.last_end_ms, end_ms, ..FlushBatch::default() };
-        for (id, key) in &new_series {
-            self.states.entry(*id).or_insert_with(|| State::new(key.clone()));
+        for (id, metric_type) in &new_series {
+            self.add(*id, *metric_type, Heard::default(), 0.0);
         }
         batch.new_series = new_series.into_iter().map(|(id, _)| id).collect();
-        self.treat(&partials);
-        self.merge(partials, &mut batch);
-        let mut alive = 0;
-        for (id, state) in &mut self.states {
-            if !state.alive {
-                continue;
-            }
-            let expire_ms = (!self.treated.is_empty())
-                .then(|| self.treated.get(id)?.treatment.expire_ms)
-                .flatten()
-                .unwrap_or_else(|| self.options.expire_ms(state.key.metric_type));
-            if expire_ms > 0 && end_ms - state.heard_ms > expire_ms {
-                state.alive = false;
-                // A timer's or set's gap speaks for itself.
-                if matches!(state.value, LiveValue::Counter(_) | LiveValue::Gauge(_)) {
-                    batch.stale.push(*id);
-                }
-                continue;
-            }
-            alive += 1;
-            match state.value {
-                // Those that have just begun are in the batch already.
-                LiveValue::Counter(total) => {
-                    batch.counters.push(CounterValue { id: *id, total, start_total: None })
-                }
-                LiveValue::Gauge(last) => {
-                    let (min, max) = state.extremes.take().unwrap_or((last, last));
-                    batch.gauges.push(GaugeValue { id: *id, last, min, max });
-                }
-                LiveValue::Distribution { .. } | LiveValue::Set(_) => {}
+        self.treated.take_over(&partials, |id| self.distributions.get(id).is_some());
+        let (mut gauges, mut timers, mut sets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut begun = Vec::new();
+        for partial in partials {
+            self.add_counters(partial.counters, &mut begun, &mut batch);
+            join(&mut gauges, partial.gauges);
+            join(&mut timers, partial.timers);
+            join(&mut sets, partial.sets);
+        }
+        let extremes = self.apply_gauges(gauges, &mut batch);
+        self.add_timers(timers, &mut batch);
+        self.add_sets(sets, &mut batch);
+        batch.new_series.sort_unstable();
+
+        let ending = std::mem::take(&mut self.ending);
+        let mut closing =
+            Closing { end_ms, options: &self.options, treated: &self.treated, ending: &ending, alive: 0 };
+        begun.sort_unstable_by_key(|(id, _)| *id);
+        let mut begun = begun.into_iter().peekable();
+        batch.counters.reserve_exact(self.counters.len());
+        for entry in self.counters.iter_mut() {
+            let start_total = begun.next_if(|(id, _)| *id == entry.id).map(|(_, total)| total);
+            if closing.lives(entry, MetricType::Counter, &mut batch.stale) {
+                batch.counters.push(CounterValue { id: entry.id, total: entry.value, start_total });
             }
         }
-        self.add_starts(&mut batch);
-        self.telemetry.series_active.set(alive);
+        let mut extremes = extremes.into_iter().peekable();
+        for entry in self.gauges.iter_mut() {
+            let last = entry.value;
+            let within = extremes.next_if(|(id, _)| *id == entry.id);
+            let (min, max) = within.map_or((last, last), |(_, extremes)| extremes);
+            if closing.lives(entry, MetricType::Gauge, &mut batch.stale) {
+                batch.gauges.push(GaugeValue { id: entry.id, last, min, max });
+            } else if ending.contains(&entry.id) {
+                // Who is told to forget a gauge does not go on from its value.
+                entry.value = 0.0;
+            }
+        }
+        // A gap of these speaks for itself.
+        let mut unmarked = Vec::new();
+        for entry in self.distributions.iter_mut() {
+            closing.lives(entry, MetricType::Timer, &mut unmarked);
+        }
+        for entry in self.sets.iter_mut() {
+            closing.lives(entry, MetricType::Set, &mut unmarked);
+        }
+        batch.stale.sort_unstable();
+        self.telemetry.series_active.set(closing.alive);
         self.last_end_ms = end_ms;
         batch
     }
 
-    /// How many series have ended and are still known.
-    pub fn ended(&self) -> usize {
-        self.states.values().filter(|state| !state.alive).count()
+    /// Series that have ended and are still known.
+    pub fn ended(&self) -> Vec<SeriesId> {
+        let mut ended = Vec::new();
+        self.each(|id, heard, _| ended.extend((!heard.is_alive()).then_some(id)));
+        ended
     }
 
-    /// All series alive, in no order.
+    /// Ends series at the next flush, as if they had been silent for long; one
+    /// that the open window has values of lives on. A gauge that returns
+    /// begins at 0; a counter's total goes on.
+    pub fn end(&mut self, ids: &[SeriesId]) {
+        self.ending.extend(ids);
+    }
+
+    /// All series alive: kind by kind, ascending.
     pub fn live(&self) -> Vec<Live> {
-        let alive = self.states.iter().filter(|(_, state)| state.alive);
-        alive
-            .map(|(id, state)| Live {
-                id: *id,
-                key: state.key.clone(),
-                value: state.value,
-                treated: self.treated.get(id).cloned(),
-            })
-            .collect()
+        let mut live = Vec::new();
+        self.each(|id, heard, value| {
+            if heard.is_alive() && !self.ending.contains(&id) {
+                live.push(Live { id, value });
+            }
+        });
+        live
+    }
+
+    /// The series of which a mapping says something.
+    pub fn treated(&self) -> &TreatedSeries {
+        &self.treated
     }
 
     /// Drops series, here and from `registry`, that no table knows and that the
     /// store `has` nothing of any more. Those alive whose values repeat have
     /// points in every window.
     pub fn forget(&mut self, silent_since_ms: i64, has: impl Fn(SeriesId) -> bool, registry: &Registry) {
-        let silent = self.states.iter().filter(|(id, state)| {
-            let repeats = matches!(state.value, LiveValue::Counter(_) | LiveValue::Gauge(_));
-            !(state.alive && repeats) && state.heard_ms < silent_since_ms && !has(**id)
+        let mut silent = HashSet::new();
+        self.each(|id, heard, value| {
+            let repeats = matches!(value, LiveValue::Counter(_) | LiveValue::Gauge(_));
+            let was_silent = heard.ms().is_none_or(|heard_ms| heard_ms < silent_since_ms);
+            if !(heard.is_alive() && repeats) && was_silent && !has(id) {
+                silent.insert(id);
+            }
         });
-        let gone = registry.forget(silent.map(|(id, _)| *id).collect());
-        self.states.retain(|id, _| !gone.contains(id));
-        self.treated.retain(|id, _| !gone.contains(id));
+        let gone = registry.forget(silent);
+        if gone.is_empty() {
+            return;
+        }
+        self.counters.retain(|entry| !gone.contains(&entry.id));
+        self.gauges.retain(|entry| !gone.contains(&entry.id));
+        self.distributions.retain(|entry| !gone.contains(&entry.id));
+        self.sets.retain(|entry| !gone.contains(&entry.id));
+        self.treated.retain(|id| !gone.contains(&id));
     }
 
-    /// Takes over what mappings say of the series of new spellings.
-    fn treat(&mut self, partials: &[Partial]) {
-        for (id, treatment) in partials.iter().flat_map(|partial| &partial.treatments) {
-            let Some(treatment) = treatment else {
-                self.treated.remove(id);
-                continue;
-            };
-            let known = self.treated.get(id).map(|treated| &treated.treatment);
-            if known.is_some_and(|known| Arc::ptr_eq(known, treatment) || known == treatment) {
-                continue;
+    fn add(&mut self, id: SeriesId, metric_type: MetricType, heard: Heard, value: f64) {
+        match metric_type {
+            MetricType::Counter => self.counters.add(Entry { id, heard, value }),
+            MetricType::Gauge => self.gauges.add(Entry { id, heard, value }),
+            MetricType::Timer | MetricType::Histogram => {
+                self.distributions.add(Entry { id, heard, value: Distribution::default() });
             }
-            let is_distribution =
-                self.states.get(id).is_some_and(|state| state.key.metric_type.is_distribution());
-            let buckets = match &treatment.observer {
-                // What it has counted stands.
-                observer if known.is_some_and(|known| known.observer == *observer) => {
-                    self.treated.get(id).and_then(|treated| treated.buckets.clone())
-                }
-                Observer::Histogram { buckets } if is_distribution => {
-                    Some(Box::new(Buckets { counts: BucketCounts::new(buckets.clone()), sum: 0.0 }))
-                }
-                _ => None,
-            };
-            self.treated.insert(*id, Treated { treatment: treatment.clone(), buckets });
-        }
-        for (id, counts) in partials.iter().flat_map(|partial| &partial.buckets) {
-            if let Some(buckets) = self.treated.get_mut(id).and_then(|treated| treated.buckets.as_mut()) {
-                buckets.counts.merge(counts);
-            }
+            MetricType::Set => self.sets.add(Entry { id, heard, value }),
         }
     }
 
-    fn merge(&mut self, partials: Vec<Partial>, batch: &mut FlushBatch) {
-        let mut timers: HashMap<SeriesId, Histogram, foldhash::fast::RandomState> = HashMap::default();
-        let mut sets: HashMap<SeriesId, crate::model::Sketch, foldhash::fast::RandomState> =
-            HashMap::default();
-        let mut gauges: Vec<(SeriesId, Gauge)> = Vec::new();
-        for partial in partials {
-            for (id, sum) in partial.counters {
-                let Some(state) = self.states.get_mut(&id) else { continue };
-                let LiveValue::Counter(total) = &mut state.value else { continue };
-                let begins = (!state.alive).then_some(*total);
-                if (*total + sum).is_finite() {
-                    *total += sum;
-                } else {
-                    self.telemetry.overflows.add(1);
-                }
-                if let Some(start_total) = begins {
-                    batch.counters.push(CounterValue { id, total: *total, start_total: Some(start_total) });
-                }
-                state.hear(id, batch);
+    fn each(&self, mut each: impl FnMut(SeriesId, Heard, LiveValue)) {
+        self.counters.iter().for_each(|entry| each(entry.id, entry.heard, LiveValue::Counter(entry.value)));
+        self.gauges.iter().for_each(|entry| each(entry.id, entry.heard, LiveValue::Gauge(entry.value)));
+        self.distributions.iter().for_each(|entry| {
+            let Distribution { count, sum } = entry.value;
+            each(entry.id, entry.heard, LiveValue::Distribution { count, sum });
+        });
+        self.sets.iter().for_each(|entry| each(entry.id, entry.heard, LiveValue::Set(entry.value)));
+    }
+
+    /// Adds increments to the totals. Tells in `begun` what the totals were of
+    /// series that begin.
+    fn add_counters(
+        &mut self,
+        mut sums: Vec<(SeriesId, f64)>,
+        begun: &mut Vec<(SeriesId, f64)>,
+        batch: &mut FlushBatch,
+    ) {
+        sort(&mut sums);
+        let (telemetry, ending) = (&self.telemetry, &mut self.ending);
+        self.counters.join(sums, |entry, sum| {
+            if !entry.heard.is_alive() {
+                begun.push((entry.id, entry.value));
             }
-            for (id, distribution) in partial.timers {
-                match timers.get_mut(&id) {
-                    Some(merged) => merged.merge(&distribution),
-                    None => {
-                        timers.insert(id, distribution);
-                    }
-                }
+            if (entry.value + sum).is_finite() {
+                entry.value += sum;
+            } else {
+                telemetry.overflows.add(1);
             }
-            for (id, sketch) in partial.sets {
-                match sets.get_mut(&id) {
-                    Some(merged) => merged.merge(&sketch),
-                    None => {
-                        sets.insert(id, sketch);
-                    }
-                }
-            }
-            gauges.extend(partial.gauges);
-        }
+            hear(entry, batch, ending);
+        });
+    }
+
+    /// Sets and changes gauges; returns their extremes within the window,
+    /// ascending.
+    fn apply_gauges(
+        &mut self,
+        mut changes: Vec<(SeriesId, Gauge)>,
+        batch: &mut FlushBatch,
+    ) -> Vec<(SeriesId, (f64, f64))> {
         // What was set last among the tables wins; changes of tables that set
         // nothing come on top, as their order to the others is not known.
-        gauges.sort_by_key(|(id, gauge)| (*id, gauge.set.is_none(), gauge.set.map(|(_, at_ms)| at_ms)));
-        for (id, gauge) in gauges {
-            let Some(state) = self.states.get_mut(&id) else { continue };
-            if !state.apply(&gauge) {
-                self.telemetry.overflows.add(1);
+        changes.sort_by_key(|(id, gauge)| (*id, gauge.set.is_none(), gauge.set.map(|(_, at_ms)| at_ms)));
+        let mut extremes: Vec<(SeriesId, (f64, f64))> = Vec::new();
+        let (telemetry, ending) = (&self.telemetry, &mut self.ending);
+        self.gauges.join(changes, |entry, gauge| {
+            let before = extremes.pop_if(|(id, _)| *id == entry.id).map(|(_, extremes)| extremes);
+            let (after, fits) = apply(entry, &gauge, before);
+            if !fits {
+                telemetry.overflows.add(1);
             }
-            state.hear(id, batch);
-        }
-        for (id, window) in timers {
-            let Some(state) = self.states.get_mut(&id) else { continue };
-            if let LiveValue::Distribution { count, sum } = &mut state.value {
-                *count += window.count;
-                if (*sum + window.sum).is_finite() {
-                    *sum += window.sum;
-                } else {
-                    self.telemetry.overflows.add(1);
-                }
-            }
-            if let Some(buckets) = self.treated.get_mut(&id).and_then(|treated| treated.buckets.as_mut())
-                && (buckets.sum + window.sum).is_finite()
-            {
-                buckets.sum += window.sum;
-            }
-            state.hear(id, batch);
-            batch.timers.push((id, window));
-        }
-        for (id, sketch) in sets {
-            let Some(state) = self.states.get_mut(&id) else { continue };
-            state.value = LiveValue::Set(sketch.count());
-            state.hear(id, batch);
-            batch.sets.push((id, sketch));
-        }
+            extremes.push((entry.id, after));
+            hear(entry, batch, ending);
+        });
+        extremes
     }
 
-    /// Joins the entries of counters that have begun with their final totals:
-    /// one entry a series, in ascending order.
-    fn add_starts(&self, batch: &mut FlushBatch) {
-        batch.counters.sort_by_key(|counter| (counter.id, counter.start_total.is_none()));
-        batch.counters.dedup_by(|later, kept| {
-            let same = later.id == kept.id;
+    fn add_timers(&mut self, mut timers: Vec<(SeriesId, crate::model::Histogram)>, batch: &mut FlushBatch) {
+        sort(&mut timers);
+        timers.dedup_by(|(id, later), (kept_id, kept)| {
+            let same = id == kept_id;
             if same {
-                kept.total = later.total;
+                kept.merge(later);
             }
             same
         });
-        batch.gauges.sort_by_key(|gauge| gauge.id);
-        batch.timers.sort_by_key(|(id, _)| *id);
-        batch.sets.sort_by_key(|(id, _)| *id);
-        batch.stale.sort();
+        let (telemetry, treated, ending) = (&self.telemetry, &mut self.treated, &mut self.ending);
+        let mut kept = Vec::with_capacity(timers.len());
+        self.distributions.join(timers, |entry, window| {
+            entry.value.count += window.count;
+            if (entry.value.sum + window.sum).is_finite() {
+                entry.value.sum += window.sum;
+            } else {
+                telemetry.overflows.add(1);
+            }
+            treated.add_to_sum(entry.id, window.sum);
+            hear(entry, batch, ending);
+            kept.push((entry.id, window));
+        });
+        batch.timers = kept;
+    }
+
+    fn add_sets(&mut self, mut sets: Vec<(SeriesId, crate::model::Sketch)>, batch: &mut FlushBatch) {
+        sort(&mut sets);
+        sets.dedup_by(|(id, later), (kept_id, kept)| {
+            let same = id == kept_id;
+            if same {
+                kept.merge(later);
+            }
+            same
+        });
+        let mut kept = Vec::with_capacity(sets.len());
+        let ending = &mut self.ending;
+        self.sets.join(sets, |entry, sketch| {
+            entry.value = sketch.count();
+            hear(entry, batch, ending);
+            kept.push((entry.id, sketch));
+        });
+        batch.sets = kept;
     }
 }
 
-impl State {
-    fn new(key: SeriesKey) -> Self {
-        let value = match key.metric_type {
-            MetricType::Counter => LiveValue::Counter(0.0),
-            MetricType::Gauge => LiveValue::Gauge(0.0),
-            MetricType::Timer | MetricType::Histogram => LiveValue::Distribution { count: 0.0, sum: 0.0 },
-            MetricType::Set => LiveValue::Set(0.0),
-        };
-        State { key, heard_ms: i64::MIN, alive: false, value, extremes: None }
+impl Closing<'_> {
+    /// Whether the series lives on; one that ends now is told of.
+    fn lives<T>(&mut self, entry: &mut Entry<T>, metric_type: MetricType, ends: &mut Vec<SeriesId>) -> bool {
+        let heard = entry.heard;
+        if !heard.is_alive() {
+            return false;
+        }
+        let expire_ms =
+            self.treated.expire_ms(entry.id).unwrap_or_else(|| self.options.expire_ms(metric_type));
+        let silent = expire_ms > 0 && heard.ms().is_some_and(|heard_ms| self.end_ms - heard_ms > expire_ms);
+        if silent || self.ending.contains(&entry.id) {
+            entry.heard = heard.dead();
+            ends.push(entry.id);
+            return false;
+        }
+        self.alive += 1;
+        true
     }
+}
 
-    fn hear(&mut self, id: SeriesId, batch: &mut FlushBatch) {
-        if self.heard_ms != i64::MIN && batch.end_ms - self.heard_ms > NAME_AGAIN_MS {
-            batch.new_series.push(id);
-        }
-        self.heard_ms = batch.end_ms;
-        self.alive = true;
+/// The series had values in the window of `batch`.
+fn hear<T>(entry: &mut Entry<T>, batch: &mut FlushBatch, ending: &mut HashSet<SeriesId>) {
+    if !ending.is_empty() {
+        ending.remove(&entry.id);
     }
+    if entry.heard.ms().is_some_and(|heard_ms| batch.end_ms - heard_ms > NAME_AGAIN_MS) {
+        batch.new_series.push(entry.id);
+    }
+    entry.heard = Heard::at(batch.end_ms, true);
+}
 
-    /// False when a change was left out, as the value would be infinite.
-    fn apply(&mut self, gauge: &Gauge) -> bool {
-        let LiveValue::Gauge(last) = &mut self.value else { return true };
-        let before = *last;
-        let after = gauge.set.map_or(before, |(value, _)| value) + gauge.change;
-        let fits = after.is_finite();
-        if fits {
-            *last = after;
-        }
-        let last = *last;
-        // A change from a value that was known shows that value as well.
-        let (mut min, mut max) = self.extremes.unwrap_or((last, last));
-        if let Some((low, high)) = gauge.extremes {
-            (min, max) = (min.min(low), max.max(high));
-        } else if self.alive {
-            (min, max) = (min.min(before), max.max(before));
-        }
-        self.extremes = Some((min.min(last), max.max(last)));
-        fits
+/// Applies what a table did to a gauge. Returns the extremes within the window
+/// and false when a change was left out, as the value would be infinite.
+fn apply(entry: &mut Entry<f64>, gauge: &Gauge, extremes: Option<(f64, f64)>) -> ((f64, f64), bool) {
+    let before = entry.value;
+    let after = gauge.set.map_or(before, |(value, _)| value) + gauge.change;
+    let fits = after.is_finite();
+    if fits {
+        entry.value = after;
+    }
+    let last = entry.value;
+    // A change from a value that was known shows that value as well.
+    let (mut min, mut max) = extremes.unwrap_or((last, last));
+    if let Some((low, high)) = gauge.extremes {
+        (min, max) = (min.min(low), max.max(high));
+    } else if entry.heard.is_alive() {
+        (min, max) = (min.min(before), max.max(before));
+    }
+    ((min.min(last), max.max(last)), fits)
+}
+
+/// By number; what comes from one table is nearly in order.
+fn sort<I>(items: &mut [(SeriesId, I)]) {
+    if !items.is_sorted_by_key(|(id, _)| *id) {
+        items.sort_by_key(|(id, _)| *id);
+    }
+}
+
+fn join<I>(all: &mut Vec<I>, more: Vec<I>) {
+    if all.is_empty() {
+        *all = more;
+    } else {
+        all.extend(more);
     }
 }

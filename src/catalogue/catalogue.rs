@@ -15,6 +15,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Label that tells a series apart whose name is another type's.
 pub const TYPE_LABEL: &str = "statsdeck_type";
+/// The label of a series that holds what a limit kept out of others.
+pub const OVERFLOW_LABEL: &str = "statsdeck_overflow";
 /// Names that begin so are ours alone; their number is fixed, and no limit's.
 const OWN_PREFIX: &str = "statsdeck_";
 /// Keys that may lie beside the dictionary: this many, or a quarter of it.
@@ -44,7 +46,15 @@ struct Inner {
     /// How many have ended, as of the last flush.
     ended: usize,
     /// Registered since they were asked for last.
-    new: Vec<SeriesId>,
+    new: Vec<(SeriesId, MetricType)>,
+}
+
+/// Why a series got no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The limit of series is reached, or all numbers are given.
+    Full,
+    NotAdmitted,
 }
 
 impl Catalogue {
@@ -80,22 +90,34 @@ impl Catalogue {
         left_out
     }
 
-    /// The number of the series, new or known; `None` when the limit is
-    /// reached. Our own series have no part in the limit.
-    pub fn register(&self, mut series: SeriesKey) -> Option<SeriesId> {
+    /// The number of the series, new or known. Our own series have no part in
+    /// the limit.
+    pub fn register(&self, series: SeriesKey) -> Result<SeriesId, Refused> {
+        self.register_if(series, |_| true)
+    }
+
+    /// The same; a new series that is not our own must be `admitted` as well.
+    pub fn register_if(
+        &self,
+        mut series: SeriesKey,
+        admitted: impl FnOnce(&SeriesKey) -> bool,
+    ) -> Result<SeriesId, Refused> {
         let mut inner = self.write();
         if inner.type_of(series.labels.name()).is_some_and(|first| first != series.metric_type) {
             series.labels = series.labels.with(TYPE_LABEL, series.metric_type.as_str());
         }
         let key = key::encode(&series);
         if let Some(id) = inner.find(&key) {
-            return Some(SeriesId(id));
+            return Ok(SeriesId(id));
         }
         let own = is_own(&key);
         let ended = inner.ended.min(self.series_max.saturating_mul(ENDED_SHARE_MAX));
         let full = !own && inner.len() - inner.own >= self.series_max.saturating_add(ended);
         if full || inner.next_id == u32::MAX {
-            return None;
+            return Err(Refused::Full);
+        }
+        if !own && !admitted(&series) {
+            return Err(Refused::NotAdmitted);
         }
         let id = inner.next_id;
         inner.next_id += 1;
@@ -103,13 +125,31 @@ impl Catalogue {
         let mut name = Vec::new();
         key::put_name(&mut name, series.labels.name());
         inner.overlay.push(&key, &name, series.metric_type, id);
-        inner.new.push(SeriesId(id));
+        inner.new.push((SeriesId(id), series.metric_type));
         inner.merge_if_large();
-        Some(SeriesId(id))
+        Ok(SeriesId(id))
     }
 
-    /// The series registered since the last call, ascending.
-    pub fn take_new(&self) -> Vec<SeriesId> {
+    /// The type of the series that came first under this name.
+    pub fn type_of(&self, name: &str) -> Option<MetricType> {
+        self.read().type_of(name)
+    }
+
+    /// The limit of series that are alive.
+    pub fn series_max(&self) -> usize {
+        self.series_max
+    }
+
+    /// The types of all series, ascending by number.
+    pub fn types(&self) -> Vec<(SeriesId, MetricType)> {
+        let mut types = Vec::with_capacity(self.len());
+        self.in_key_order(|id, key| types.extend(key::metric_type(key).map(|metric_type| (id, metric_type))));
+        types.sort_unstable_by_key(|(id, _)| *id);
+        types
+    }
+
+    /// The series registered since the last call, ascending by number.
+    pub fn take_new(&self) -> Vec<(SeriesId, MetricType)> {
         std::mem::take(&mut self.write().new)
     }
 
@@ -310,8 +350,13 @@ fn literal_prefix(expression: &str) -> &str {
     }
 }
 
+/// Names in our name space, of metrics and labels, come from ourselves alone:
+/// the parser sees to it.
 fn is_own(key: &[u8]) -> bool {
+    // What looks like the label may stand within a value.
     key.starts_with(OWN_PREFIX.as_bytes())
+        || memchr::memmem::find(key, OVERFLOW_LABEL.as_bytes()).is_some()
+            && key::decode(key).is_some_and(|series| series.labels.get(OVERFLOW_LABEL).is_some())
 }
 
 impl Inner {
@@ -424,15 +469,21 @@ mod tests {
     fn the_limit_holds_and_what_ended_or_is_forgotten_makes_room() {
         let catalogue = Catalogue::new(1);
         let a = catalogue.register(key("a", MetricType::Counter)).unwrap();
-        assert_eq!(catalogue.register(key("b", MetricType::Counter)), None);
-        assert!(catalogue.register(key("statsdeck_series", MetricType::Gauge)).is_some());
+        assert_eq!(catalogue.register(key("b", MetricType::Counter)), Err(Refused::Full));
+        assert!(catalogue.register(key("statsdeck_series", MetricType::Gauge)).is_ok());
+        let overflow = Labels::from_pairs([(NAME, "b"), (OVERFLOW_LABEL, "true")]);
+        let overflow = SeriesKey { labels: overflow, metric_type: MetricType::Counter };
+        assert!(catalogue.register(overflow).is_ok());
+        let alike = Labels::from_pairs([(NAME, "b"), ("x", OVERFLOW_LABEL)]);
+        let alike = SeriesKey { labels: alike, metric_type: MetricType::Counter };
+        assert_eq!(catalogue.register(alike), Err(Refused::Full));
         catalogue.forget([a]);
         assert_eq!(catalogue.series(a), None);
         let b = catalogue.register(key("a", MetricType::Gauge)).unwrap();
         assert!(b > a, "numbers are not given again");
         catalogue.note_ended(1);
-        assert!(catalogue.register(key("c", MetricType::Gauge)).is_some());
-        assert!(catalogue.register(key("d", MetricType::Gauge)).is_none());
+        assert!(catalogue.register(key("c", MetricType::Gauge)).is_ok());
+        assert!(catalogue.register(key("d", MetricType::Gauge)).is_err());
     }
 
     #[test]
@@ -440,9 +491,9 @@ mod tests {
         let catalogue = Catalogue::new(10);
         let a = key("a", MetricType::Counter);
         catalogue.restore([(SeriesId(4), a.clone()), (SeriesId(2), a.clone())], 9);
-        assert_eq!(catalogue.register(a), Some(SeriesId(4)));
-        assert_eq!(catalogue.register(key("b", MetricType::Counter)), Some(SeriesId(9)));
-        assert_eq!(catalogue.take_new(), [SeriesId(9)]);
+        assert_eq!(catalogue.register(a), Ok(SeriesId(4)));
+        assert_eq!(catalogue.register(key("b", MetricType::Counter)), Ok(SeriesId(9)));
+        assert_eq!(catalogue.take_new(), [(SeriesId(9), MetricType::Counter)]);
     }
 
     #[test]
@@ -457,7 +508,7 @@ mod tests {
                 ("up", "a"),
             ] {
                 let labels = Labels::from_pairs([(NAME, name), ("job", job)]);
-                catalogue.register(SeriesKey { labels, metric_type: MetricType::Counter });
+                catalogue.register(SeriesKey { labels, metric_type: MetricType::Counter }).unwrap();
             }
             if merged {
                 catalogue.write().merge();

@@ -11,5 +11,5 @@ pub mod key;
 pub mod key_list;
 pub mod overlay;
 
-pub use catalogue::Catalogue;
+pub use catalogue::{Catalogue, Refused};
 pub use key_list::KeyList;

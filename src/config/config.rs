@@ -3,6 +3,7 @@
 use super::alert;
 use super::error::{Error, Problem};
 use super::file::{self, File};
+use super::limits::{self, Admin};
 use super::listen;
 use super::mapping::Mapping;
 use super::view;
@@ -24,6 +25,8 @@ const INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 /// Longest line that can be asked for: one datagram.
 const LINE_BYTES_MAX: u64 = 65_507;
 const LABELS_MAX: u64 = 256;
+/// Bytes of a label that can be asked for; less than 16 would cut all of them.
+const LABEL_BYTES: std::ops::RangeInclusive<u64> = 16..=LINE_BYTES_MAX;
 /// Longest config file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Spellings (orders of tags) that each receiver knows of the series together;
@@ -36,10 +39,14 @@ const SPELLINGS_SPARE: usize = 1000;
 pub struct Config {
     pub data_dir: PathBuf,
     pub listeners: Vec<Listener>,
+    /// The classic management port; none unless it is asked for.
+    pub admin: Option<Admin>,
     pub http: Http,
     pub windows: aggregate::Options,
     pub table: aggregate::table::Options,
     pub series_max: usize,
+    /// Limits of prefixes of names.
+    pub prefixes: Vec<aggregate::Prefix>,
     pub retention_ms: i64,
     pub mapping: Mapping,
     pub rules: Vec<Rule>,
@@ -118,7 +125,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
     let receivers = taken(alert::receivers(&file.receiver, folder), problems);
     let interval_ms = interval(&file.window, problems);
     let windows = windows(&file.window, interval_ms, problems);
-    let limits = &file.limits;
+    let written = &file.limits;
     let retention_ms = retention(file.tier.as_deref(), interval_ms, problems);
     let longest_expiry =
         [windows.counter_expire_ms, windows.gauge_expire_ms, windows.timer_expire_ms, windows.set_expire_ms]
@@ -126,11 +133,13 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
             .max()
             .unwrap_or_default();
     let series_max =
-        number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems) as usize;
+        number(&written.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems) as usize;
     let table = aggregate::table::Options {
-        line_bytes_max: number(&limits.line_bytes, "limits.line_bytes", 8192, 1..=LINE_BYTES_MAX, problems)
+        line_bytes_max: number(&written.line_bytes, "limits.line_bytes", 8192, 1..=LINE_BYTES_MAX, problems)
             as usize,
-        labels_max: number(&limits.labels, "limits.labels", 32, 0..=LABELS_MAX, problems) as usize,
+        labels_max: number(&written.labels, "limits.labels", 32, 0..=LABELS_MAX, problems) as usize,
+        label_bytes_max: number(&written.label_bytes, "limits.label_bytes", 1024, LABEL_BYTES, problems)
+            as usize,
         // Well before the series itself is forgotten, and its number with it.
         idle_windows_max: (longest_expiry.min(retention_ms / 2) / interval_ms).clamp(1, 100_000) as u32,
         spellings_max: series_max.saturating_mul(SPELLINGS_PER_SERIES).saturating_add(SPELLINGS_SPARE),
@@ -141,10 +150,12 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
     Config {
         data_dir: data_dir(&file, env),
         listeners: listen::listeners(file.listen.as_deref(), table.line_bytes_max, problems),
+        admin: limits::admin(&file.admin, problems),
         http,
         windows,
         table,
         series_max,
+        prefixes: limits::prefixes(&written.prefix, problems),
         retention_ms,
         mapping: Mapping::default(),
         rules,

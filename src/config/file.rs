@@ -18,6 +18,7 @@ pub const ENV_PREFIX: &str = "STATSDECK__";
 pub struct File {
     pub data_dir: Option<std::path::PathBuf>,
     pub listen: Option<Vec<Listen>>,
+    pub admin: Admin,
     pub http: Http,
     pub window: Window,
     pub limits: Limits,
@@ -84,6 +85,23 @@ pub struct Limits {
     pub series: Option<Spanned<u64>>,
     pub line_bytes: Option<Spanned<u64>>,
     pub labels: Option<Spanned<u64>>,
+    pub label_bytes: Option<Spanned<u64>>,
+    pub prefix: Vec<LimitPrefix>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitPrefix {
+    pub prefix: Spanned<String>,
+    pub series: Spanned<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    pub address: Option<Spanned<String>>,
+    pub auth: Option<Spanned<String>>,
+    pub connections: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,6 +6,7 @@ pub mod config;
 pub mod error;
 pub mod file;
 mod go_duration;
+pub mod limits;
 mod listen;
 pub mod mapping;
 mod mapping_file;

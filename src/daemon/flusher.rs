@@ -75,7 +75,8 @@ impl Flusher {
         let batch = {
             let mut windows = lock(&self.windows);
             let batch = windows.flush(end_ms, new_series, partials);
-            self.registry.catalogue().note_ended(windows.ended());
+            self.registry.note_ended(&windows.ended());
+            self.registry.note_time(end_ms);
             batch
         };
         self.telemetry.samples_flushed.add(batch.samples() as u64);
@@ -183,8 +184,13 @@ mod tests {
             timer_expire_ms: 0,
             set_expire_ms: 0,
         };
-        let limits =
-            table::Options { line_bytes_max: 100, labels_max: 1, idle_windows_max: 10, spellings_max: 100 };
+        let limits = table::Options {
+            line_bytes_max: 100,
+            labels_max: 1,
+            label_bytes_max: 100,
+            idle_windows_max: 10,
+            spellings_max: 100,
+        };
         let table = Table::new(limits, registry.clone(), telemetry.clone(), Transport::Udp);
         let table = Arc::new(Mutex::new(table));
         let disk = MemoryBackend::new();

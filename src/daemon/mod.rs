@@ -1,14 +1,17 @@
 //! The daemon: builds the parts, joins them, and stops them in order.
 
+pub mod admin_port;
 pub mod alerting;
 pub mod evaluator;
 pub mod flusher;
 pub mod kernel_drops;
+pub mod notices;
 pub mod receive;
 pub mod reject_log;
 pub mod run;
 pub mod secret_file;
 pub mod self_metrics;
 pub mod service;
+mod store_figures;
 
 pub use run::{Daemon, Error};

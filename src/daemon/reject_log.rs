@@ -40,7 +40,7 @@ impl RejectLog {
         let (reason, explanation) = match refusal {
             Refusal::Rejected(reject) => (reject.as_str(), reject.explanation()),
             Refusal::Limited(limited @ Limited::Series) => {
-                (limited.as_str(), "limits.series are there already; raise it or send fewer")
+                (limited.as_str(), "there is no room even in an overflow series; send fewer series")
             }
             // As its user wants it.
             Refusal::Limited(Limited::MappingDrop) => return,

@@ -1,15 +1,19 @@
 //! Start, events, ordered stop: what comes in ends first, the store last.
 
+use super::admin_port::{self, AdminPort};
 use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
 use super::flusher::{Flusher, lock};
 use super::kernel_drops::{self, Told, Watched};
+use super::notices::notices;
 use super::receive::{self, Around, Receivers};
 use super::reject_log::RejectLog;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
+use super::store_figures;
+use crate::admin::AdminState;
 use crate::aggregate::window::Known;
-use crate::aggregate::{Registry, Table, Windows};
+use crate::aggregate::{Quotas, Registry, Table, Windows};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -18,6 +22,7 @@ use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
 use crate::http::auth::Auth;
 use crate::http::guard::Guard;
+use crate::http::makers::Makers;
 use crate::http::page::{Dropped, Intake, PageParts, PageState};
 use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
@@ -26,8 +31,8 @@ use crate::ingest::{Address, Inherited};
 use crate::mapping::Mapper;
 use crate::protocol::Reject;
 use crate::query::{Engine, Source};
-use crate::store::{self, FsBackend, Recovered, Store};
-use crate::telemetry::{Counter, Family, FamilyKind, Telemetry, Transport};
+use crate::store::{self, FsBackend, Recovered, RecoveredSeries, Store};
+use crate::telemetry::{Counter, Telemetry, Transport};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
 use std::io;
@@ -69,12 +74,14 @@ pub type Reload = Box<dyn Fn() -> Result<Config, crate::config::Error> + Send>;
 /// A running daemon.
 pub struct Daemon {
     http_address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     addresses: Vec<Address>,
     telemetry: Arc<Telemetry>,
     ready: watch::Sender<bool>,
     receivers: Receivers,
     stop_http: watch::Sender<bool>,
     http: tokio::task::JoinHandle<()>,
+    admin: Option<tokio::task::JoinHandle<()>>,
     reload_requests: async_mpsc::Receiver<ReloadRequest>,
     reloadable: Reloadable,
     alerting: Arc<Alerting>,
@@ -121,6 +128,14 @@ impl Daemon {
         let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
         let http_listener = http_listener(config.http.address, &mut inherited).await.map_err(http_error)?;
         let http_address = http_listener.local_addr().map_err(http_error)?;
+        let admin_port = match &config.admin {
+            Some(admin) => Some(AdminPort::bind(admin).await.map_err(|source| Error::Bind {
+                address: format!("tcp://{} (admin.address)", admin.address),
+                source,
+            })?),
+            None => None,
+        };
+        let admin_address = admin_port.as_ref().map(|port| port.address);
         let mut bound = Vec::new();
         for listener in &config.listeners {
             let address = listener.socket.address.to_string();
@@ -134,7 +149,7 @@ impl Daemon {
 
         let catalogue = Arc::new(Catalogue::new(config.series_max));
         let (store, recovered) = open_store(&config, catalogue.clone(), now_ms)?;
-        let registry = Arc::new(Registry::new(catalogue));
+        let registry = Arc::new(Registry::new(catalogue).with_quotas(Quotas::new(&config.prefixes)));
         let windows = Arc::new(Mutex::new(resume(&config, &telemetry, &registry, recovered, now_ms)));
         let alerting = Alerting::start(
             &config.data_dir,
@@ -159,6 +174,7 @@ impl Daemon {
             table
         };
         let http_table = new_table(Transport::Http);
+        let mut sources = vec![("http".to_owned(), http_table.clone())];
         let rejects = Arc::new(RejectLog::default());
         let told = Arc::new(Told::read(&config.data_dir));
         let mut receivers = Receivers::new(Around {
@@ -168,7 +184,12 @@ impl Daemon {
             told: told.clone(),
         });
         for bound in bound {
-            receivers.start(bound, &mut new_table)?;
+            let name = bound.address.to_string();
+            receivers.start(bound, &mut |transport| {
+                let table = new_table(transport);
+                sources.push((name.clone(), table.clone()));
+                table
+            })?;
         }
 
         let source: Arc<dyn Source> = store.clone();
@@ -207,17 +228,20 @@ impl Daemon {
             clock: clock.clone(),
             store,
             windows: windows.clone(),
-            registry,
+            registry: registry.clone(),
             telemetry: telemetry.clone(),
             watched: receivers.watched().to_vec(),
             told,
             retention_ms: config.retention_ms,
         };
-        add_store_figures(&telemetry, &keeper.store);
+        store_figures::add(&telemetry, &keeper.store);
         let (stop_keeper, keeper_stops) = mpsc::channel();
         let keeper =
             std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run(&keeper_stops))?;
 
+        let makers =
+            Makers::new(windows.clone(), registry.clone(), telemetry.clone(), clock.clone(), sources);
+        let makers = Arc::new(makers);
         let parts = PageParts {
             engine: engine.clone(),
             clock: clock.clone(),
@@ -232,10 +256,30 @@ impl Daemon {
                 let watched = receivers.watched().to_vec();
                 Arc::new(move || intake(&telemetry, &addresses, &watched, clock.now_ms()))
             },
+            notices: {
+                let (telemetry, clock) = (telemetry.clone(), clock.clone());
+                Arc::new(move || notices(&telemetry, clock.now_ms()))
+            },
+            makers: Some(makers.clone()),
             flushed: follows,
         };
         let pages = Arc::new(PageState::new(parts, config.views.clone()));
 
+        let (stop_http, http_stops) = watch::channel(false);
+        let down = Arc::<std::sync::atomic::AtomicBool>::default();
+        let admin = admin_port.map(|port| {
+            let state = AdminState {
+                windows: windows.clone(),
+                registry: registry.clone(),
+                telemetry: telemetry.clone(),
+                started_ms: clock.now_ms(),
+                clock: clock.clone(),
+                down: down.clone(),
+                config: admin_port::shown(&config),
+                counts: Arc::default(),
+            };
+            port.serve(state, stop_http.subscribe())
+        });
         let (ready, is_ready) = watch::channel(true);
         let (reload_sender, reload_requests) = async_mpsc::channel(1);
         let parts = Parts {
@@ -250,31 +294,34 @@ impl Daemon {
                 auth: auth.clone(),
                 clock: clock.clone(),
             }),
-            scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone(), scrape_follows)),
+            scrape: Arc::new(ScrapeState::new(windows, registry, source, telemetry.clone(), scrape_follows)),
             api: Arc::new(ApiState::new(engine, clock.clone())),
+            makers,
             alerts: alerting.state.clone(),
             pages: pages.clone(),
             health: Arc::new(HealthState {
                 ready: is_ready,
                 flushed: health_follows,
                 reload: reload_sender,
+                down,
                 telemetry: telemetry.clone(),
                 clock: clock.clone(),
             }),
         };
-        let (stop_http, http_stops) = watch::channel(false);
         let options =
             server::Options { connections_max: config.http.connections_max, ..server::Options::default() };
         let serving = server::serve(http_listener, router::router(parts), options, http_stops);
         let http = tokio::spawn(serving);
         Ok(Daemon {
             http_address,
+            admin_address,
             addresses,
             telemetry: telemetry.clone(),
             ready,
             receivers,
             stop_http,
             http,
+            admin,
             reload_requests,
             reloadable: Reloadable {
                 reload,
@@ -299,6 +346,11 @@ impl Daemon {
     /// Where HTTP is answered; of use when port 0 was asked for.
     pub fn http_address(&self) -> SocketAddr {
         self.http_address
+    }
+
+    /// Where the management port is, if there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Where StatsD is taken, in the order of the config.
@@ -340,6 +392,11 @@ impl Daemon {
         drop(lock(&self.flushed).take());
         if let Err(error) = self.http.await {
             tracing::error!(%error, "the HTTP server ended badly");
+        }
+        if let Some(admin) = self.admin
+            && let Err(error) = admin.await
+        {
+            tracing::error!(%error, "the management port ended badly");
         }
         self.receivers.stop().await;
         let (stop_flusher, flusher) = (self.stop_flusher, self.flusher);
@@ -449,58 +506,6 @@ impl Keeper {
     }
 }
 
-fn add_store_figures(telemetry: &Telemetry, store: &Arc<Store>) {
-    let store = store.clone();
-    telemetry.add_figures(move || {
-        let stats = store.stats();
-        let family =
-            |name, kind, help, value: u64| Family { name, kind, help, samples: vec![(vec![], value as f64)] };
-        use FamilyKind::{Counter, Gauge};
-        vec![
-            family("statsdeck_store_wal_bytes", Gauge, "Size of the write-ahead log.", stats.wal_bytes),
-            family("statsdeck_store_block_bytes", Gauge, "Size of the blocks.", stats.block_bytes),
-            family("statsdeck_store_blocks", Gauge, "Blocks on disk.", stats.blocks),
-            family("statsdeck_store_series", Gauge, "Series that have points anywhere.", stats.series),
-            family(
-                "statsdeck_store_head_bytes",
-                Gauge,
-                "Memory of the points that are not in a block yet.",
-                stats.head_bytes,
-            ),
-            family(
-                "statsdeck_store_frames_lost_total",
-                Counter,
-                "Acknowledged windows that could not be read at the start.",
-                stats.frames_lost,
-            ),
-            family(
-                "statsdeck_store_tails_cut_total",
-                Counter,
-                "Unfinished writes cut away at the start.",
-                stats.tails_cut,
-            ),
-            family(
-                "statsdeck_store_blocks_lost_total",
-                Counter,
-                "Blocks that could not be opened; their files are left alone.",
-                stats.blocks_lost,
-            ),
-            family(
-                "statsdeck_store_chunks_lost_total",
-                Counter,
-                "Chunks that could not be read.",
-                stats.chunks_lost,
-            ),
-            family(
-                "statsdeck_store_samples_refused_total",
-                Counter,
-                "Samples that had no place in the store.",
-                stats.samples_refused,
-            ),
-        ]
-    });
-}
-
 fn open_store(
     config: &Config,
     catalogue: Arc<Catalogue>,
@@ -530,19 +535,20 @@ fn resume(
     recovered: Recovered,
     now_ms: i64,
 ) -> Windows {
+    // What comes from now on is new.
+    registry.note_time(now_ms);
+    let mut types = registry.catalogue().types().into_iter().peekable();
+    // Both ascend by number.
     let known = recovered.series.into_iter().filter_map(|series| {
-        Some(Known {
-            id: series.id,
-            ended: series.ended,
-            last_ms: series.last_ms,
-            last: series.last,
-            key: registry.catalogue().series(series.id)?,
-        })
+        while types.next_if(|(id, _)| *id < series.id).is_some() {}
+        let (_, metric_type) = types.next_if(|(id, _)| *id == series.id)?;
+        let RecoveredSeries { id, last_ms, last, ended } = series;
+        Some(Known { id, metric_type, last_ms, last, ended })
     });
     let last_end_ms = recovered.last_end_ms.unwrap_or(now_ms).max(now_ms);
     let windows = Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms);
     // Those that ended make room from the first window on.
-    registry.catalogue().note_ended(windows.ended());
+    registry.note_ended(&windows.ended());
     windows
 }
 

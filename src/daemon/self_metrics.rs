@@ -30,7 +30,7 @@ impl SelfMetrics {
                     Some(told) => *told,
                     None => {
                         let key = SeriesKey { labels: labels.clone(), metric_type };
-                        let Some(id) = registry.register(key) else { continue };
+                        let Ok(id) = registry.register(key) else { continue };
                         (id, 0.0)
                     }
                 };

@@ -33,6 +33,8 @@ pub enum PageKind {
     Metrics,
     /// One metric alone.
     Metric(String),
+    /// Who makes the series.
+    Series,
 }
 
 /// Forced colours.
@@ -98,6 +100,7 @@ impl Address {
         let path = match self.page {
             PageKind::Home | PageKind::View(_) => "/dashboard",
             PageKind::Metrics | PageKind::Metric(_) => "/dashboard/metrics",
+            PageKind::Series => "/dashboard/series",
         };
         let parameters = self.parameters();
         if parameters.is_empty() { path.to_owned() } else { format!("{path}?{parameters}") }
@@ -109,7 +112,7 @@ impl Address {
         match &self.page {
             PageKind::View(id) => add("view", id),
             PageKind::Metric(name) => add("name", name),
-            PageKind::Home | PageKind::Metrics => {}
+            PageKind::Home | PageKind::Metrics | PageKind::Series => {}
         }
         if !self.search.is_empty() {
             add("q", &self.search);
@@ -198,7 +201,7 @@ mod tests {
     #[test]
     fn an_address_survives_its_own_link() {
         type Case<'a> = (PageKind, &'a [(&'a str, &'a str)], &'a str);
-        let cases: [Case<'_>; 5] = [
+        let cases: [Case<'_>; 6] = [
             (PageKind::Home, &[], "/dashboard"),
             (PageKind::Home, &[("view", "team"), ("range", "6h")], "/dashboard?view=team&range=6h"),
             (
@@ -207,6 +210,7 @@ mod tests {
                 "/dashboard?kpis=a,b,c&theme=dark",
             ),
             (PageKind::Metrics, &[("q", "a&b=c"), ("page", "3")], "/dashboard/metrics?q=a%26b%3Dc&page=3"),
+            (PageKind::Series, &[("theme", "dark")], "/dashboard/series?theme=dark"),
             (PageKind::Metrics, &[("name", "<é>")], "/dashboard/metrics?name=%3C%C3%A9%3E"),
         ];
         for (page, pairs, href) in cases {

@@ -5,6 +5,7 @@ pub mod asset;
 pub mod auth;
 pub mod guard;
 pub mod live;
+pub mod makers;
 pub mod page;
 mod page_file;
 mod page_response;

@@ -3,16 +3,17 @@
 
 use super::asset;
 use super::live;
+use super::makers::{LIMIT, Report};
 use super::page_file;
 use super::page_response::html;
-pub use super::page_state::{AlertFeed, Dropped, Intake, IntakeFeed, PageParts, PageState};
+pub use super::page_state::{AlertFeed, Dropped, Intake, IntakeFeed, NoticeFeed, PageParts, PageState};
 use crate::dashboard::address::{Address, PageKind};
 use crate::dashboard::alerts::AlertRow;
 use crate::dashboard::calendar::Calendar;
 use crate::dashboard::catalogue::{self, Metric, PAGE_SIZE};
 use crate::dashboard::markup::{Markup, put, shortened};
 use crate::dashboard::number;
-use crate::dashboard::page::{self, Assets, FirstRun, Frame, Placed};
+use crate::dashboard::page::{self, Assets, FirstRun, Frame, Placed, SeriesFacts};
 use crate::dashboard::range::Range;
 use crate::dashboard::reading::Reader;
 use crate::dashboard::source::PanelSource;
@@ -47,6 +48,7 @@ pub fn router() -> Router<Arc<PageState>> {
         .route("/", get(|| async { Redirect::temporary("/dashboard") }))
         .route("/dashboard", get(home))
         .route("/dashboard/metrics", get(metrics))
+        .route("/dashboard/series", get(series))
         .route("/dashboard/panel.csv", get(page_file::csv))
         .route("/dashboard/panel.txt", get(page_file::text))
         .route("/dashboard/live", get(live::live))
@@ -59,6 +61,10 @@ async fn home(State(state): State<Arc<PageState>>, pairs: Pairs, headers: Header
 
 async fn metrics(State(state): State<Arc<PageState>>, pairs: Pairs, headers: HeaderMap) -> Response<Body> {
     answer(state, PageKind::Metrics, pairs, headers).await
+}
+
+async fn series(State(state): State<Arc<PageState>>, pairs: Pairs, headers: HeaderMap) -> Response<Body> {
+    answer(state, PageKind::Series, pairs, headers).await
 }
 
 async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: HeaderMap) -> Response<Body> {
@@ -81,7 +87,11 @@ async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: He
     };
     let page = Page {
         alerts: (state.parts.alerts)().into(),
-        notices: range_error.map(|error| error.to_string()).into_iter().collect(),
+        notices: range_error
+            .map(|error| error.to_string())
+            .into_iter()
+            .chain((state.parts.notices)())
+            .collect(),
         state,
         address,
         calendar,
@@ -136,6 +146,7 @@ impl Page {
                 let markup = Markup::new();
                 Content { status: StatusCode::NOT_FOUND, title: "No such view".into(), kind: "view", markup }
             }
+            (PageKind::Series, _) => self.series().await,
             (PageKind::Metric(name), _) => self.metric(&name.clone()).await,
             _ => self.metrics(headers).await,
         };
@@ -236,6 +247,26 @@ impl Page {
         }
         put!(markup, "</section>");
         Content { status: StatusCode::OK, title: name.to_owned(), kind: "metric", markup }
+    }
+
+    async fn series(&mut self) -> Content {
+        let makers = self.state.parts.makers.clone();
+        let report = match makers {
+            Some(makers) => makers.report(LIMIT).await.unwrap_or_default(),
+            None => Report::default(),
+        };
+        let sources: Vec<(String, usize)> =
+            report.sources.iter().map(|source| (source.name.clone(), source.series)).collect();
+        let facts = SeriesFacts {
+            top: &report.top,
+            new_since_ms: report.new_since_ms,
+            series_max: report.series_max,
+            prefixes: &report.prefixes,
+            sources: &sources,
+            offence: report.offence.as_ref(),
+        };
+        let markup = page::series_list(facts, &self.address, &self.calendar, self.now_ms);
+        Content { status: StatusCode::OK, title: "Who makes the series".into(), kind: "series", markup }
     }
 
     async fn metrics(&mut self, headers: &HeaderMap) -> Content {

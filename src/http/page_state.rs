@@ -1,6 +1,7 @@
 //! What the dashboard's handlers share, and how they read: off the async
 //! threads, a bounded number at a time, each with a limit of time.
 
+use super::makers::Makers;
 use crate::clock::Clock;
 use crate::dashboard::alerts::AlertRow;
 use crate::dashboard::calendar::Calendar;
@@ -67,6 +68,8 @@ impl Dropped {
 
 /// Gives the states of all alerts.
 pub type AlertFeed = Arc<dyn Fn() -> Vec<AlertRow> + Send + Sync>;
+/// Gives sentences that every page shows at its top.
+pub type NoticeFeed = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 /// Tells what came in.
 pub type IntakeFeed = Arc<dyn Fn() -> Intake + Send + Sync>;
 
@@ -80,6 +83,9 @@ pub struct PageParts {
     pub window_ms: i64,
     pub alerts: AlertFeed,
     pub intake: IntakeFeed,
+    pub notices: NoticeFeed,
+    /// Who makes the series; where nothing is received nobody does.
+    pub makers: Option<Arc<Makers>>,
     /// End of the newest flush in ms since the Unix epoch; 0 before the first.
     pub flushed: watch::Receiver<i64>,
 }

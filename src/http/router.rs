@@ -5,6 +5,7 @@ use super::api::alerts::{self, AlertsState};
 use super::api::health::{self, HealthState};
 use super::api::ingest::{self, IngestState};
 use super::guard::{self, Guard};
+use super::makers::Makers;
 use super::page::{self, PageState};
 use super::scrape::{self, ScrapeState};
 use axum::{Router, middleware};
@@ -16,6 +17,7 @@ pub struct Parts {
     pub ingest: Arc<IngestState>,
     pub scrape: Arc<ScrapeState>,
     pub api: Arc<api::ApiState>,
+    pub makers: Arc<Makers>,
     pub alerts: Arc<AlertsState>,
     pub pages: Arc<PageState>,
     pub health: Arc<HealthState>,
@@ -27,6 +29,7 @@ pub fn router(parts: Parts) -> Router {
     let readable = Router::new()
         .merge(scrape::router(parts.scrape))
         .merge(api::router().with_state(parts.api))
+        .merge(api::top::router(parts.makers))
         .merge(alerts::router().with_state(parts.alerts))
         .merge(page::router().with_state(parts.pages));
     let readable = readable.layer(middleware::from_fn_with_state(guard.clone(), guard::read));

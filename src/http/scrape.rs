@@ -5,12 +5,14 @@
 //! share it. A timer is a summary: count and sum since the daemon started,
 //! quantiles of the last minute; or what its mapping says.
 
-use crate::aggregate::Windows;
-use crate::aggregate::window::{Buckets, Live, LiveValue, Treated};
+use crate::aggregate::overflow::OVERFLOW_LABEL;
+use crate::aggregate::treated::{Buckets, Treated, TreatedSeries};
+use crate::aggregate::window::{Live, LiveValue};
+use crate::aggregate::{Registry, Windows};
 use crate::exposition::text::{CONTENT_TYPE, Kind, Page, Shown};
 use crate::mapping::Observer;
 use crate::model::label::{Labels, NAME};
-use crate::model::{Histogram, Matcher, MetricType, Points, Select, TimeRange};
+use crate::model::{Histogram, Matcher, MetricType, Points, Select, SeriesKey, TimeRange};
 use crate::protocol::tag::OWN_PREFIX;
 use crate::query::Source;
 use crate::telemetry::{FamilyKind, Telemetry};
@@ -37,6 +39,7 @@ const SERIES_MAX: usize = 2_000_000;
 /// What the page is made from.
 pub struct ScrapeState {
     pub windows: Arc<Mutex<Windows>>,
+    pub registry: Arc<Registry>,
     pub source: Arc<dyn Source>,
     pub telemetry: Arc<Telemetry>,
     /// End of the newest window that can be read from `source`.
@@ -53,12 +56,14 @@ type Made = (i64, i64);
 impl ScrapeState {
     pub fn new(
         windows: Arc<Mutex<Windows>>,
+        registry: Arc<Registry>,
         source: Arc<dyn Source>,
         telemetry: Arc<Telemetry>,
         flushed: watch::Receiver<i64>,
     ) -> Self {
         ScrapeState {
             windows,
+            registry,
             source,
             telemetry,
             flushed,
@@ -91,34 +96,35 @@ impl ScrapeState {
         // Held while the page is made, so that others wait instead of making it again.
         let mut cached = self.cached.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let readable_ms = *self.flushed.borrow();
-        let (end_ms, mut live) = {
+        let (end_ms, live, treated) = {
             let windows = self.windows.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let end_ms = windows.last_end_ms();
             match &*cached {
                 Some((made, page)) if *made == (end_ms, readable_ms) => return page.clone(),
-                _ => (end_ms, windows.live()),
+                _ => (end_ms, windows.live(), windows.treated().clone()),
             }
         };
+        let mut series = Vec::with_capacity(live.len());
+        self.registry.each_named(live, |key, live| series.push((key, live)));
         // Of those that clash the oldest stands, on every page.
-        live.sort_unstable_by_key(|series| series.id);
-        let recent = self.recent(&live, end_ms);
+        series.sort_unstable_by_key(|(_, live)| live.id);
+        let recent = self.recent(&series, &treated, end_ms);
         let mut page = Page::default();
-        for series in live {
-            let labels = series.key.labels;
-            if labels.name().starts_with(OWN_PREFIX) {
+        for (SeriesKey { labels, metric_type }, live) in series {
+            let treated = treated.get(live.id);
+            if labels.name().starts_with(OWN_PREFIX) && labels.get(OVERFLOW_LABEL).is_none() {
                 continue;
             }
-            let metric_type = series.key.metric_type;
-            let own_help = series.treated.as_ref().and_then(|treated| treated.treatment.help.as_deref());
-            let (kind, shown) = match series.value {
+            let own_help = treated.and_then(|treated| treated.treatment.help.as_deref());
+            let (kind, shown) = match live.value {
                 LiveValue::Counter(total) => (Kind::Counter, Shown::Value(total)),
                 LiveValue::Gauge(last) | LiveValue::Set(last) => (Kind::Gauge, Shown::Value(last)),
-                LiveValue::Distribution { count, sum } => match &series.treated {
+                LiveValue::Distribution { count, sum } => match treated {
                     Some(Treated { buckets: Some(buckets), .. }) => (Kind::Histogram, histogram(buckets)),
                     _ => {
                         let recent = recent.get(&labels);
                         let quantile = |q| recent.map_or(f64::NAN, |recent| recent.quantile(q));
-                        let (quantiles, _) = summary(series.treated.as_ref());
+                        let (quantiles, _) = summary(treated);
                         let quantiles = quantiles.iter().map(|q| (*q, quantile(*q))).collect();
                         (Kind::Summary, Shown::Summary { quantiles, count, sum })
                     }
@@ -135,18 +141,24 @@ impl ScrapeState {
 
     /// Distributions of summaries over their span, by labels. Where they cannot
     /// be read the summaries show no quantiles; counts and sums stand.
-    fn recent(&self, live: &[Live], end_ms: i64) -> HashMap<Labels, Histogram> {
+    fn recent(
+        &self,
+        series: &[(SeriesKey, Live)],
+        treated: &TreatedSeries,
+        end_ms: i64,
+    ) -> HashMap<Labels, Histogram> {
         let mut names: BTreeMap<&str, i64> = BTreeMap::new();
         let mut spans: HashMap<&Labels, i64> = HashMap::new();
-        for series in live.iter().filter(|series| series.key.metric_type.is_distribution()) {
-            if matches!(&series.treated, Some(Treated { buckets: Some(_), .. })) {
+        for (key, live) in series.iter().filter(|(key, _)| key.metric_type.is_distribution()) {
+            let treated = treated.get(live.id);
+            if matches!(treated, Some(Treated { buckets: Some(_), .. })) {
                 continue;
             }
-            let (_, span_ms) = summary(series.treated.as_ref());
-            let longest_ms = names.entry(series.key.labels.name()).or_default();
+            let (_, span_ms) = summary(treated);
+            let longest_ms = names.entry(key.labels.name()).or_default();
             *longest_ms = span_ms.max(*longest_ms);
             if span_ms != SUMMARY_SPAN_MS {
-                spans.insert(&series.key.labels, span_ms);
+                spans.insert(&key.labels, span_ms);
             }
         }
         let mut recent = HashMap::new();
@@ -242,7 +254,7 @@ mod tests {
     use super::*;
     use crate::aggregate::table::Partial;
     use crate::aggregate::window::Options;
-    use crate::model::{SeriesId, SeriesKey};
+    use crate::catalogue::Catalogue;
     use crate::query::MemorySource;
 
     #[test]
@@ -257,13 +269,16 @@ mod tests {
             set_expire_ms: expire_ms,
         };
         let mut windows = Windows::new(options, telemetry.clone(), vec![], 0);
+        let registry = Arc::new(Registry::new(Arc::new(Catalogue::new(1))));
         let key = SeriesKey { labels: Labels::of_name("t"), metric_type: MetricType::Timer };
+        let id = registry.register(key.clone()).unwrap();
         let window = Histogram::from_values([(0.5, 1.0)]);
-        let partial = Partial { timers: vec![(SeriesId(0), window.clone())], ..Partial::default() };
-        windows.flush(10_000, vec![(SeriesId(0), key.clone())], vec![partial]);
+        let partial = Partial { timers: vec![(id, window.clone())], ..Partial::default() };
+        windows.flush(10_000, registry.take_new(), vec![partial]);
         let source = Arc::new(MemorySource::new());
         let (flushed, follows) = watch::channel(0);
-        let state = ScrapeState::new(Arc::new(Mutex::new(windows)), source.clone(), telemetry, follows);
+        let state =
+            ScrapeState::new(Arc::new(Mutex::new(windows)), registry, source.clone(), telemetry, follows);
         let page = || String::from_utf8(state.page().concat()).unwrap();
         // The window is closed and not yet written.
         assert!(page().contains("t{quantile=\"1\"} NaN"));

@@ -73,10 +73,33 @@ impl Labels {
         Labels::from_pairs(self.iter().filter(|(name, _)| keep(name)))
     }
 
+    /// The same labels with names and values of more than `bytes_max` bytes cut
+    /// off, each with `…` at its end, and how many there were.
+    pub fn cut(self, bytes_max: usize) -> (Self, u64) {
+        let long = |text: &str| text.len() > bytes_max;
+        let texts = self.iter().flat_map(|(name, value)| [name, value]);
+        let cut = texts.filter(|text| long(text)).count() as u64;
+        if cut == 0 {
+            return (self, 0);
+        }
+        let shorten = |text: &str| match long(text) {
+            false => text.to_owned(),
+            true => format!("{}…", beginning(text, bytes_max)),
+        };
+        let pairs = self.iter().map(|(name, value)| (shorten(name), shorten(value)));
+        (Labels::from_pairs(pairs), cut)
+    }
+
     /// The labels without the metric's name.
     pub fn without_name(&self) -> Self {
         self.filtered(|name| name != NAME)
     }
+}
+
+/// At most `bytes_max` bytes of the text's beginning, whole characters.
+pub fn beginning(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=bytes_max.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 /// `name{label="value", …}`, in PromQL's spelling: names that are no plain
@@ -155,6 +178,14 @@ mod tests {
         assert_eq!(labels.get("b"), Some("3"));
         assert_eq!(labels.name(), "m");
         assert_eq!(labels.len(), 3);
+    }
+
+    #[test]
+    fn long_names_and_values_are_cut_off_with_a_mark() {
+        let labels = Labels::from_pairs([(NAME, "ääääää"), ("k", "12345678"), ("l", "1234567890")]);
+        let (cut, n) = labels.clone().cut(9);
+        assert_eq!((cut.to_string().as_str(), n), (r#"{"ääää…", k="12345678", l="123456789…"}"#, 2));
+        assert_eq!(labels.clone().cut(12), (labels, 0));
     }
 
     #[test]

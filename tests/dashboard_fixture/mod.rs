@@ -32,6 +32,7 @@ pub struct Fixture {
     state: Arc<PageState>,
     alerts: Arc<Mutex<Vec<AlertRow>>>,
     intake: Arc<Mutex<Intake>>,
+    pub notices: Arc<Mutex<Vec<String>>>,
     flushed: watch::Sender<i64>,
     clock: Arc<ManualClock>,
     now_ms: i64,
@@ -86,6 +87,8 @@ impl Fixture {
         let alerts: Arc<Mutex<Vec<AlertRow>>> = Arc::default();
         let intake = Arc::new(Mutex::new(Intake { udp: vec!["0.0.0.0:8125".into()], ..Intake::default() }));
         let (flushed, receiver) = watch::channel(now_ms);
+        let notices: Arc<Mutex<Vec<String>>> = Arc::default();
+        let shown = notices.clone();
         let (feed, facts) = (alerts.clone(), intake.clone());
         let holding = HoldingSource { inner: source.clone(), held: held.clone() };
         let clock = Arc::new(ManualClock::at(now_ms));
@@ -96,11 +99,13 @@ impl Fixture {
             window_ms: WINDOW_MS,
             alerts: Arc::new(move || feed.lock().unwrap().clone()),
             intake: Arc::new(move || facts.lock().unwrap().clone()),
+            notices: Arc::new(move || shown.lock().unwrap().clone()),
+            makers: None,
             flushed: receiver,
         };
         let mut state = PageState::new(parts, views);
         state.panel_limit = Duration::from_millis(1_500);
-        Fixture { source, held, state: Arc::new(state), alerts, intake, flushed, clock, now_ms }
+        Fixture { source, held, state: Arc::new(state), alerts, intake, notices, flushed, clock, now_ms }
     }
 
     fn time_ms(&self, window: i64) -> i64 {

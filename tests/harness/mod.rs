@@ -18,6 +18,7 @@ pub struct Running {
     runtime: tokio::runtime::Runtime,
     daemon: Daemon,
     pub http: SocketAddr,
+    pub admin: Option<SocketAddr>,
     /// Where StatsD is taken, in the order of the config; and the UDP ones alone.
     pub addresses: Vec<Address>,
     pub udp: Vec<SocketAddr>,
@@ -77,7 +78,16 @@ pub fn try_start_on(inherited: Inherited, dir: &Path, extra: &str) -> Result<Run
         _ => None,
     });
     let udp = udp.collect();
-    Ok(Running { runtime, daemon, http, addresses, udp, sender: UdpSocket::bind("127.0.0.1:0").unwrap() })
+    let admin = daemon.admin_address();
+    Ok(Running {
+        runtime,
+        daemon,
+        http,
+        admin,
+        addresses,
+        udp,
+        sender: UdpSocket::bind("127.0.0.1:0").unwrap(),
+    })
 }
 
 impl Running {

@@ -1,7 +1,8 @@
 //! A mapping file and lines in; series and values out, through a table and the
 //! windows.
 
-use statsdeck::aggregate::window::{Buckets, Live, LiveValue};
+use statsdeck::aggregate::treated::{Buckets, Treated};
+use statsdeck::aggregate::window::{Live, LiveValue};
 use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
 use statsdeck::catalogue::Catalogue;
 use statsdeck::config::Mapping;
@@ -36,6 +37,7 @@ impl Fixture {
         let options = table::Options {
             line_bytes_max: 8192,
             labels_max: 8,
+            label_bytes_max: 200,
             idle_windows_max: 30,
             spellings_max: 1_000_000,
         };
@@ -55,10 +57,16 @@ impl Fixture {
         assert_eq!(self.telemetry.lines_unaccounted(), 0, "the ledger balances");
     }
 
-    fn live(&self) -> Vec<Live> {
-        let mut live = self.windows.live();
-        live.sort_by(|a, b| a.key.labels.cmp(&b.key.labels));
+    fn live(&self) -> Vec<(Labels, Live)> {
+        let mut live = Vec::new();
+        self.registry.each_named(self.windows.live(), |key, value| live.push((key.labels, value)));
+        live.sort_by(|a, b| a.0.cmp(&b.0));
         live
+    }
+
+    /// What a mapping says of the first series alive.
+    fn treated(&self) -> Treated {
+        self.windows.treated().get(self.live()[0].1.id).unwrap().clone()
     }
 
     fn told(&self) -> Vec<String> {
@@ -66,7 +74,7 @@ impl Fixture {
             LiveValue::Counter(value) | LiveValue::Gauge(value) | LiveValue::Set(value) => value.to_string(),
             LiveValue::Distribution { count, sum } => format!("n={count} sum={sum}"),
         };
-        self.live().iter().map(|live| format!("{} {}", live.key.labels, value(live))).collect()
+        self.live().iter().map(|(labels, live)| format!("{labels} {}", value(live))).collect()
     }
 }
 
@@ -303,15 +311,14 @@ mappings:
         f.send(&format!("t.a:{ms}|ms\nt.b:{ms}|ms|@0.5"));
     }
     f.flush(10_000);
-    let treated = f.live()[0].treated.clone().unwrap();
-    let Buckets { counts, sum } = *treated.buckets.unwrap();
+    let Buckets { counts, sum } = *f.treated().buckets.unwrap();
     let model =
         |low: i32, high: i32| 3.0 * values.iter().filter(|ms| low < **ms && **ms <= high).count() as f64;
     assert_eq!(counts.counts, [model(0, 100), model(100, 250), model(250, 1000), model(1000, i32::MAX)]);
     assert!((sum - 3.0 * f64::from(values.iter().sum::<i32>()) / 1000.0).abs() < 1e-9);
     f.send("t.a:100|ms");
     f.flush(20_000);
-    let again = f.live()[0].treated.clone().unwrap().buckets.unwrap().counts;
+    let again = f.treated().buckets.unwrap().counts;
     assert_eq!(again.counts[0], counts.counts[0] + 1.0);
 }
 
@@ -367,5 +374,5 @@ fn dropped_spellings_are_bounded() {
     assert!(f.table.len() <= 100_000);
     f.flush(10_000);
     assert_eq!(f.telemetry.lines_limited[Limited::MappingDrop as usize].value(), lines);
-    assert!(f.live().iter().all(|live| live.key.labels == Labels::default()));
+    assert!(f.live().iter().all(|(labels, _)| *labels == Labels::default()));
 }

@@ -53,7 +53,9 @@ impl Frame<'_> {
              x2=\"1\" y2=\"5\"/></pattern></defs></svg>",
         );
         self.put_top(&mut out);
-        self.put_range_bar(&mut out);
+        if self.address.page != PageKind::Series {
+            self.put_range_bar(&mut out);
+        }
         put!(out, "<main id=\"main\"><div data-panel=\"banner\">", banner, "</div>");
         for notice in self.notices {
             put!(out, "<p class=\"notice\">", notice, "</p>");
@@ -117,7 +119,7 @@ impl Frame<'_> {
         let is_metrics = match self.address.page {
             PageKind::Metrics | PageKind::Metric(_) => true,
             PageKind::Home => self.views.is_empty(),
-            PageKind::View(_) => false,
+            PageKind::View(_) | PageKind::Series => false,
         };
         put_tab(out, &self.address.beside(PageKind::Metrics).href(), "All metrics", is_metrics);
         put!(
@@ -259,7 +261,10 @@ impl Frame<'_> {
             number::duration_words(self.window_ms),
             " · statsdeck ",
             env!("CARGO_PKG_VERSION"),
-            "</p></footer><dialog id=\"keys\"><h2>Keys</h2><dl><dt>/</dt><dd>search metrics</dd><dt>[ ]</dt>\
+            " · <a href=\"",
+            self.address.beside(PageKind::Series).href(),
+            "\">who makes the series</a></p></footer><dialog id=\"keys\"><h2>Keys</h2><dl><dt>/</dt>\
+            <dd>search metrics</dd><dt>[ ]</dt>\
              <dd>earlier, later</dd><dt>-</dt><dd>zoom out</dd><dt>r</dt><dd>read again, live again</dd>\
              <dt>.</dt><dd>light or dark</dd><dt>← →</dt><dd>walk along a chart that has the focus</dd><dt>?</dt>\
              <dd>this list</dd></dl><p>Drag over a chart to zoom in.</p><form method=\"dialog\">\

@@ -7,6 +7,7 @@ mod alert_list;
 mod first_run;
 mod frame;
 mod panel;
+mod series_list;
 mod table;
 mod tile;
 
@@ -14,4 +15,5 @@ pub use alert_list::{banner, list};
 pub use first_run::{FirstRun, first_run};
 pub use frame::{Assets, Frame};
 pub use panel::{Placed, failed_panel, metric_panel, view_panel};
+pub use series_list::{SeriesFacts, series_list};
 pub use tile::{choose_tiles, tile};

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Asks for a reload; the answer is an error's text or none.
@@ -23,6 +24,8 @@ pub struct HealthState {
     /// Follows the flushes; closed when the thread that flushes is gone.
     pub flushed: watch::Receiver<i64>,
     pub reload: mpsc::Sender<ReloadRequest>,
+    /// Set while somebody says that the daemon is down.
+    pub down: Arc<AtomicBool>,
     pub telemetry: Arc<Telemetry>,
     pub clock: Arc<dyn Clock>,
 }
@@ -49,6 +52,10 @@ async fn healthy(State(state): State<Arc<HealthState>>) -> Response {
 
 async fn ready(State(state): State<Arc<HealthState>>) -> Response {
     let refused = |message| (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+    if state.down.load(Ordering::Relaxed) {
+        let message = "statsdeck was set down by the management port; \"health up\" there ends it.\n";
+        return refused(message.into());
+    }
     if !*state.ready.borrow() {
         return refused("statsdeck is not ready.\n".into());
     }
@@ -86,7 +93,14 @@ mod tests {
         clock: &Arc<ManualClock>,
     ) -> Arc<HealthState> {
         let (telemetry, clock) = (Arc::default(), clock.clone());
-        Arc::new(HealthState { ready, flushed, reload: mpsc::channel(1).0, telemetry, clock })
+        Arc::new(HealthState {
+            ready,
+            flushed,
+            reload: mpsc::channel(1).0,
+            telemetry,
+            clock,
+            down: Arc::default(),
+        })
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! Metrics by HTTP: `POST /metrics` and the token that goes with it.
 //!
 //! A request with a bad item is not taken at all: the first one is named by its
-//! index and field. Of a good request the limit of series may leave items out;
-//! the answer says how many. Each item is a line of the ledger.
+//! index and field. Of a good request the answer says how many items went into
+//! overflow series, as a limit is reached. Each item is a line of the ledger.
 
 use crate::aggregate::Table;
 use crate::aggregate::table::{self, Refusal};
@@ -117,25 +117,36 @@ async fn ingest(State(state): State<Arc<IngestState>>, headers: HeaderMap, body:
             }
         }
     }
-    let limited = insert(&state, now_ms, &checked);
-    if limited > 0 {
-        let error =
-            format!("the limit of series is reached: {limited} of {} items were left out", checked.len());
-        return (
-            StatusCode::TOO_MANY_REQUESTS,
-            Json(json!({"error": error, "accepted": checked.len() - limited})),
-        )
-            .into_response();
+    let inserted = insert(&state, now_ms, &checked);
+    let accepted = checked.len() - inserted.limited;
+    let mut answer = json!({"accepted": accepted});
+    if inserted.overflowed > 0 {
+        answer["overflowed"] = inserted.overflowed.into();
     }
-    (StatusCode::ACCEPTED, Json(json!({"accepted": checked.len()}))).into_response()
+    if inserted.limited == 0 {
+        return (StatusCode::ACCEPTED, Json(answer)).into_response();
+    }
+    let error =
+        format!("there is no room for series: {} of {} items were left out", inserted.limited, checked.len());
+    answer["error"] = error.into();
+    (StatusCode::TOO_MANY_REQUESTS, Json(answer)).into_response()
 }
 
-/// Puts the items into the open window; returns how many a limit left out.
-fn insert(state: &IngestState, now_ms: i64, items: &[Item]) -> usize {
+/// What became of the items of a request.
+#[derive(Default)]
+struct Inserted {
+    /// Left out by a limit.
+    limited: usize,
+    /// Taken into overflow series.
+    overflowed: usize,
+}
+
+/// Puts the items into the open window.
+fn insert(state: &IngestState, now_ms: i64, items: &[Item]) -> Inserted {
     // A panic while the table was locked would have ended the process's thread;
     // its cells are valid between lines.
     let mut table = state.table.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let mut limited = 0;
+    let mut inserted = Inserted::default();
     for item in items {
         let mut tags = Tags::default();
         if tags.push(item.tags.as_bytes()).is_err() {
@@ -148,16 +159,17 @@ fn insert(state: &IngestState, now_ms: i64, items: &[Item]) -> usize {
         let observation = Observation { value, metric_type: item.metric_type, weight: item.weight };
         let line = Line { name: item.name.as_bytes(), tags, observations: smallvec![observation] };
         match table.parsed(now_ms, &line) {
+            Ok(()) => inserted.overflowed += usize::from(table.overflowed()),
             // To the sender, what a mapping drops was taken.
-            Ok(()) | Err(Refusal::Limited(Limited::MappingDrop)) => {}
+            Err(Refusal::Limited(Limited::MappingDrop)) => {}
             // Rejected is none: all were checked.
             Err(refusal @ (Refusal::Limited(_) | Refusal::Rejected(_))) => {
-                limited += 1;
+                inserted.limited += 1;
                 (state.refused)(now_ms, &item.name, refusal);
             }
         }
     }
-    limited
+    inserted
 }
 
 fn check(item: &JsonValue, limits: &table::Options) -> Result<Item, BadField> {

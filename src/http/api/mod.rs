@@ -9,6 +9,7 @@ mod params;
 mod query;
 mod series;
 mod state;
+pub mod top;
 
 pub use state::{ApiState, MAX_CONCURRENT};
 
