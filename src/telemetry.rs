@@ -62,14 +62,17 @@ impl Transport {
 pub enum Limited {
     /// `limits.series` are there already.
     Series = 0,
+    /// An event, while more of them wait to be written than there is room for.
+    Markers = 1,
 }
 
 impl Limited {
-    pub const ALL: [Limited; 1] = [Limited::Series];
+    pub const ALL: [Limited; 2] = [Limited::Series, Limited::Markers];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Limited::Series => "series",
+            Limited::Markers => "markers",
         }
     }
 }
@@ -95,6 +98,8 @@ pub struct Telemetry {
     pub lines_accepted: Counter,
     pub lines_rejected: [Counter; Reject::ALL.len()],
     pub lines_limited: [Counter; Limited::ALL.len()],
+    /// Accepted lines whose `|T` lies before the window that they were counted in.
+    pub lines_backdated: Counter,
     /// Values left out because their sum would leave a double's range.
     pub overflows: Counter,
     pub sockets: Mutex<Vec<std::sync::Arc<Socket>>>,
@@ -249,6 +254,12 @@ impl Telemetry {
             G,
             "Lines received less accepted, rejected and limited; 0 when the books balance.",
             plain(self.lines_unaccounted() as f64),
+        );
+        family(
+            "statsdeck_lines_backdated_total",
+            C,
+            "Accepted lines whose |T is before the window that they were counted in.",
+            count(&self.lines_backdated),
         );
         family(
             "statsdeck_overflows_total",

@@ -9,13 +9,14 @@
 
 use super::registry::Registry;
 use super::timer::{Pool, Timer};
-use crate::model::{Histogram, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
-use crate::protocol::{Dialect, Line, Reject, packet, tag};
+use crate::model::{Histogram, Marker, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
+use crate::protocol::{Dialect, Line, Message, Reject, TagStyles, packet, tag};
 use crate::telemetry::{Limited, Telemetry, Transport};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 /// Limits of a table.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,11 @@ pub struct Table {
     registry: Arc<Registry>,
     telemetry: Arc<Telemetry>,
     transport: Transport,
+    tag_styles: TagStyles,
+    /// Length of a window in ms; 0 when the table is not told.
+    window_ms: i64,
+    /// Where events go as markers; bounded.
+    markers: Option<SyncSender<Marker>>,
     hasher: RandomState,
     index: HashTable<Entry>,
     /// Keys, one after the other: name, `|`, tags.
@@ -96,6 +102,9 @@ impl Table {
             registry,
             telemetry,
             transport,
+            tag_styles: TagStyles::NONE,
+            window_ms: 0,
+            markers: None,
             hasher: RandomState::default(),
             index: HashTable::new(),
             arena: Vec::new(),
@@ -106,6 +115,25 @@ impl Table {
             sets: Cells::default(),
             pool: Pool::default(),
         }
+    }
+
+    /// Reads tags in names as well.
+    #[must_use]
+    pub fn with_tag_styles(self, tag_styles: TagStyles) -> Self {
+        Table { tag_styles, ..self }
+    }
+
+    /// Hands events on as markers; without it they are limited.
+    #[must_use]
+    pub fn with_markers(self, markers: SyncSender<Marker>) -> Self {
+        Table { markers: Some(markers), ..self }
+    }
+
+    /// Counts the lines that are older than the open window, windows being
+    /// `window_ms` long and aligned to the clock.
+    #[must_use]
+    pub fn with_window(self, window_ms: i64) -> Self {
+        Table { window_ms, ..self }
     }
 
     /// Takes all lines of a packet and keeps the ledger; `refused` hears of
@@ -174,8 +202,27 @@ impl Table {
         if line.len() > self.options.line_bytes_max {
             return Err(Refusal::Rejected(Reject::LineTooLong));
         }
+        if line.first() == Some(&b'_') {
+            return self.message(now_ms, line, dialect);
+        }
         let line = Line::parse(line, dialect).map_err(Refusal::Rejected)?;
         self.insert(now_ms, &line)
+    }
+
+    /// A line that may be none of a metric.
+    #[cold]
+    fn message(&mut self, now_ms: i64, line: &[u8], dialect: Dialect) -> Result<(), Refusal> {
+        match Message::parse(line, dialect).map_err(Refusal::Rejected)? {
+            Message::Metric(line) => self.insert(now_ms, &line),
+            Message::Check(check) => {
+                check.as_line(|line| self.insert(now_ms, line)).map_err(Refusal::Rejected)?
+            }
+            Message::Event(event) => {
+                let marker = event.marker(now_ms).map_err(Refusal::Rejected)?;
+                let sent = self.markers.as_ref().is_some_and(|markers| markers.try_send(marker).is_ok());
+                if sent { Ok(()) } else { Err(Refusal::Limited(Limited::Markers)) }
+            }
+        }
     }
 
     /// Takes a line whole or not at all.
@@ -195,7 +242,18 @@ impl Table {
             last = Some((observation.metric_type, cell));
             self.observe(now_ms, cell, observation);
         }
+        if let Some(at_ms) = line.at_ms {
+            self.note_time(now_ms, at_ms);
+        }
         Ok(())
+    }
+
+    /// A line that says when it was observed still counts in the open window:
+    /// closed ones are written and done. How often that moved one is counted.
+    fn note_time(&self, now_ms: i64, at_ms: i64) {
+        if self.window_ms > 0 && at_ms < now_ms - now_ms.rem_euclid(self.window_ms) {
+            self.telemetry.lines_backdated.add(1);
+        }
     }
 
     fn observe(&mut self, now_ms: i64, cell: u32, observation: &Observation<'_>) {
@@ -243,8 +301,9 @@ impl Table {
 
     #[cold]
     fn new_cell(&mut self, hash: u64, line: &Line<'_>, metric_type: MetricType) -> Result<u32, Refusal> {
-        let labels =
-            tag::labels(line.name, &line.tags, self.options.labels_max).map_err(Refusal::Rejected)?;
+        let named = self.tag_styles.named(line.name);
+        let tags = named.tags.iter().copied().chain(line.tags.iter());
+        let labels = tag::labels_of(&named.name, tags, self.options.labels_max).map_err(Refusal::Rejected)?;
         let limited = Refusal::Limited(Limited::Series);
         let id = self.registry.register(SeriesKey { labels, metric_type }).ok_or(limited)?;
         let key_at = u32::try_from(self.arena.len()).map_err(|_| limited)?;

@@ -11,7 +11,8 @@ use crate::dashboard::view::View;
 use crate::http::auth;
 use crate::model::duration;
 use crate::notify::Target;
-use crate::protocol::Dialect;
+use crate::protocol::tag_style::TagStyle;
+use crate::protocol::{Dialect, TagStyles};
 use crate::{aggregate, ingest};
 use jiff::tz::TimeZone;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -44,6 +45,7 @@ pub struct Config {
 pub struct Listener {
     pub socket: ingest::Options,
     pub dialect: Dialect,
+    pub tag_styles: TagStyles,
 }
 
 #[derive(Clone, Debug)]
@@ -193,6 +195,7 @@ fn listeners(written: Option<&[file::Listen]>, problems: &mut Vec<Problem>) -> V
                 threads: 1,
             },
             dialect: Dialect::Statsd,
+            tag_styles: TagStyles::ALL,
         }];
     };
     let mut listeners = Vec::new();
@@ -216,6 +219,7 @@ fn listeners(written: Option<&[file::Listen]>, problems: &mut Vec<Problem>) -> V
                 Dialect::Statsd
             }
         };
+        let tag_styles = tag_styles(listen.tag_styles.as_ref(), &key("tag_styles"), problems);
         let receive_buffer = match &listen.receive_buffer {
             None => 8 << 20,
             Some(text) => parse_bytes(text.as_ref()).filter(|bytes| *bytes <= 1 << 30).unwrap_or_else(|| {
@@ -227,10 +231,26 @@ fn listeners(written: Option<&[file::Listen]>, problems: &mut Vec<Problem>) -> V
         let threads = number(&listen.threads, &key("threads"), 1, 1..=THREADS_MAX, problems) as usize;
         if let Some(address) = address {
             let socket = ingest::Options { address, receive_buffer: receive_buffer as usize, threads };
-            listeners.push(Listener { socket, dialect });
+            listeners.push(Listener { socket, dialect, tag_styles });
         }
     }
     listeners
+}
+
+fn tag_styles(written: Option<&Spanned<Vec<String>>>, key: &str, problems: &mut Vec<Problem>) -> TagStyles {
+    let Some(words) = written else { return TagStyles::ALL };
+    let mut styles = TagStyles::NONE;
+    for word in words.as_ref() {
+        match TagStyle::parse(word) {
+            Some(style) => styles = styles.with(style),
+            None => {
+                let known = TagStyle::ALL.map(|style| format!("{:?}", style.as_str())).join(", ");
+                let message = format!("no such style: {word:?}; known are {known}");
+                problems.push(Problem::new(words.span(), key, message));
+            }
+        }
+    }
+    styles
 }
 
 fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {

@@ -31,6 +31,7 @@ pub struct File {
 pub struct Listen {
     pub address: Spanned<String>,
     pub dialect: Option<Spanned<String>>,
+    pub tag_styles: Option<Spanned<Vec<String>>>,
     pub receive_buffer: Option<Spanned<String>>,
     pub threads: Option<Spanned<u64>>,
 }

@@ -3,6 +3,7 @@
 pub mod alerting;
 pub mod evaluator;
 pub mod flusher;
+pub mod marker_writer;
 pub mod receive;
 pub mod reject_log;
 pub mod run;

@@ -3,6 +3,7 @@
 use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
 use super::flusher::Flusher;
+use super::marker_writer::{self, MarkerWriter};
 use super::receive::{self, Receiver, Watched};
 use super::reject_log::RejectLog;
 use super::secret_file;
@@ -14,13 +15,14 @@ use crate::config::Config;
 use crate::http::api::ApiState;
 use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
+use crate::http::api::markers::MarkersState;
 use crate::http::auth::Auth;
 use crate::http::guard::Guard;
 use crate::http::page::{Intake, PageParts, PageState};
 use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
 use crate::http::server;
-use crate::protocol::Reject;
+use crate::protocol::{Reject, TagStyles};
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, Store};
 use crate::telemetry::{Counter, Family, FamilyKind, Telemetry, Transport};
@@ -79,6 +81,8 @@ pub struct Daemon {
     flusher: JoinHandle<()>,
     stop_keeper: mpsc::Sender<()>,
     keeper: JoinHandle<()>,
+    stop_markers: mpsc::Sender<()>,
+    markers: JoinHandle<()>,
 }
 
 /// What a reload exchanges.
@@ -128,18 +132,22 @@ impl Daemon {
         let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, http_address, &signing_key)));
 
         let mut tables = Vec::new();
-        let mut new_table = |transport| {
-            let table = Table::new(config.table, registry.clone(), telemetry.clone(), transport);
+        let (events, waiting) = mpsc::sync_channel(marker_writer::WAITING_MAX);
+        let mut new_table = |transport, tag_styles| {
+            let table = Table::new(config.table, registry.clone(), telemetry.clone(), transport)
+                .with_tag_styles(tag_styles)
+                .with_window(config.windows.interval_ms)
+                .with_markers(events.clone());
             let table = Arc::new(Mutex::new(table));
             tables.push(table.clone());
             table
         };
-        let http_table = new_table(Transport::Http);
+        let http_table = new_table(Transport::Http, TagStyles::NONE);
         let stop_receiving = Arc::new(AtomicBool::new(false));
         let rejects = Arc::new(RejectLog::default());
         let mut receivers = Vec::new();
-        for bound in bound {
-            let table = || new_table(Transport::Udp);
+        for (bound, listener) in bound.into_iter().zip(&config.listeners) {
+            let table = || new_table(Transport::Udp, listener.tag_styles);
             receivers.extend(receive::start(bound, &telemetry, &clock, &rejects, &stop_receiving, table)?);
         }
 
@@ -190,6 +198,17 @@ impl Daemon {
         let keeper =
             std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run(&keeper_stops))?;
 
+        let marker_writer = MarkerWriter {
+            store: alerting.store(),
+            clock: clock.clone(),
+            waiting,
+            retention_ms: config.retention_ms,
+        };
+        let (stop_markers, markers_stop) = mpsc::channel();
+        let markers = std::thread::Builder::new()
+            .name("markers".into())
+            .spawn(move || marker_writer.run(&markers_stop))?;
+
         let parts = PageParts {
             engine: engine.clone(),
             clock: clock.clone(),
@@ -198,6 +217,12 @@ impl Daemon {
             alerts: {
                 let alerting = alerting.clone();
                 Arc::new(move || alerting.rows())
+            },
+            markers: {
+                let store = alerting.store();
+                Arc::new(move |start_ms, end_ms, limit| {
+                    store.markers(start_ms, end_ms, limit).map_err(|error| error.to_string())
+                })
             },
             intake: {
                 let (telemetry, udp) = (telemetry.clone(), udp_addresses.clone());
@@ -220,6 +245,12 @@ impl Daemon {
                 telemetry: telemetry.clone(),
                 auth: auth.clone(),
                 clock: clock.clone(),
+            }),
+            markers: Arc::new(MarkersState {
+                store: alerting.store(),
+                auth: auth.clone(),
+                clock: clock.clone(),
+                retention_ms: config.retention_ms,
             }),
             scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone())),
             api: Arc::new(ApiState::new(engine, clock)),
@@ -257,6 +288,8 @@ impl Daemon {
             flusher,
             stop_keeper,
             keeper,
+            stop_markers,
+            markers,
         })
     }
 
@@ -317,11 +350,13 @@ impl Daemon {
         }
         let (stop_flusher, flusher) = (self.stop_flusher, self.flusher);
         let (stop_keeper, keeper) = (self.stop_keeper, self.keeper);
+        let (stop_markers, markers) = (self.stop_markers, self.markers);
         let joined = tokio::task::spawn_blocking(move || {
+            drop(stop_markers);
             drop(stop_keeper);
             drop(stop_flusher);
-            let keeper = keeper.join().is_ok();
-            flusher.join().is_ok() && keeper
+            let others = markers.join().is_ok() & keeper.join().is_ok();
+            flusher.join().is_ok() && others
         });
         if !joined.await.unwrap_or(false) {
             tracing::error!("a thread ended by a panic");

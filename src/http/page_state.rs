@@ -8,6 +8,7 @@ use crate::dashboard::day_totals::DayTotals;
 use crate::dashboard::range::Span;
 use crate::dashboard::reading::Reader;
 use crate::dashboard::view::View;
+use crate::model::Marker;
 use crate::query::{Cancel, Engine};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -38,6 +39,9 @@ pub struct Intake {
 
 /// Gives the states of all alerts.
 pub type AlertFeed = Arc<dyn Fn() -> Vec<AlertRow> + Send + Sync>;
+/// Gives the newest markers between two times in ms, both included: at most as
+/// many as asked for, in the order of time.
+pub type MarkerFeed = Arc<dyn Fn(i64, i64, usize) -> Result<Vec<Marker>, String> + Send + Sync>;
 /// Tells what came in.
 pub type IntakeFeed = Arc<dyn Fn() -> Intake + Send + Sync>;
 
@@ -50,6 +54,7 @@ pub struct PageParts {
     /// Length of a window, in ms.
     pub window_ms: i64,
     pub alerts: AlertFeed,
+    pub markers: MarkerFeed,
     pub intake: IntakeFeed,
     /// End of the newest flush in ms since the Unix epoch; 0 before the first.
     pub flushed: watch::Receiver<i64>,
@@ -103,6 +108,7 @@ impl PageState {
             window_ms: self.parts.window_ms.max(1),
             points,
             day_totals: self.day_totals.clone(),
+            markers: Arc::new([]),
         }
     }
 

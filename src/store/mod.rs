@@ -10,6 +10,7 @@ mod error;
 mod frame;
 mod head;
 mod index;
+pub mod marker_table;
 pub mod memory;
 mod point;
 mod read;

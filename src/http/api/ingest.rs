@@ -137,7 +137,8 @@ fn insert(state: &IngestState, now_ms: i64, items: &[Item]) -> usize {
             ItemValue::Member(member) => Value::Member(member.as_bytes()),
         };
         let observation = Observation { value, metric_type: item.metric_type, weight: item.weight };
-        let line = Line { name: item.name.as_bytes(), tags, observations: smallvec![observation] };
+        let line =
+            Line { name: item.name.as_bytes(), tags, at_ms: None, observations: smallvec![observation] };
         match table.parsed(now_ms, &line) {
             Ok(()) => {}
             // Rejected is none: all were checked.
