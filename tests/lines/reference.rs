@@ -5,6 +5,9 @@
 use super::taken::{Marked, Seen, Taken};
 use std::collections::BTreeMap;
 
+/// Key and value of a tag.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// What the line of a packet becomes; `None` when it is not taken.
 pub fn parse(raw: &[u8], dogstatsd: bool, name_tags: bool, labels_max: usize) -> Option<Taken> {
     let is_blank = |b: &u8| b" \t\r\n\x0c".contains(b);
@@ -151,7 +154,7 @@ fn time(text: &[u8]) -> Option<i64> {
 }
 
 /// The name and the tags in it, when every element is one.
-fn named(name: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> {
+fn named(name: &[u8]) -> Option<(Vec<u8>, Vec<Pair>)> {
     for at in 0..name.len() {
         let (before, rest) = (&name[..at], &name[at + 1..]);
         // Only the first of each kind begins tags.
@@ -179,13 +182,13 @@ fn named(name: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> {
     None
 }
 
-fn pairs(elements: &[Vec<u8>], between: u8) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn pairs(elements: &[Vec<u8>], between: u8) -> Vec<Pair> {
     let trimmed = elements.iter().map(|element| element.trim_ascii().to_vec());
     let pair = |element: Vec<u8>| cut(&element, between).unwrap_or((element, Vec::new()));
     trimmed.map(pair).filter(|(key, _)| !key.is_empty()).collect()
 }
 
-fn labels(name: &[u8], tags: &[(Vec<u8>, Vec<u8>)], labels_max: usize) -> Option<BTreeMap<String, String>> {
+fn labels(name: &[u8], tags: &[Pair], labels_max: usize) -> Option<BTreeMap<String, String>> {
     let mut name = text(name);
     let escaped: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if escaped.starts_with("statsdeck_") {
