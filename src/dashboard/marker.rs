@@ -36,7 +36,7 @@ pub fn put_markers(
             svg,
             "<path d=\"M0 0v",
             height_px,
-            "\"/><path class=\"flag\" d=\"M0 0h8l-2.5 3.5 2.5 3.5h-8z\"/></svg>"
+            "\"/><path class=\"flag\" d=\"M-.5 0l8 3.5-8 3.5z\"/></svg>"
         );
     }
 }
