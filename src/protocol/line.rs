@@ -20,10 +20,9 @@ use super::Reject;
 use super::number;
 use super::tag::Tags;
 use crate::model::{MetricType, Observation, Value};
-use nom::branch::alt;
-use nom::bytes::complete::{tag, take_till, take_till1};
+use nom::bytes::complete::{tag, take_till};
 use nom::character::complete::char;
-use nom::combinator::{all_consuming, opt, value};
+use nom::combinator::opt;
 use nom::sequence::preceded;
 use nom::{IResult, Parser};
 use smallvec::SmallVec;
@@ -119,7 +118,7 @@ fn name(input: &[u8]) -> Parsed<'_, &[u8]> {
 fn sample(input: &[u8]) -> Parsed<'_, SampleText<'_>> {
     let (rest, values) = take_till(|b| b == b'|')(input)?;
     let (rest, _) = char('|')(rest).map_err(|_: nom::Err<Reject>| failure(Reject::NoType))?;
-    let (rest, metric_type) = metric_type(rest).map_err(|_| failure(Reject::UnknownType))?;
+    let (rest, metric_type) = metric_type(rest)?;
     if values.is_empty() {
         return Err(failure(Reject::EmptyValue));
     }
@@ -129,16 +128,15 @@ fn sample(input: &[u8]) -> Parsed<'_, SampleText<'_>> {
 }
 
 fn metric_type(input: &[u8]) -> Parsed<'_, MetricType> {
-    let (rest, word) = take_till1(|b| b == b'|' || b == b':')(input)?;
-    let (_, metric_type) = all_consuming(alt((
-        value(MetricType::Counter, tag(&b"c"[..])),
-        value(MetricType::Timer, tag(&b"ms"[..])),
-        value(MetricType::Gauge, tag(&b"g"[..])),
-        value(MetricType::Histogram, alt((tag(&b"h"[..]), tag(&b"d"[..])))),
-        value(MetricType::Set, tag(&b"s"[..])),
-        value(MetricType::Counter, tag(&b"m"[..])),
-    )))
-    .parse(word)?;
+    let (rest, word) = take_till(|b| b == b'|' || b == b':')(input)?;
+    let metric_type = match word {
+        b"c" | b"m" => MetricType::Counter,
+        b"ms" => MetricType::Timer,
+        b"g" => MetricType::Gauge,
+        b"h" | b"d" => MetricType::Histogram,
+        b"s" => MetricType::Set,
+        _ => return Err(failure(Reject::UnknownType)),
+    };
     Ok((rest, metric_type))
 }
 
