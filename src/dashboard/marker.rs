@@ -32,12 +32,7 @@ pub fn put_markers(
         put!(svg, "<svg class=\"mark ", worst(group).as_str(), "\" x=\"", Decimal(x), "%\" y=\"", top_px);
         put!(svg, "\"><title>", in_words(group, calendar), "</title>");
         put!(svg, "<rect class=\"hit\" x=\"-5\" width=\"10\" height=\"", height_px, "\"/>");
-        put!(
-            svg,
-            "<path d=\"M0 0v",
-            height_px,
-            "\"/><path class=\"flag\" d=\"M-.5 0l8 3.5-8 3.5z\"/></svg>"
-        );
+        put!(svg, "<path d=\"M0 0v", height_px, "\"/><path class=\"flag\" d=\"M-.5 0l8 3.5-8 3.5z\"/></svg>");
     }
 }
 
