@@ -125,6 +125,45 @@ const PIECES: [&[u8]; 62] = [
     b"|s:y",
 ];
 
+const NAMES: [&str; 14] = [
+    "a",
+    "etl.errors",
+    "n,k=v",
+    "n#k=v,j=w",
+    "n;k=v;k=w",
+    "na[k=v]me",
+    "cpu[0]",
+    "a,b",
+    "n[k=v],j=w",
+    "é",
+    "a b",
+    "statsdeck.x",
+    "n,__name__=x",
+    "=",
+];
+const FIELDS: [&str; 20] = [
+    "|#k:v",
+    "|#k:v,j:w",
+    "|#k",
+    "|#k:a,k:b",
+    "|#__name__:x",
+    "|#url:http://x:1",
+    "|#,",
+    "|T5",
+    "|T1656581400",
+    "|c:ci-1",
+    "|e:it-x",
+    "|card:low",
+    "|zzz",
+    "|",
+    "|d:7",
+    "|h:web",
+    "|t:error",
+    "|p:low",
+    "|s:git|k:key",
+    "|m:text",
+];
+
 fn any_line() -> impl Strategy<Value = Vec<u8>> {
     let pieces =
         |most| prop::collection::vec(select(&PIECES[..]), 0..most).prop_map(|pieces| pieces.concat());
@@ -145,11 +184,28 @@ fn any_line() -> impl Strategy<Value = Vec<u8>> {
     });
     let check = (pieces(3), select(&["0", "1", "2", "3", "4", ""][..]), pieces(8))
         .prop_map(|(name, status, rest)| [b"_sc|", &*name, b"|", status.as_bytes(), &rest].concat());
-    prop_oneof![3 => metric, 1 => event, 1 => check, 1 => pieces(16)]
+    // Mostly well formed, so that the values are compared and not the refusals alone.
+    let fields = || prop::collection::vec(select(&FIELDS[..]), 0..6).prop_map(|fields| fields.concat());
+    let word = || select(&["c", "g", "ms", "h", "d", "s", "m"][..]);
+    let number = || select(&["1", "-2.5", "+3e1", ".5", "1:2", "7::8", "0"][..]);
+    let rate = || select(&["", "", "|@0.5", "|@1"][..]);
+    let sample = || (number(), word(), rate()).prop_map(|(n, word, rate)| format!(":{n}|{word}{rate}"));
+    let samples = prop::collection::vec(sample(), 1..4);
+    let good_metric = (select(&NAMES[..]), samples, fields())
+        .prop_map(|(name, samples, fields)| format!("{name}{}{fields}", samples.concat()).into_bytes());
+    let good_event = (select(&NAMES[..]), select(&NAMES[..]), fields()).prop_map(|(title, text, fields)| {
+        format!("_e{{{},{}}}:{title}|{text}{fields}", title.len(), text.len()).into_bytes()
+    });
+    let good_check = (select(&NAMES[..]), 0..4, fields())
+        .prop_map(|(name, status, fields)| format!("_sc|{name}|{status}{fields}").into_bytes());
+    prop_oneof![
+        2 => metric, 1 => event, 1 => check, 1 => pieces(16),
+        4 => good_metric, 1 => good_event, 1 => good_check,
+    ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40_000) })]
 
     #[test]
     fn both_parsers_take_the_same_lines_for_the_same(line in any_line(), name_tags: bool) {
