@@ -3,6 +3,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
+use statsdeck::catalogue::Catalogue;
 use statsdeck::protocol::Dialect;
 use statsdeck::telemetry::{Telemetry, Transport};
 use std::sync::Arc;
@@ -18,9 +19,14 @@ fn packets(suffix: &str) -> Vec<String> {
 }
 
 fn new_table() -> (Table, Arc<Registry>, Arc<Telemetry>) {
-    let registry = Arc::new(Registry::new(10_000_000));
+    let registry = Arc::new(Registry::new(Arc::new(Catalogue::new(10_000_000))));
     let telemetry = Arc::new(Telemetry::default());
-    let options = table::Options { line_bytes_max: 8192, labels_max: 32, idle_windows_max: 1000 };
+    let options = table::Options {
+        line_bytes_max: 8192,
+        labels_max: 32,
+        idle_windows_max: 1000,
+        spellings_max: 10_000_000,
+    };
     (Table::new(options, registry.clone(), telemetry.clone(), Transport::Udp), registry, telemetry)
 }
 

@@ -3,6 +3,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use statsdeck::aggregate::{Registry, Table, table};
+use statsdeck::catalogue::Catalogue;
 use statsdeck::ingest::socket::{self, Batch};
 use statsdeck::protocol::Dialect;
 use statsdeck::telemetry::{Telemetry, Transport};
@@ -26,8 +27,13 @@ fn ingest(c: &mut Criterion) {
         let receiver = socket::bind(address, 16 << 20, Duration::from_millis(100), false).expect("a socket");
         let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         sender.connect(receiver.local_addr().expect("an address")).expect("a peer");
-        let registry = Arc::new(Registry::new(1_000_000));
-        let options = table::Options { line_bytes_max: 8192, labels_max: 32, idle_windows_max: 1000 };
+        let registry = Arc::new(Registry::new(Arc::new(Catalogue::new(1_000_000))));
+        let options = table::Options {
+            line_bytes_max: 8192,
+            labels_max: 32,
+            idle_windows_max: 1000,
+            spellings_max: 10_000_000,
+        };
         let mut table = Table::new(options, registry, Arc::new(Telemetry::default()), Transport::Udp);
         let mut batch = Batch::default();
         group.throughput(Throughput::Elements((PACKETS * lines) as u64));

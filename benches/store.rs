@@ -4,14 +4,17 @@
 //! because a temporary one may be in memory.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use statsdeck::catalogue::Catalogue;
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::label::NAME;
 use statsdeck::model::{
     FlushBatch, Histogram, Labels, Matcher, MetricType, Select, SeriesId, SeriesKey, TimeRange,
 };
-use statsdeck::store::{FsBackend, Options, Store};
+use statsdeck::store::{FsBackend, Options, Recovered, Store};
 use std::hint::black_box;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const WINDOW_MS: i64 = 10_000;
 const START_MS: i64 = 1_699_992_000_000;
@@ -39,9 +42,6 @@ fn batch(series: u32, window: i64) -> FlushBatch {
     let mut batch = FlushBatch { start_ms, end_ms: start_ms + WINDOW_MS, ..FlushBatch::default() };
     for number in 0..series {
         let id = SeriesId(number);
-        if window == 0 {
-            batch.new_series.push((id, key(number)));
-        }
         let noise = (i64::from(number) * 7919 + window * 104_729) % 1009;
         match metric_type(number) {
             MetricType::Counter => {
@@ -61,6 +61,20 @@ fn batch(series: u32, window: i64) -> FlushBatch {
     batch
 }
 
+/// A store whose catalogue knows so many series.
+fn open(options: Options, series: u32) -> Store {
+    let (store, catalogue, _) = reopened(options);
+    catalogue.restore((0..series).map(|id| (SeriesId(id), key(id))), 0);
+    store
+}
+
+fn reopened(options: Options) -> (Store, Arc<Catalogue>, Recovered) {
+    let catalogue = Arc::new(Catalogue::new(10_000_000));
+    let (store, recovered) =
+        Store::open(options, FsBackend, catalogue.clone(), START_MS).expect("the store opens");
+    (store, catalogue, recovered)
+}
+
 fn options(name: &str) -> Options {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-store-{name}"));
     let _ = std::fs::remove_dir_all(&dir);
@@ -71,7 +85,7 @@ fn flush(criterion: &mut Criterion) {
     let series = 100_000;
     let mut group = criterion.benchmark_group("flush, durable");
     group.throughput(Throughput::Elements(u64::from(series))).sample_size(20);
-    let (store, _) = Store::open(options("flush"), FsBackend, START_MS).expect("the directory can be made");
+    let store = open(options("flush"), series);
     store.append(&batch(series, 0)).expect("there is room");
     let mut window = 0;
     group.bench_function("100k series, of these 20k timers of 20 values", |bencher| {
@@ -90,7 +104,7 @@ fn flush(criterion: &mut Criterion) {
 fn read(criterion: &mut Criterion) {
     let series = 1_000;
     let windows = 24 * 360;
-    let (store, _) = Store::open(options("read"), FsBackend, START_MS).expect("the directory can be made");
+    let store = open(options("read"), series);
     for window in 0..windows {
         store.append(&batch(series, window)).expect("there is room");
     }
@@ -118,7 +132,7 @@ fn read(criterion: &mut Criterion) {
 
 fn reopen(criterion: &mut Criterion) {
     let options = options("reopen");
-    let (store, _) = Store::open(options.clone(), FsBackend, START_MS).expect("the directory can be made");
+    let store = open(options.clone(), 10_000);
     for window in 0..60 {
         store.append(&batch(10_000, window)).expect("there is room");
     }
@@ -127,17 +141,76 @@ fn reopen(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("open");
     group.sample_size(10);
     group.bench_function("after a crash, 10k series x 60 windows in the log", |bencher| {
-        bencher.iter(|| Store::open(options.clone(), FsBackend, START_MS).expect("it opens").1.series.len());
+        bencher.iter(|| reopened(options.clone()).2.series.len());
+    });
+    group.finish();
+}
+
+/// A million counters, as long as nothing of them is in a block yet. How many
+/// windows, `STATSDECK_BENCH_WINDOWS` says; 719 are two hours, and 3 GB.
+fn million(criterion: &mut Criterion) {
+    let series = 1_000_000u32;
+    let windows =
+        std::env::var("STATSDECK_BENCH_WINDOWS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let options = options("million");
+    let (store, catalogue, _) = reopened(options.clone());
+    let name = |id: u32| format!("prod.checkout.web_07.http.requests.c{id:07}");
+    for id in 0..series {
+        let labels = Labels::of_name(&name(id));
+        catalogue.register(SeriesKey { labels, metric_type: MetricType::Counter });
+    }
+    let counters = |window: i64| -> Vec<CounterValue> {
+        let total = |id: u32| (i64::from(id % 1000) * 17 + window * 31) as f64;
+        (0..series).map(|id| CounterValue { id: SeriesId(id), total: total(id), start_total: None }).collect()
+    };
+    let mut took: Vec<Duration> = Vec::new();
+    for window in 0..windows {
+        let start_ms = START_MS + window * WINDOW_MS;
+        let counters = counters(window);
+        let batch = FlushBatch { start_ms, end_ms: start_ms + WINDOW_MS, counters, ..FlushBatch::default() };
+        let begun = Instant::now();
+        store.append(&batch).expect("there is room");
+        took.push(begun.elapsed());
+    }
+    println!("append of 1,000,000 counters: first (with names) {:?}", took.remove(0));
+    took.sort();
+    println!("  then median {:?}, greatest {:?}", took[took.len() / 2], took[took.len() - 1]);
+    let of_each = |bytes: usize| bytes as f64 / f64::from(series);
+    println!(
+        "memory: {:.1} bytes a series in the store, {:.1} in the catalogue",
+        of_each(store.memory()),
+        of_each(catalogue.memory())
+    );
+    println!("log: {} bytes", store.stats().wal_bytes);
+    let end_ms = START_MS + windows * WINDOW_MS;
+    let range = TimeRange { start_ms: START_MS, end_ms };
+    let mut group = criterion.benchmark_group(format!("1,000,000 counters, {windows} windows in the log"));
+    group.sample_size(10);
+    let select = |matchers: &[Matcher]| {
+        let request = Select { matchers, range, step_ms: 0, max_series: 10_000, max_points: 100_000_000 };
+        store.select(&request).expect("within the limits")
+    };
+    let one = [Matcher::equal(NAME, name(654_321))];
+    assert_eq!(select(&one).len(), 1);
+    group.bench_function("select of one", |bencher| bencher.iter(|| black_box(select(&one))));
+    let many = [Matcher::regex(NAME, &name(654_321).replace("321", "...")).expect("a sound expression")];
+    assert_eq!(select(&many).len(), 1_000);
+    group.bench_function("select of 1,000", |bencher| bencher.iter(|| black_box(select(&many))));
+    let all = Select { matchers: &[], range, step_ms: 0, max_series: 10_000, max_points: 100 };
+    group.bench_function("too many asked for", |bencher| bencher.iter(|| store.select(&all).is_err()));
+    drop(store);
+    group.bench_function("open", |bencher| {
+        bencher.iter(|| assert_eq!(reopened(options.clone()).2.series.len(), series as usize));
     });
     group.finish();
 }
 
 /// Takes the files away again.
 fn clear(_: &mut Criterion) {
-    for name in ["flush", "read", "reopen"] {
+    for name in ["flush", "read", "reopen", "million"] {
         let _ = std::fs::remove_dir_all(options(name).dir);
     }
 }
 
-criterion_group!(benches, flush, read, reopen, clear);
+criterion_group!(benches, flush, read, reopen, million, clear);
 criterion_main!(benches);

@@ -1,13 +1,18 @@
 //! The command line: what was asked for, and doing it.
 
+mod mapping;
+
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Mapping};
 use crate::daemon::Daemon;
+use crate::daemon::service::Service;
 use crate::http::auth;
+use crate::ingest::Inherited;
 use crate::model::duration;
 use crate::notify::Receiver;
+use crate::protocol::TagStyles;
 use clap::{Args, Parser, Subcommand};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,8 +26,11 @@ Examples:
   statsdeck                                 run with no config: StatsD on udp 8125, pages on http 8127
   statsdeck --config statsdeck.toml         run with a config
   statsdeck check statsdeck.toml            say what is wrong with a config, by line and key
+  statsdeck test-mapping web.api.latency    say which mapping takes a name, and why
   statsdeck token new                       make an API key and its hash for the config
   echo 'etl.records:1|c' | nc -u -w0 127.0.0.1 8125";
+
+const NO_WATCHDOG: Duration = Duration::from_secs(3600);
 
 /// StatsD in; rollups on disk, PromQL, dashboard, scrape endpoint and alert notices out.
 #[derive(Debug, Parser)]
@@ -53,12 +61,14 @@ enum Command {
         /// The file; else that of --config.
         file: Option<PathBuf>,
     },
+    /// Say which mapping takes a name, why, and what becomes of it.
+    TestMapping(mapping::TestMappingArgs),
     /// Make API keys.
     Token {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Ask a running daemon whether it is ready; for container health checks.
+    /// Ask a running daemon whether it is alive; for container health checks.
     Healthcheck {
         /// Address of its HTTP port; else that of the config.
         #[arg(long, value_name = "HOST:PORT")]
@@ -85,16 +95,23 @@ pub fn main() -> ExitCode {
         Some(Command::Check { file }) => {
             check(&RunArgs { config: file.or(cli.run.config), data_dir: cli.run.data_dir })
         }
+        Some(Command::TestMapping(args)) => test_mapping(&cli.run, &args),
         Some(Command::Token { command: TokenCommand::New { name } }) => token_new(&name),
         Some(Command::Healthcheck { address }) => healthcheck(&cli.run, address),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("statsdeck: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who reads our words has read enough, as `head` does.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn load(args: &RunArgs) -> Result<Config, crate::config::Error> {
@@ -110,6 +127,12 @@ fn load(args: &RunArgs) -> Result<Config, crate::config::Error> {
 
 fn run(args: &RunArgs) -> anyhow::Result<()> {
     log_to_stderr();
+    // First of all: the numbers of the sockets must not be anything else's.
+    let env = |name: &str| std::env::var(name).ok();
+    let inherited = Inherited::from_env(env, std::process::id())
+        .map_err(|error| anyhow::anyhow!("a socket that LISTEN_FDS announces is not open: {error}"))?;
+    let service = Service::from_env(env, std::process::id())
+        .map_err(|error| anyhow::anyhow!("NOTIFY_SOCKET names no socket: {error}"))?;
     let config = load(args)?;
     let reload_args = RunArgs { config: args.config.clone(), data_dir: args.data_dir.clone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -118,13 +141,20 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut daemon = Daemon::start(config, Box::new(move || load(&reload_args)), clock).await?;
-        for address in daemon.udp_addresses() {
-            tracing::info!("taking StatsD on udp://{address}");
+        let reload = Box::new(move || load(&reload_args));
+        let mut daemon = Daemon::start_on(inherited, config, reload, clock).await?;
+        for address in daemon.addresses() {
+            tracing::info!("taking StatsD on {address}");
         }
         tracing::info!("dashboard on http://{}/dashboard", daemon.http_address());
+        service.ready();
+        // Without a watchdog once in a long while, to nobody.
+        let mut watchdog = tokio::time::interval(service.watchdog_interval().unwrap_or(NO_WATCHDOG));
         loop {
             tokio::select! {
+                _ = watchdog.tick() => if service.watchdog_interval().is_some() && daemon.is_healthy() {
+                    service.alive();
+                },
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 // Whoever sent the signal reads the log.
@@ -133,6 +163,7 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
                 answer = daemon.reload_request() => { let _ = answer.send(daemon.reload().await); }
             }
         }
+        service.stopping();
         tracing::info!("stopping: flushing the open window");
         daemon.stop().await;
         tracing::info!("stopped");
@@ -152,6 +183,7 @@ fn log_to_stderr() {
 }
 
 fn check(args: &RunArgs) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
     let config = load(args)?;
     for target in &config.receivers {
         if let Err(error) = target.receiver.endpoint().check() {
@@ -160,46 +192,66 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
     }
     let shown =
         args.config.as_ref().map_or("no file, all defaults".into(), |file| file.display().to_string());
-    println!("{shown}: ok");
+    writeln!(out, "{shown}: ok")?;
     for listener in &config.listeners {
         let dialect = match listener.dialect {
             crate::protocol::Dialect::Statsd => "statsd: a signed gauge is a change",
             crate::protocol::Dialect::Dogstatsd => "dogstatsd: a signed gauge is a value",
         };
-        println!("  listens on udp://{} ({dialect})", listener.socket.address);
+        writeln!(out, "  listens on {} ({dialect})", listener.socket.address)?;
     }
-    println!("  answers on http://{}", config.http.address);
+    writeln!(out, "  answers on http://{}", config.http.address)?;
     let retention = duration::format_ms(config.retention_ms as u64);
-    println!("  keeps data in {} for {retention}", config.data_dir.display());
+    writeln!(out, "  keeps data in {} for {retention}", config.data_dir.display())?;
     for token in &config.http.tokens {
-        println!("  knows the API key {:?} ({:?})", token.name, token.scopes);
+        writeln!(out, "  knows the API key {:?} ({:?})", token.name, token.scopes)?;
+    }
+    for line in mapping::summary(&config.mapping) {
+        println!("  {line}");
     }
     for view in &config.views {
-        println!("  shows {:?} at /dashboard?view={}", view.title, view.id);
+        writeln!(out, "  shows {:?} at /dashboard?view={}", view.title, view.id)?;
     }
     for rule in &config.rules {
-        println!("  alerts {:?} when {}", rule.name, rule.expr.text());
+        writeln!(out, "  alerts {:?} when {}", rule.name, rule.expr.text())?;
     }
     for target in &config.receivers {
         let receiver = &target.receiver;
-        println!("  tells {:?} by {} at {}", target.name, receiver.kind(), receiver.endpoint());
+        writeln!(out, "  tells {:?} by {} at {}", target.name, receiver.kind(), receiver.endpoint())?;
     }
     if config.receivers.is_empty() && !config.rules.is_empty() {
-        println!("  tells nobody: there is no [[receiver]]");
+        writeln!(out, "  tells nobody: there is no [[receiver]]")?;
     }
+    Ok(())
+}
+
+fn test_mapping(run: &RunArgs, args: &mapping::TestMappingArgs) -> anyhow::Result<()> {
+    let (mapping, tag_styles) = if args.files.is_empty() {
+        let config = load(run)?;
+        let first = config.listeners.first().map(|listener| listener.tag_styles);
+        (config.mapping, first.unwrap_or(TagStyles::ALL))
+    } else {
+        (Mapping::load(&args.files)?, TagStyles::ALL)
+    };
+    print!("{}", mapping::explanation(&mapping.mapper, tag_styles, args)?);
     Ok(())
 }
 
 fn token_new(name: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
     let key = auth::new_key()?;
-    println!("API key (shown once, give it to the sender):\n  {key}\n");
-    println!("For the config:\n[[http.token]]\nname = {name:?}\nhash = \"{}\"", auth::format_hash(&key));
-    println!("scopes = [\"write\"]");
+    writeln!(out, "API key (shown once, give it to the sender):\n  {key}\n")?;
+    writeln!(
+        out,
+        "For the config:\n[[http.token]]\nname = {name:?}\nhash = \"{}\"",
+        auth::format_hash(&key)
+    )?;
+    writeln!(out, "scopes = [\"write\"]")?;
     Ok(())
 }
 
 fn healthcheck(args: &RunArgs, address: Option<SocketAddr>) -> anyhow::Result<()> {
-    use std::io::{Read, Write};
+    use std::io::Read;
     let address = match address {
         Some(address) => address,
         None => load(args)?.http.address,
@@ -208,10 +260,10 @@ fn healthcheck(args: &RunArgs, address: Option<SocketAddr>) -> anyhow::Result<()
     let mut stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.write_all(
-        format!("GET /-/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+        format!("GET /-/healthy HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
     )?;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer)?;
-    anyhow::ensure!(answer.ends_with(b" 200"), "the daemon on {address} is not ready");
+    anyhow::ensure!(answer.ends_with(b" 200"), "the daemon on {address} is not healthy");
     Ok(())
 }

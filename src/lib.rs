@@ -23,7 +23,9 @@ pub mod aggregate;
 pub mod ingest;
 pub mod store;
 // floor 1
+pub mod catalogue;
 pub mod exposition;
+pub mod mapping;
 pub mod protocol;
 pub mod telemetry;
 // floor 0

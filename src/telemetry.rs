@@ -42,15 +42,22 @@ impl Level {
 pub enum Transport {
     Udp = 0,
     Http = 1,
+    Tcp = 2,
+    UnixDatagram = 3,
+    UnixStream = 4,
 }
 
 impl Transport {
-    pub const ALL: [Transport; 2] = [Transport::Udp, Transport::Http];
+    pub const ALL: [Transport; 5] =
+        [Transport::Udp, Transport::Http, Transport::Tcp, Transport::UnixDatagram, Transport::UnixStream];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Transport::Udp => "udp",
             Transport::Http => "http",
+            Transport::Tcp => "tcp",
+            Transport::UnixDatagram => "unixgram",
+            Transport::UnixStream => "unix",
         }
     }
 }
@@ -62,33 +69,50 @@ impl Transport {
 pub enum Limited {
     /// `limits.series` are there already.
     Series = 0,
+    /// A mapping says `action: drop`.
+    MappingDrop = 1,
     /// An event, while more of them wait to be written than there is room for.
-    Markers = 1,
+    Markers = 2,
 }
 
 impl Limited {
-    pub const ALL: [Limited; 2] = [Limited::Series, Limited::Markers];
+    pub const ALL: [Limited; 3] = [Limited::Series, Limited::MappingDrop, Limited::Markers];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Limited::Series => "series",
+            Limited::MappingDrop => "mapping_drop",
             Limited::Markers => "markers",
         }
     }
 }
 
 /// What one listening socket has seen.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Socket {
     /// The address as bound, such as `udp://127.0.0.1:8125`.
     pub address: String,
+    /// It takes connections, or else packets.
+    pub is_stream: bool,
+    /// On a stream those that have their length before them.
     pub packets: Counter,
     pub bytes: Counter,
     /// Datagrams that were longer than any datagram may be.
     pub truncated: Counter,
     /// Packets the kernel threw away because the receive buffer was full.
-    pub kernel_dropped: Level,
+    pub kernel_dropped: Counter,
     pub receive_buffer_bytes: Level,
+    /// Packets from outside of the allow-list.
+    pub packets_refused: Counter,
+    /// Connections that are open.
+    pub connections: Level,
+    pub connections_accepted: Counter,
+    /// From outside of the allow-list, or beyond the limit.
+    pub connections_refused_source: Counter,
+    pub connections_refused_limit: Counter,
+    /// For silence, or for a packet longer than allowed.
+    pub connections_closed_idle: Counter,
+    pub connections_closed_packet: Counter,
 }
 
 /// All of them.
@@ -112,6 +136,9 @@ pub struct Telemetry {
     pub samples_written: Counter,
     pub samples_dropped: Counter,
     pub samples_retrying: Level,
+    /// Since when, in ms, samples wait for a store that does not take them; 0
+    /// while none do. Not exposed: it is what `/-/ready` says.
+    pub store_failing_since_ms: Level,
     pub store_errors: Counter,
     pub scrape_clashing_series: Level,
     pub http_requests: Counter,
@@ -120,6 +147,9 @@ pub struct Telemetry {
     /// Figures that upper floors keep.
     others: Mutex<Vec<Figures>>,
 }
+
+/// A figure of a socket.
+type OfSocket = fn(&Socket) -> f64;
 
 /// Tells more figures when asked.
 type Figures = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
@@ -148,15 +178,8 @@ impl Telemetry {
     }
 
     /// Opens the books of a socket.
-    pub fn socket(&self, address: String) -> std::sync::Arc<Socket> {
-        let socket = std::sync::Arc::new(Socket {
-            address,
-            packets: Counter::default(),
-            bytes: Counter::default(),
-            truncated: Counter::default(),
-            kernel_dropped: Level::default(),
-            receive_buffer_bytes: Level::default(),
-        });
+    pub fn socket(&self, address: String, is_stream: bool) -> std::sync::Arc<Socket> {
+        let socket = std::sync::Arc::new(Socket { address, is_stream, ..Socket::default() });
         self.sockets.lock().unwrap_or_else(|e| e.into_inner()).push(socket.clone());
         socket
     }
@@ -177,8 +200,24 @@ impl Telemetry {
         let count = |counter: &Counter| vec![(vec![], counter.value() as f64)];
         let level = |level: &Level| vec![(vec![], level.value() as f64)];
         let sockets = self.sockets.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let listener = |s: &Socket| ("listener", s.address.clone());
         let by_socket = |value: &dyn Fn(&Socket) -> f64| {
-            sockets.iter().map(|s| (vec![("listener", s.address.clone())], value(s))).collect::<Vec<_>>()
+            sockets.iter().map(|s| (vec![listener(s)], value(s))).collect::<Vec<_>>()
+        };
+        let by_datagram_socket = |value: &dyn Fn(&Socket) -> f64| {
+            let sockets = sockets.iter().filter(|s| !s.is_stream);
+            sockets.map(|s| (vec![listener(s)], value(s))).collect::<Vec<_>>()
+        };
+        let by_stream = |values: &[(&str, OfSocket)]| {
+            let mut samples = Vec::new();
+            for s in sockets.iter().filter(|s| s.is_stream) {
+                for (reason, value) in values {
+                    let reason =
+                        Some(("reason", reason.to_string())).filter(|(_, reason)| !reason.is_empty());
+                    samples.push((std::iter::once(listener(s)).chain(reason).collect(), value(s)));
+                }
+            }
+            samples
         };
         family(
             "statsdeck_packets_received_total",
@@ -196,19 +235,55 @@ impl Telemetry {
             "statsdeck_packets_truncated_total",
             C,
             "Packets longer than the receive buffer's slot.",
-            by_socket(&|s| s.truncated.value() as f64),
+            by_datagram_socket(&|s| s.truncated.value() as f64),
         );
         family(
             "statsdeck_kernel_dropped_packets_total",
             C,
             "Packets the kernel dropped because the socket's receive buffer was full.",
-            by_socket(&|s| s.kernel_dropped.value() as f64),
+            by_datagram_socket(&|s| s.kernel_dropped.value() as f64),
         );
         family(
             "statsdeck_receive_buffer_bytes",
             G,
             "Receive buffer in force, as the kernel counts it.",
-            by_socket(&|s| s.receive_buffer_bytes.value() as f64),
+            by_datagram_socket(&|s| s.receive_buffer_bytes.value() as f64),
+        );
+        family(
+            "statsdeck_packets_refused_total",
+            C,
+            "Packets from sources that are not in the listener's allow-list.",
+            by_datagram_socket(&|s| s.packets_refused.value() as f64),
+        );
+        family(
+            "statsdeck_connections",
+            G,
+            "Connections open, by listener.",
+            by_stream(&[("", |s| s.connections.value() as f64)]),
+        );
+        family(
+            "statsdeck_connections_accepted_total",
+            C,
+            "Connections taken, by listener.",
+            by_stream(&[("", |s| s.connections_accepted.value() as f64)]),
+        );
+        family(
+            "statsdeck_connections_refused_total",
+            C,
+            "Connections closed at once: from outside of the allow-list, or beyond the limit.",
+            by_stream(&[
+                ("source", |s| s.connections_refused_source.value() as f64),
+                ("limit", |s| s.connections_refused_limit.value() as f64),
+            ]),
+        );
+        family(
+            "statsdeck_connections_closed_total",
+            C,
+            "Connections closed by us: idle for too long, or announcing a packet longer than allowed.",
+            by_stream(&[
+                ("idle", |s| s.connections_closed_idle.value() as f64),
+                ("packet_too_long", |s| s.connections_closed_packet.value() as f64),
+            ]),
         );
         family(
             "statsdeck_lines_received_total",
@@ -241,7 +316,7 @@ impl Telemetry {
         family(
             "statsdeck_lines_limited_total",
             C,
-            "Well-formed lines left out by a limit.",
+            "Well-formed lines left out by a limit or by a mapping, by reason.",
             Limited::ALL
                 .iter()
                 .map(|l| {

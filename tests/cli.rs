@@ -1,7 +1,7 @@
 //! The command line, as a shell sees it.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn run(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_statsdeck"));
@@ -40,4 +40,30 @@ fn misuse_has_a_code_of_its_own() {
     assert_eq!(run(dir.path(), &["--nonsense"]).status.code(), Some(2));
     assert_eq!(run(dir.path(), &["check", "nowhere.toml"]).status.code(), Some(1));
     assert_eq!(run(dir.path(), &["healthcheck", "--address", "127.0.0.1:1"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    for arguments in [&["check"][..], &["token", "new"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_statsdeck"));
+        command.current_dir(dir.path()).args(arguments).env_remove("STATSDECK_CONFIG");
+        let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_data_dir_that_is_a_file_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let config = "[http]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"udp://127.0.0.1:0\"\n";
+    std::fs::write(dir.path().join("c.toml"), config).unwrap();
+    let output = run(dir.path(), &["--config", "c.toml", "--data-dir", "file"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("data_dir file is a file"), "{said}");
 }

@@ -40,7 +40,12 @@ fn a_spelling_is_forgotten_before_its_series_is() {
 #[test]
 fn the_examples_in_the_example_are_right() {
     let config = parse(&uncommented()).unwrap();
-    assert_eq!((config.rules.len(), config.receivers.len(), config.http.tokens.len()), (1, 2, 1));
+    assert_eq!((config.rules.len(), config.receivers.len(), config.http.tokens.len()), (2, 2, 1));
+    let listeners: Vec<String> = config.listeners.iter().map(|l| l.socket.address.to_string()).collect();
+    assert_eq!(
+        listeners,
+        ["udp://127.0.0.1:8125", "tcp://127.0.0.1:8125", "unixgram:///run/statsdeck/statsd.sock"]
+    );
     assert_eq!((config.views[0].kpis.len(), config.views[0].panels.len()), (3, 4));
 }
 
@@ -57,6 +62,7 @@ fn the_example_shows_every_key() {
         "[window.expire]",
         "[limits]",
         "[[tier]]",
+        "[mapping]",
         "[alert]",
         "[[alert.rule]]",
         "[[receiver]]",
@@ -119,6 +125,47 @@ fn problems_name_line_key_and_what_to_write() {
         "[[listen]]\naddress = \"udp://127.0.0.1:1\"\nreceive_buffer = \"8 MB\"\nthreads = 0",
         &["listen[0].receive_buffer", "8MiB", "listen[0].threads", "between 1 and 64"],
     );
+    check(
+        "[[listen]]\naddress = \"sctp://127.0.0.1:1\"",
+        &["statsdeck.toml:2: listen[0].address", "unixgram://"],
+    );
+    check("[[listen]]\naddress = \"unix://run/s\"", &["statsdeck.toml:2: listen[0].address", "at the root"]);
+    let long = format!("[[listen]]\naddress = \"unixgram:///{}\"", "x".repeat(107));
+    check(&long, &["listen[0].address", "107 bytes"]);
+    check(
+        "[[listen]]\naddress = \"udp://127.0.0.1:1\"\nframing = \"datadog\"\nidle = \"5m\"\nconnections = 9\nmode = \"0600\"",
+        &[
+            "statsdeck.toml:3: listen[0].framing: has no effect on udp://; it is for tcp:// and unix://",
+            "statsdeck.toml:4: listen[0].idle",
+            "statsdeck.toml:5: listen[0].connections",
+            "statsdeck.toml:6: listen[0].mode: has no effect on udp://; it is for unixgram://",
+        ],
+    );
+    check(
+        "[[listen]]\naddress = \"unix:///run/s\"\nallow = [\"::1\"]\nthreads = 2\nreceive_buffer = \"1MiB\"",
+        &["statsdeck.toml:3: listen[0].allow", "its mode", "listen[0].threads", "listen[0].receive_buffer"],
+    );
+    check(
+        "[[listen]]\naddress = \"unix:///run/s\"\nframing = \"netstring\"\nmode = \"0988\"\nconnections = 0\nidle = \"soon\"\npacket_bytes = \"1MiB\"",
+        &[
+            "statsdeck.toml:3: listen[0].framing: must be \"lines\"",
+            "statsdeck.toml:4: listen[0].mode: must be octal",
+            "statsdeck.toml:5: listen[0].connections: must be between 1 and 65536",
+            "statsdeck.toml:6: listen[0].idle",
+            "statsdeck.toml:7: listen[0].packet_bytes: must be a size from 512B to 64KiB",
+        ],
+    );
+    check(
+        "[[listen]]\naddress = \"udp://127.0.0.1:1\"\nallow = [\n  \"10.0.0.0/8\",\n  \"10.0.0.0/40\",\n]",
+        &["statsdeck.toml:5: listen[0].allow: \"10.0.0.0/40\" is no network", "10.0.0.0/8"],
+    );
+    check("[[listen]]\naddress = \"udp://127.0.0.1:1\"\nallow = []", &["listen[0].allow: allows nobody"]);
+    for (one, other) in [("udp://127.0.0.1:1", "udp://127.0.0.1:1"), ("unix:///run/s", "unixgram:///run/s")] {
+        check(
+            &format!("[[listen]]\naddress = \"{one}\"\n[[listen]]\naddress = \"{other}\""),
+            &["statsdeck.toml:4: listen[1].address: another [[listen]] has this address"],
+        );
+    }
     check(
         "[window]\ninterval = \"1.5s\"",
         &["statsdeck.toml:2: window.interval", "\"1.5s\" is not a duration"],
@@ -207,6 +254,42 @@ fn the_environment_overrides_a_key() {
         error.contains("config with environment") && error.contains("did you mean `address`?"),
         "{error}"
     );
+    // Paths begin at the config's folder, overridden or not.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsdeck.toml");
+    std::fs::write(&path, "[mapping]\nfiles = [\"m.yml\"]\n").unwrap();
+    std::fs::write(folder.path().join("m.yml"), "mappings: [{match: a.b, name: ab}]\n").unwrap();
+    assert_eq!(Config::load(Some(&path), &set).unwrap().mapping.mapper.sets().len(), 1);
     let error = Config::load(Some(Path::new("/nowhere/at.all")), &[]).unwrap_err().to_string();
     assert!(error.contains("cannot read /nowhere/at.all"), "{error}");
+}
+
+#[test]
+fn a_key_put_where_its_hash_belongs_is_not_shown_and_addresses_are() {
+    for token in [
+        "[[http.token]]\nname = \"x\"\nhash = \"sdk_plain\"\nscopes = [\"read\"]\n",
+        "[http]\ntoken = [\n\n{ name = \"x\", hash = \"sdk_plain\", scopes = [\"read\"] }]\n",
+    ] {
+        let error = parse(token).unwrap_err();
+        assert!(error.contains("http.token[0].hash") && !error.contains("sdk_plain"), "{error}");
+        assert!(error.contains("hash ="), "{error}");
+    }
+    check(
+        "[[listen]]\naddress = \"tcp://127.0.0.1\"\n",
+        &["as in \"127.0.0.1:8125\"", "\"tcp://127.0.0.1\""],
+    );
+}
+
+#[test]
+fn an_address_cannot_be_listened_on_twice() {
+    let twice = |address: &str| format!("[[listen]]\naddress = \"{address}\"\n").repeat(2);
+    check(&twice("udp://127.0.0.1:1"), &["statsdeck.toml:4: listen[1].address: another [[listen]] has this"]);
+    // Any free port.
+    parse(&twice("udp://127.0.0.1:0")).unwrap();
+}
+
+#[test]
+fn a_file_without_end_is_refused() {
+    let error = Config::load(Some(Path::new("/dev/zero")), &[]).unwrap_err().to_string();
+    assert!(error.contains("longer than"), "{error}");
 }

@@ -205,6 +205,12 @@ fn json_is_taken_whole_or_refused_with_index_and_field() {
     daemon.await_scraped("statsdeck_lines_unaccounted", 0.0);
     let large = daemon.post("/metrics", &[], &"x".repeat(2 << 20));
     assert_eq!(large.status, 413);
+    let compressed = daemon.post("/metrics", &[("Content-Encoding", "gzip")], "x");
+    assert_eq!(compressed.status, 415, "{}", compressed.body);
+    let plain =
+        daemon.post("/metrics", &[("Content-Encoding", "identity")], r#"{"metric": "i", "value": 1}"#);
+    assert_eq!(plain.status, 202, "{}", plain.body);
+    daemon.await_scraped("statsdeck_lines_unaccounted", 0.0);
     daemon.stop();
 }
 
@@ -336,6 +342,22 @@ fn an_open_page_does_not_delay_the_stop() {
     let begun = std::time::Instant::now();
     daemon.stop();
     assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_scrape_page_tells_its_length() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    (0..200).for_each(|at| daemon.send(&format!("x{at}:1|c")));
+    daemon.await_query("count({__name__=~\"x.*\"})", 200.0);
+    for _ in 0..2 {
+        let answer = daemon.get("/metrics");
+        assert_eq!(answer.body.lines().filter(|line| line.starts_with("# TYPE x")).count(), 200);
+        assert!(answer.body.contains("\nstatsdeck_lines_accepted_total 200"), "{}", answer.body);
+        let length = format!("content-length: {}", answer.body.len());
+        assert!(answer.head.to_ascii_lowercase().contains(&length), "{}", answer.head);
+    }
+    daemon.stop();
 }
 
 #[test]

@@ -11,12 +11,14 @@ mod taken;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use statsdeck::catalogue::Catalogue;
 use statsdeck::clock::{Clock, SystemClock};
 use statsdeck::model::{Labels, Points, Reject, Select, Sketch, TimeRange, sample};
 use statsdeck::protocol::{Dialect, Message, TagStyles, packet};
 use statsdeck::store::state::StateStore;
 use statsdeck::store::{FsBackend, Options, Store};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use taken::{Seen, Taken};
 
 const LABELS_MAX: usize = 32;
@@ -340,7 +342,8 @@ fn through_a_socket(dialect: Dialect) {
 /// All series in the store but our own.
 fn stored(dir: &std::path::Path) -> BTreeMap<(String, &'static str), Kept> {
     let options = Options::new(dir).with_retention(36_500 * 86_400_000);
-    let (store, _) = Store::open(options, FsBackend, SystemClock.now_ms()).unwrap();
+    let catalogue = Arc::new(Catalogue::new(100_000));
+    let (store, _) = Store::open(options, FsBackend, catalogue, SystemClock.now_ms()).unwrap();
     let range = TimeRange { start_ms: 0, end_ms: i64::MAX / 2 };
     let everything = Select { matchers: &[], range, step_ms: 0, max_series: 100_000, max_points: 10_000_000 };
     let mut kept = BTreeMap::new();

@@ -154,3 +154,22 @@ async fn a_query_is_stopped_when_the_client_goes_away() {
     let permits = tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("the work stops");
     assert!(permits.is_ok());
 }
+
+#[tokio::test]
+async fn queries_that_need_many_points_run_one_at_a_time_and_hold_up_no_others() {
+    let state =
+        state(source(), Options { max_points: 80, timeout: Duration::from_secs(1), ..Options::default() });
+    // Eleven samples, and a share of ten.
+    let heavy = "/api/v1/query?query=count_over_time(etl_errors%5B5m%5D)";
+    let light = "/api/v1/query?query=load&time=60.5";
+    assert_eq!(send(&state, "GET", heavy, "").await.0, StatusCode::OK);
+    let another = state.heavy.acquire().await.unwrap();
+    let (waited, (meanwhile, _)) =
+        tokio::join!(send(&state, "GET", heavy, ""), send(&state, "GET", light, ""));
+    assert_eq!(meanwhile, StatusCode::OK);
+    assert_eq!(waited.0, StatusCode::SERVICE_UNAVAILABLE, "{}", waited.1);
+    assert!(waited.1.contains("too many queries"), "{}", waited.1);
+    assert_eq!(state.permits.available_permits(), statsdeck::http::api::MAX_CONCURRENT);
+    drop(another);
+    assert_eq!(send(&state, "GET", heavy, "").await.0, StatusCode::OK);
+}

@@ -518,7 +518,7 @@ fn limits_are_told_with_their_number() {
     check(Options { max_steps: 48, ..options }, "x", "49 steps");
     assert!(source.range("x", 0, 11_000, 1).is_ok(), "as many as Prometheus takes");
     let nested = format!("{}x{}", "1 + (".repeat(40), ")".repeat(40));
-    check(Options { max_points: 100, ..options }, &nested, "more than 500 computed values");
+    check(Options { max_points: 100, ..options }, &nested, "more than 100 computed values");
     let cancel = Cancel::new();
     cancel.time_out();
     let error = source.with_cancel(cancel).instant("x", 0).unwrap_err();
@@ -543,6 +543,46 @@ fn distributions_count_by_their_size_when_read_and_when_computed() {
     assert!(answers(6_000, "sum(rate(t[5s]))", 1_000));
     assert!(!answers(6_000, "sum(rate(t[5s]))", 500), "each window of the range is a distribution");
     assert!(answers(6_000, "histogram_quantile(0.9, rate(t[5s] @ end()))", 500), "the same one all the time");
+}
+
+#[test]
+fn whatever_makes_distributions_counts_them_by_their_size() {
+    let source = MemorySource::new();
+    let labels = Labels::from_pairs([("__name__", "h")]);
+    let histogram = Histogram::from_values((1..=100).map(|value| (f64::from(value), 1.0)));
+    let weight = histogram.weight();
+    source.push_histogram(&labels, Some(MetricType::Timer), 1_000, histogram);
+    let options = Options { max_points: 20 * weight, ..Options::default() };
+    let engine = Engine::new(Arc::new(source), options);
+    let ask = |query: &str, steps: i64| engine.range(query, 1_000, 1_000 * steps, 1_000).map(|_| ());
+    for query in ["increase(h[1h])", "h * 2", "h + h", "sum(h)"] {
+        ask(query, 20).unwrap();
+        let error = ask(query, 21).unwrap_err().to_string();
+        assert!(error.contains("computed values"), "{query}: {error}");
+    }
+    // Those that were read are not copied.
+    ask("h", 200).unwrap();
+}
+
+#[test]
+fn nesting_does_not_multiply_what_a_query_may_hold() {
+    let source = MemorySource::new();
+    for at in 0..10 {
+        let labels = Labels::from_pairs([("__name__", "x"), ("n", &at.to_string())]);
+        source.push(&labels, None, 1_000, 1.0);
+    }
+    // Ten series at 50 steps are 500 values.
+    let options = Options { max_points: 1_500, ..Options::default() };
+    let engine = Engine::new(Arc::new(source), options);
+    let ask = |query: &str| engine.range(query, 1_000, 50_000, 1_000).map(|_| ());
+    ask("x + x").unwrap();
+    ask("x + x + x + x + x + x").unwrap();
+    ask("sum(x + x) + sum(x + x)").unwrap();
+    let error = ask("x + (x + (x + (x + x)))").unwrap_err().to_string();
+    assert!(error.contains("more than 1500 computed values"), "{error}");
+    let error =
+        ask("scalar(x) + (1 + sum_over_time(vector(1 + (1 + (1 + 1)))[1000s:1s]))").unwrap_err().to_string();
+    assert!(error.contains("more than 1500 computed values"), "{error}");
 }
 
 #[test]

@@ -10,11 +10,13 @@ use std::fs;
 use std::path::Path;
 
 /// Every top-level module and its floor. A module may name lower floors only.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 20] = [
     ("model", 0),
     ("clock", 0),
+    ("catalogue", 1),
     ("protocol", 1),
     ("exposition", 1),
+    ("mapping", 1),
     ("telemetry", 1),
     ("ingest", 2),
     ("aggregate", 2),

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use statsdeck::aggregate::window::{Known, LiveValue};
 use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
+use statsdeck::catalogue::Catalogue;
 use statsdeck::model::{FlushBatch, Labels, MetricType, SeriesId, SeriesKey};
 use statsdeck::protocol::Dialect;
 use statsdeck::telemetry::{Telemetry, Transport};
@@ -31,11 +32,13 @@ impl Fixture {
     }
 
     fn resumed(tables: usize, known: Vec<Known>, now_ms: i64) -> Self {
-        let registry = Arc::new(Registry::new(1000));
+        let catalogue = Arc::new(Catalogue::new(1000));
+        let registry = Arc::new(Registry::new(catalogue.clone()));
         let telemetry = Arc::new(Telemetry::default());
         let names = known.iter().map(|known| (known.id, known.key.labels.to_string())).collect();
-        registry.restore(known.iter().map(|known| (known.id, known.key.clone())), 0);
-        let options = table::Options { line_bytes_max: 8192, labels_max: 32, idle_windows_max: 3 };
+        catalogue.restore(known.iter().map(|known| (known.id, known.key.clone())), 0);
+        let options =
+            table::Options { line_bytes_max: 8192, labels_max: 32, idle_windows_max: 3, spellings_max: 100 };
         let table = || Table::new(options, registry.clone(), telemetry.clone(), Transport::Udp);
         Fixture {
             tables: (0..tables).map(|_| table()).collect(),
@@ -54,13 +57,14 @@ impl Fixture {
         let partials = self.tables.iter_mut().map(Table::take).collect();
         let batch = self.windows.flush(end_ms, self.registry.take_new(), partials);
         let new = batch.new_series.iter();
-        self.names.extend(new.map(|(id, key)| (*id, key.labels.to_string())));
+        let key = |id: &SeriesId| self.registry.catalogue().series(*id).unwrap();
+        self.names.extend(new.map(|id| (*id, key(id).labels.to_string())));
         batch
     }
 
     /// What the house-keeper does every minute.
     fn forget(&mut self, silent_since_ms: i64) {
-        self.windows.forget(silent_since_ms, &self.registry);
+        self.windows.forget(silent_since_ms, |_| false, &self.registry);
     }
 
     /// The batch in words: one for each sample.
@@ -201,10 +205,11 @@ fn a_series_that_the_store_has_nothing_of_is_named_anew_also_when_it_never_expir
         f.flush(window * 10_000);
     }
     // All points up to 50 s are gone; those of counters and gauges repeat.
-    f.windows.forget(50_000, &f.registry);
+    f.windows.forget(50_000, |_| false, &f.registry);
     f.packet(0, 101_000, "c:1|c\ng:1|g\nt:1|ms\ns:1|s");
     let batch = f.flush(110_000);
-    let named: Vec<MetricType> = batch.new_series.iter().map(|(_, key)| key.metric_type).collect();
+    let named: Vec<MetricType> =
+        batch.new_series.iter().map(|id| f.registry.catalogue().metric_type(*id).unwrap()).collect();
     assert_eq!(named, [MetricType::Timer, MetricType::Set]);
     assert_eq!((batch.counters[0].total, batch.timers.len(), batch.sets.len()), (2.0, 1, 1));
 }
@@ -220,6 +225,25 @@ fn a_silent_spelling_is_forgotten_by_the_table_and_its_total_is_not() {
     assert_eq!(f.tables[0].len(), 1);
     f.packet(0, 81_000, "a:1|c");
     assert!(f.told(90_000).contains(&"a 1→2".to_owned()));
+}
+
+#[test]
+fn one_series_in_endless_spellings_takes_bounded_memory() {
+    let mut f = Fixture::new(1);
+    f.packet(0, 1_000, "known:1|c");
+    for commas in 0..500 {
+        f.packet(0, 1_000, &format!("a:1|c|#x:1{}", ",".repeat(commas)));
+    }
+    f.packet(0, 1_000, "known:1|c");
+    assert_eq!(f.tables[0].len(), 100);
+    assert_eq!(f.telemetry.lines_unaccounted(), 0);
+    assert_eq!(f.telemetry.lines_limited[0].value(), 401);
+    assert_eq!(f.told(10_000), ["known 0→2", r#"a{x="1"} 0→99"#]);
+    // Silent spellings make room after a window; the series go on.
+    assert_eq!(f.told(20_000).len(), 2);
+    assert_eq!(f.tables[0].len(), 0);
+    f.packet(0, 21_000, "a:1|c|#x:1,\nknown:1|c");
+    assert_eq!(f.told(30_000), ["known 3", r#"a{x="1"} 100"#]);
 }
 
 #[test]
@@ -264,7 +288,7 @@ fn a_series_whose_data_is_gone_begins_anew() {
     }
     assert_eq!(f.tables[0].len(), 0);
     f.forget(80_000);
-    assert!(f.registry.is_empty());
+    assert!(f.registry.catalogue().is_empty());
     f.packet(0, 91_000, "a:1|c");
     assert_eq!(f.told(100_000), ["a 0→1"]);
 }

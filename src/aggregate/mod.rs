@@ -4,6 +4,9 @@
 //! Tables share nothing but the registry of series, which is asked only when a
 //! spelling is new to a table.
 
+mod cells;
+pub mod effect;
+pub mod mapped_line;
 pub mod registry;
 pub mod table;
 pub mod timer;

@@ -5,18 +5,28 @@
 //! hash and one comparison; labels are made once, when a spelling is new. Two
 //! spellings of a series (tags in another order) get the same number and meet
 //! at the flush. Series stay from window to window; a spelling that was silent
-//! for `idle_windows_max` windows is forgotten.
+//! for `idle_windows_max` windows is forgotten, and a new one is refused while
+//! `spellings_max` are there.
 
+use super::cells::Cells;
+use super::effect::{BucketCounts, Effect, Effects};
+use super::mapped_line::MappedLine;
 use super::registry::Registry;
 use super::timer::{Pool, Timer};
+use crate::mapping::{Mapper, Treatment};
 use crate::model::{Histogram, Marker, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
-use crate::protocol::{Dialect, Line, Message, Reject, TagStyles, packet, tag};
+use crate::protocol::{Dialect, Line, Message, Reject, TagStyles, packet};
 use crate::telemetry::{Limited, Telemetry, Transport};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+
+/// Dropped spellings that a table remembers.
+const DROPPED_MAX: usize = 100_000;
+const NO_CELL: u32 = u32::MAX;
 
 /// Limits of a table.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +37,9 @@ pub struct Options {
     pub labels_max: usize,
     /// Windows that a silent spelling is kept for.
     pub idle_windows_max: u32,
+    /// Spellings known at a time; with more than half of them, silent ones go
+    /// after one window. One series has as many as a sender likes.
+    pub spellings_max: usize,
 }
 
 /// See the module's head.
@@ -50,7 +63,17 @@ pub struct Table {
     gauges: Cells<Gauge>,
     timers: Cells<Timer>,
     sets: Cells<Sketch>,
+    /// Spellings whose values a mapping drops.
+    dropped: Cells<()>,
     pool: Pool,
+    mapper: Option<Arc<Mapper>>,
+    /// To be taken over when the open window has been taken.
+    next_mapper: Option<Option<Arc<Mapper>>>,
+    effects: Effects,
+    /// Values of timers by the buckets of their mapping, by cell.
+    buckets: HashMap<u32, BucketCounts, RandomState>,
+    /// How series that got a spelling in the open window are treated.
+    treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +82,8 @@ struct Entry {
     key_at: u32,
     key_len: u32,
     metric_type: MetricType,
+    /// What a mapping does to its values: a number of [`Effects`].
+    effect: u16,
     cell: u32,
 }
 
@@ -81,6 +106,10 @@ pub struct Partial {
     pub gauges: Vec<(SeriesId, Gauge)>,
     pub timers: Vec<(SeriesId, Histogram)>,
     pub sets: Vec<(SeriesId, Sketch)>,
+    /// Values of timers by the buckets that their mapping shows.
+    pub buckets: Vec<(SeriesId, BucketCounts)>,
+    /// How series are treated from now on.
+    pub treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
 }
 
 /// Why a line was not taken.
@@ -113,7 +142,23 @@ impl Table {
             gauges: Cells::default(),
             timers: Cells::default(),
             sets: Cells::default(),
+            dropped: Cells::default(),
             pool: Pool::default(),
+            mapper: None,
+            next_mapper: None,
+            effects: Effects::default(),
+            buckets: HashMap::default(),
+            treatments: Vec::new(),
+        }
+    }
+
+    /// Asks `mapper` about spellings from now on; those that are known are
+    /// asked about anew once the open window has been taken.
+    pub fn set_mapper(&mut self, mapper: Option<Arc<Mapper>>) {
+        if self.index.is_empty() {
+            self.mapper = mapper;
+        } else {
+            self.next_mapper = Some(mapper);
         }
     }
 
@@ -185,7 +230,24 @@ impl Table {
             }
         });
         self.sets.drain(|id, set| partial.sets.push((id, std::mem::take(set))));
-        self.forget_idle();
+        self.dropped.drain(|_, ()| {});
+        for (cell, buckets) in &mut self.buckets {
+            if let (Some(id), Some(counts)) = (self.timers.id(*cell), buckets.take()) {
+                partial.buckets.push((id, counts));
+            }
+        }
+        partial.treatments = std::mem::take(&mut self.treatments);
+        match self.next_mapper.take() {
+            Some(mapper) => {
+                self.forget_idle(0);
+                self.effects = Effects::default();
+                self.mapper = mapper;
+            }
+            None => {
+                let crowded = self.index.len() > self.options.spellings_max / 2;
+                self.forget_idle(if crowded { 1 } else { self.options.idle_windows_max });
+            }
+        }
         partial
     }
 
@@ -225,7 +287,7 @@ impl Table {
         }
     }
 
-    /// Takes a line whole or not at all.
+    /// Takes a line whole or not at all, but for the types that a mapping drops.
     fn insert(&mut self, now_ms: i64, line: &Line<'_>) -> Result<(), Refusal> {
         let mut last = None;
         // Every series is found before any value is taken.
@@ -234,18 +296,55 @@ impl Table {
                 last = Some((observation.metric_type, self.cell(line, observation.metric_type)?));
             }
         }
+        let mut taken = false;
         for observation in &line.observations {
-            let cell = match last {
-                Some((metric_type, cell)) if metric_type == observation.metric_type => cell,
+            let (cell, effect) = match last {
+                Some((metric_type, found)) if metric_type == observation.metric_type => found,
                 _ => self.cell(line, observation.metric_type)?,
             };
-            last = Some((observation.metric_type, cell));
-            self.observe(now_ms, cell, observation);
+            last = Some((observation.metric_type, (cell, effect)));
+            match effect {
+                Effects::NONE => self.observe(now_ms, cell, observation),
+                Effects::DROP => {
+                    // Past their bound they have no cell.
+                    if cell != NO_CELL {
+                        self.dropped.touch(cell);
+                    }
+                    continue;
+                }
+                effect => self.observe_with(effect, now_ms, cell, observation),
+            }
+            taken = true;
+        }
+        if !taken {
+            return Err(Refusal::Limited(Limited::MappingDrop));
         }
         if let Some(at_ms) = line.at_ms {
             self.note_time(now_ms, at_ms);
         }
         Ok(())
+    }
+
+    /// Takes a value with what a mapping does to it.
+    #[inline(never)]
+    fn observe_with(&mut self, effect: u16, now_ms: i64, cell: u32, observation: &Observation<'_>) {
+        let Effect { scale, bounds } = self.effects.get(effect);
+        let value = match observation.value {
+            Value::Number(number) => Value::Number(number * scale),
+            Value::Change(number) => Value::Change(number * scale),
+            member => member,
+        };
+        if let Value::Number(number) | Value::Change(number) = value {
+            if !number.is_finite() {
+                self.telemetry.overflows.add(1);
+                return;
+            }
+            if let Some(bounds) = bounds {
+                let counts = self.buckets.entry(cell).or_insert_with(|| BucketCounts::new(bounds));
+                counts.add(number / observation.metric_type.unit_divisor(), observation.weight);
+            }
+        }
+        self.observe(now_ms, cell, &Observation { value, ..*observation });
     }
 
     /// A line that says when it was observed still counts in the open window:
@@ -286,42 +385,87 @@ impl Table {
         }
     }
 
-    /// The cell of this line's series of that type, made if it is new.
-    fn cell(&mut self, line: &Line<'_>, metric_type: MetricType) -> Result<u32, Refusal> {
+    /// The cell of this line's series of that type, made if it is new, and
+    /// what a mapping does to its values.
+    fn cell(&mut self, line: &Line<'_>, metric_type: MetricType) -> Result<(u32, u16), Refusal> {
         let hash = self.hash(line, metric_type);
         let arena = &self.arena;
         let found = self.index.find(hash, |entry| {
             entry.hash == hash && entry.metric_type == metric_type && key_is(entry.key(arena), line)
         });
         match found {
-            Some(entry) => Ok(entry.cell),
+            Some(entry) => Ok((entry.cell, entry.effect)),
             None => self.new_cell(hash, line, metric_type),
         }
     }
 
     #[cold]
-    fn new_cell(&mut self, hash: u64, line: &Line<'_>, metric_type: MetricType) -> Result<u32, Refusal> {
-        let named = self.tag_styles.named(line.name);
-        let tags = named.tags.iter().copied().chain(line.tags.iter());
-        let labels = tag::labels_of(&named.name, tags, self.options.labels_max).map_err(Refusal::Rejected)?;
+    fn new_cell(
+        &mut self,
+        hash: u64,
+        line: &Line<'_>,
+        metric_type: MetricType,
+    ) -> Result<(u32, u16), Refusal> {
+        let mapper = self.mapper.as_deref();
+        let mapped = MappedLine::new(line, metric_type, self.tag_styles, mapper, self.options.labels_max);
+        let Some(mapped) = mapped.map_err(Refusal::Rejected)? else {
+            return self.new_dropped_cell(hash, line, metric_type);
+        };
         let limited = Refusal::Limited(Limited::Series);
-        let id = self.registry.register(SeriesKey { labels, metric_type }).ok_or(limited)?;
-        let key_at = u32::try_from(self.arena.len()).map_err(|_| limited)?;
-        self.arena.extend_from_slice(line.name);
-        for section in line.tags.sections() {
-            self.arena.push(b'|');
-            self.arena.extend_from_slice(section);
+        let effect = self.effects.number(mapped.effect).ok_or(limited)?;
+        let key_at = self.room_for(line).ok_or(limited)?;
+        let id = self.registry.register(SeriesKey { labels: mapped.labels, metric_type }).ok_or(limited)?;
+        let key_len = self.remember_key(line);
+        if self.mapper.is_some() {
+            self.treatments.push((id, mapped.treatment));
         }
-        let key_len = (self.arena.len() - key_at as usize) as u32;
         let cell = match metric_type {
             MetricType::Counter => self.counters.add(id),
             MetricType::Gauge => self.gauges.add(id),
             MetricType::Timer | MetricType::Histogram => self.timers.add(id),
             MetricType::Set => self.sets.add(id),
         };
-        self.index
-            .insert_unique(hash, Entry { hash, key_at, key_len, metric_type, cell }, |entry| entry.hash);
-        Ok(cell)
+        let entry = Entry { hash, key_at, key_len, metric_type, effect, cell };
+        self.index.insert_unique(hash, entry, |entry| entry.hash);
+        Ok((cell, effect))
+    }
+
+    /// A cell that swallows its values. Beyond the bound there is none, and
+    /// the mapper is asked for every line.
+    fn new_dropped_cell(
+        &mut self,
+        hash: u64,
+        line: &Line<'_>,
+        metric_type: MetricType,
+    ) -> Result<(u32, u16), Refusal> {
+        let room = self.room_for(line).filter(|_| self.dropped.len() < DROPPED_MAX);
+        let Some(key_at) = room else { return Ok((NO_CELL, Effects::DROP)) };
+        let key_len = self.remember_key(line);
+        // It is no series; the number stands for nothing.
+        let cell = self.dropped.add(SeriesId(u32::MAX));
+        let entry = Entry { hash, key_at, key_len, metric_type, effect: Effects::DROP, cell };
+        self.index.insert_unique(hash, entry, |entry| entry.hash);
+        Ok((cell, Effects::DROP))
+    }
+
+    /// Puts the spelling of a line into the arena, where room was found for it.
+    /// Returns its length.
+    fn remember_key(&mut self, line: &Line<'_>) -> u32 {
+        let before = self.arena.len();
+        self.arena.extend_from_slice(line.name);
+        for section in line.tags.sections() {
+            self.arena.push(b'|');
+            self.arena.extend_from_slice(section);
+        }
+        (self.arena.len() - before) as u32
+    }
+
+    /// Where the key of one more spelling begins in the arena.
+    fn room_for(&self, line: &Line<'_>) -> Option<u32> {
+        let sections = line.tags.sections().iter().map(|section| 1 + section.len());
+        let end = self.arena.len() + line.name.len() + sections.sum::<usize>();
+        let fits = self.index.len() < self.options.spellings_max && u32::try_from(end).is_ok();
+        fits.then_some(self.arena.len() as u32)
     }
 
     fn hash(&self, line: &Line<'_>, metric_type: MetricType) -> u64 {
@@ -334,22 +478,28 @@ impl Table {
         hasher.finish()
     }
 
-    fn forget_idle(&mut self) {
-        let idle_max = self.options.idle_windows_max;
+    fn forget_idle(&mut self, idle_max: u32) {
         let (counters, gauges) = (&mut self.counters, &mut self.gauges);
         let (timers, sets) = (&mut self.timers, &mut self.sets);
+        let (dropped, buckets) = (&mut self.dropped, &mut self.buckets);
         let dead = &mut self.arena_dead;
         let mut released = Vec::new();
         self.index.retain(|entry| {
             let idle = match entry.metric_type {
+                _ if entry.effect == Effects::DROP => dropped.remove_idle(entry.cell, idle_max),
                 MetricType::Counter => counters.remove_idle(entry.cell, idle_max),
                 MetricType::Gauge => gauges.remove_idle(entry.cell, idle_max),
                 MetricType::Timer | MetricType::Histogram => timers.remove_idle(entry.cell, idle_max),
                 MetricType::Set => sets.remove_idle(entry.cell, idle_max),
             };
             if let Some(id) = idle {
+                if entry.effect != Effects::DROP {
+                    released.push(id);
+                }
+                if entry.metric_type.is_distribution() && entry.effect != Effects::DROP {
+                    buckets.remove(&entry.cell);
+                }
                 *dead += entry.key_len as usize;
-                released.push(id);
             }
             idle.is_none()
         });
@@ -422,66 +572,4 @@ fn key_is(key: &[u8], line: &Line<'_>) -> bool {
         }
     }
     rest.is_empty()
-}
-
-/// Values of one type, with the series they belong to.
-#[derive(Debug)]
-struct Cells<T> {
-    cells: Vec<Cell<T>>,
-    free: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct Cell<T> {
-    id: SeriesId,
-    /// Windows since the last value; 0: the open one has some.
-    idle_windows: u32,
-    value: T,
-}
-
-impl<T> Default for Cells<T> {
-    fn default() -> Self {
-        Cells { cells: Vec::new(), free: Vec::new() }
-    }
-}
-
-impl<T: Default> Cells<T> {
-    fn add(&mut self, id: SeriesId) -> u32 {
-        let cell = Cell { id, idle_windows: 1, value: T::default() };
-        if let Some(at) = self.free.pop() {
-            self.cells[at as usize] = cell;
-            return at;
-        }
-        self.cells.push(cell);
-        (self.cells.len() - 1) as u32
-    }
-
-    /// The value of a cell, to be changed: the window has values of it now.
-    fn touch(&mut self, at: u32) -> &mut T {
-        let cell = &mut self.cells[at as usize];
-        cell.idle_windows = 0;
-        &mut cell.value
-    }
-
-    /// Hands each value of the closing window to `take`, which leaves it as new.
-    fn drain(&mut self, mut take: impl FnMut(SeriesId, &mut T)) {
-        for cell in &mut self.cells {
-            if cell.idle_windows == 0 {
-                take(cell.id, &mut cell.value);
-            }
-            cell.idle_windows = cell.idle_windows.saturating_add(1);
-        }
-    }
-
-    /// Frees the cell if it was silent for more than `idle_max` windows, and
-    /// tells whose it was.
-    fn remove_idle(&mut self, at: u32, idle_max: u32) -> Option<SeriesId> {
-        let cell = &mut self.cells[at as usize];
-        if cell.idle_windows <= idle_max {
-            return None;
-        }
-        cell.value = T::default();
-        self.free.push(at);
-        Some(cell.id)
-    }
 }

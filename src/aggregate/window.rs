@@ -1,8 +1,10 @@
 //! What outlives a window: counters' totals, gauges' last values, when each
 //! series was heard last; and the merge of all tables into one batch.
 
+use super::effect::BucketCounts;
 use super::registry::Registry;
 use super::table::{Gauge, Partial};
+use crate::mapping::{Observer, Treatment};
 use crate::model::batch::{CounterValue, GaugeValue};
 use crate::model::{FlushBatch, Histogram, MetricType, SeriesId, SeriesKey};
 use crate::telemetry::Telemetry;
@@ -55,6 +57,23 @@ pub struct Live {
     pub id: SeriesId,
     pub key: SeriesKey,
     pub value: LiveValue,
+    /// What a mapping says of it.
+    pub treated: Option<Treated>,
+}
+
+/// A series of which a mapping says something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Treated {
+    pub treatment: Arc<Treatment>,
+    /// Of a histogram, since the mapping said so.
+    pub buckets: Option<Box<Buckets>>,
+}
+
+/// Values of a histogram as the scrape page shows them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buckets {
+    pub counts: BucketCounts,
+    pub sum: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,6 +96,8 @@ pub struct Windows {
     options: Options,
     telemetry: Arc<Telemetry>,
     states: HashMap<SeriesId, State, foldhash::fast::RandomState>,
+    /// Those of which a mapping says something.
+    treated: HashMap<SeriesId, Treated, foldhash::fast::RandomState>,
     last_end_ms: i64,
 }
 
@@ -94,7 +115,13 @@ struct State {
 impl Windows {
     /// Goes on from what is known; the first window starts at `last_end_ms`.
     pub fn new(options: Options, telemetry: Arc<Telemetry>, known: Vec<Known>, last_end_ms: i64) -> Self {
-        let mut windows = Windows { options, telemetry, states: HashMap::default(), last_end_ms };
+        let mut windows = Windows {
+            options,
+            telemetry,
+            states: HashMap::default(),
+            treated: HashMap::default(),
+            last_end_ms,
+        };
         for series in known {
             let metric_type = series.key.metric_type;
             let mut state = State::new(series.key);
@@ -143,14 +170,18 @@ impl Windows {
         for (id, key) in &new_series {
             self.states.entry(*id).or_insert_with(|| State::new(key.clone()));
         }
-        batch.new_series = new_series;
+        batch.new_series = new_series.into_iter().map(|(id, _)| id).collect();
+        self.treat(&partials);
         self.merge(partials, &mut batch);
         let mut alive = 0;
         for (id, state) in &mut self.states {
             if !state.alive {
                 continue;
             }
-            let expire_ms = self.options.expire_ms(state.key.metric_type);
+            let expire_ms = (!self.treated.is_empty())
+                .then(|| self.treated.get(id)?.treatment.expire_ms)
+                .flatten()
+                .unwrap_or_else(|| self.options.expire_ms(state.key.metric_type));
             if expire_ms > 0 && end_ms - state.heard_ms > expire_ms {
                 state.alive = false;
                 // A timer's or set's gap speaks for itself.
@@ -186,17 +217,59 @@ impl Windows {
     /// All series alive, in no order.
     pub fn live(&self) -> Vec<Live> {
         let alive = self.states.iter().filter(|(_, state)| state.alive);
-        alive.map(|(id, state)| Live { id: *id, key: state.key.clone(), value: state.value }).collect()
+        alive
+            .map(|(id, state)| Live {
+                id: *id,
+                key: state.key.clone(),
+                value: state.value,
+                treated: self.treated.get(id).cloned(),
+            })
+            .collect()
     }
 
-    /// Drops series, here and from `registry`, that the store no longer has
-    /// anything of and that no table knows. Those alive whose values repeat
-    /// have points in every window.
-    pub fn forget(&mut self, silent_since_ms: i64, registry: &Registry) {
-        self.states.retain(|id, state| {
+    /// Drops series, here and from `registry`, that no table knows and that the
+    /// store `has` nothing of any more. Those alive whose values repeat have
+    /// points in every window.
+    pub fn forget(&mut self, silent_since_ms: i64, has: impl Fn(SeriesId) -> bool, registry: &Registry) {
+        let silent = self.states.iter().filter(|(id, state)| {
             let repeats = matches!(state.value, LiveValue::Counter(_) | LiveValue::Gauge(_));
-            (state.alive && repeats) || state.heard_ms >= silent_since_ms || !registry.forget(*id, &state.key)
+            !(state.alive && repeats) && state.heard_ms < silent_since_ms && !has(**id)
         });
+        let gone = registry.forget(silent.map(|(id, _)| *id).collect());
+        self.states.retain(|id, _| !gone.contains(id));
+        self.treated.retain(|id, _| !gone.contains(id));
+    }
+
+    /// Takes over what mappings say of the series of new spellings.
+    fn treat(&mut self, partials: &[Partial]) {
+        for (id, treatment) in partials.iter().flat_map(|partial| &partial.treatments) {
+            let Some(treatment) = treatment else {
+                self.treated.remove(id);
+                continue;
+            };
+            let known = self.treated.get(id).map(|treated| &treated.treatment);
+            if known.is_some_and(|known| Arc::ptr_eq(known, treatment) || known == treatment) {
+                continue;
+            }
+            let is_distribution =
+                self.states.get(id).is_some_and(|state| state.key.metric_type.is_distribution());
+            let buckets = match &treatment.observer {
+                // What it has counted stands.
+                observer if known.is_some_and(|known| known.observer == *observer) => {
+                    self.treated.get(id).and_then(|treated| treated.buckets.clone())
+                }
+                Observer::Histogram { buckets } if is_distribution => {
+                    Some(Box::new(Buckets { counts: BucketCounts::new(buckets.clone()), sum: 0.0 }))
+                }
+                _ => None,
+            };
+            self.treated.insert(*id, Treated { treatment: treatment.clone(), buckets });
+        }
+        for (id, counts) in partials.iter().flat_map(|partial| &partial.buckets) {
+            if let Some(buckets) = self.treated.get_mut(id).and_then(|treated| treated.buckets.as_mut()) {
+                buckets.counts.merge(counts);
+            }
+        }
     }
 
     fn merge(&mut self, partials: Vec<Partial>, batch: &mut FlushBatch) {
@@ -257,6 +330,11 @@ impl Windows {
                     self.telemetry.overflows.add(1);
                 }
             }
+            if let Some(buckets) = self.treated.get_mut(&id).and_then(|treated| treated.buckets.as_mut())
+                && (buckets.sum + window.sum).is_finite()
+            {
+                buckets.sum += window.sum;
+            }
             state.hear(id, batch);
             batch.timers.push((id, window));
         }
@@ -299,7 +377,7 @@ impl State {
 
     fn hear(&mut self, id: SeriesId, batch: &mut FlushBatch) {
         if self.heard_ms != i64::MIN && batch.end_ms - self.heard_ms > NAME_AGAIN_MS {
-            batch.new_series.push((id, self.key.clone()));
+            batch.new_series.push(id);
         }
         self.heard_ms = batch.end_ms;
         self.alive = true;

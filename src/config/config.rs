@@ -3,7 +3,8 @@
 use super::alert;
 use super::error::{Error, Problem};
 use super::file::{self, File};
-use super::size::parse_bytes;
+use super::listen;
+use super::mapping::Mapping;
 use super::view;
 use crate::alert::Rule;
 use crate::dashboard::calendar::Calendar;
@@ -11,20 +12,24 @@ use crate::dashboard::view::View;
 use crate::http::auth;
 use crate::model::duration;
 use crate::notify::Target;
-use crate::protocol::tag_style::TagStyle;
 use crate::protocol::{Dialect, TagStyles};
 use crate::{aggregate, ingest};
 use jiff::tz::TimeZone;
+use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
-/// Sockets and threads that one listener may have.
-const THREADS_MAX: u64 = 64;
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 /// Longest line that can be asked for: one datagram.
 const LINE_BYTES_MAX: u64 = 65_507;
 const LABELS_MAX: u64 = 256;
+/// Longest config file.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Spellings (orders of tags) that each receiver knows of the series together;
+/// our own series need none.
+const SPELLINGS_PER_SERIES: usize = 2;
+const SPELLINGS_SPARE: usize = 1000;
 
 /// The whole config.
 #[derive(Clone, Debug)]
@@ -36,6 +41,7 @@ pub struct Config {
     pub table: aggregate::table::Options,
     pub series_max: usize,
     pub retention_ms: i64,
+    pub mapping: Mapping,
     pub rules: Vec<Rule>,
     pub receivers: Vec<Target>,
     pub views: Vec<View>,
@@ -67,8 +73,7 @@ impl Config {
     /// overrides.
     pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Self, Error> {
         let text = match path {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|source| Error::Read { path: path.to_owned(), source })?,
+            Some(path) => read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?,
             None => String::new(),
         };
         let shown = path.unwrap_or(Path::new("config"));
@@ -94,11 +99,18 @@ impl Config {
     fn parse_in(folder: &Path, path: &Path, text: &str, env: &[(String, String)]) -> Result<Self, Error> {
         let file = File::parse(path, text)?;
         let mut problems = Vec::new();
-        let config = build(file, folder, env, &mut problems);
-        if problems.is_empty() {
-            return Ok(config);
+        let mapping = file.mapping.load(folder);
+        let mut config = build(file, folder, env, &mut problems);
+        let invalid = || Error::invalid(&path.display().to_string(), text, &problems);
+        match mapping {
+            Ok(mapping) if problems.is_empty() => {
+                config.mapping = mapping;
+                Ok(config)
+            }
+            Err(error) if problems.is_empty() => Err(error),
+            Ok(_) => Err(invalid()),
+            Err(error) => Err(Error::Invalid(format!("{}\n{error}", invalid()))),
         }
-        Err(Error::invalid(&path.display().to_string(), text, &problems))
     }
 }
 
@@ -114,29 +126,42 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
             .into_iter()
             .max()
             .unwrap_or_default();
+    let series_max =
+        number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems) as usize;
     let table = aggregate::table::Options {
         line_bytes_max: number(&limits.line_bytes, "limits.line_bytes", 8192, 1..=LINE_BYTES_MAX, problems)
             as usize,
         labels_max: number(&limits.labels, "limits.labels", 32, 0..=LABELS_MAX, problems) as usize,
         // Well before the series itself is forgotten, and its number with it.
         idle_windows_max: (longest_expiry.min(retention_ms / 2) / interval_ms).clamp(1, 100_000) as u32,
+        spellings_max: series_max.saturating_mul(SPELLINGS_PER_SERIES).saturating_add(SPELLINGS_SPARE),
     };
     let http = http(&file.http, problems);
     let rule_names: Vec<&str> = rules.iter().map(|rule| &*rule.name).collect();
     let views = taken(view::views(&file.view, &http.calendar, &rule_names), problems);
     Config {
         data_dir: data_dir(&file, env),
-        listeners: listeners(file.listen.as_deref(), problems),
+        listeners: listen::listeners(file.listen.as_deref(), table.line_bytes_max, problems),
         http,
         windows,
         table,
-        series_max: number(&limits.series, "limits.series", 1_000_000, 1..=u64::from(u32::MAX), problems)
-            as usize,
+        series_max,
         retention_ms,
+        mapping: Mapping::default(),
         rules,
         receivers,
         views,
     }
+}
+
+/// The text of a config file, which may be a pipe, but not without end.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
 }
 
 /// What a section means, or nothing and its problems noted.
@@ -184,73 +209,6 @@ fn windows(window: &file::Window, interval_ms: i64, problems: &mut Vec<Problem>)
         timer_expire_ms: expire_ms(&expire.timer, "window.expire.timer", 300_000),
         set_expire_ms: expire_ms(&expire.set, "window.expire.set", 300_000),
     }
-}
-
-fn listeners(written: Option<&[file::Listen]>, problems: &mut Vec<Problem>) -> Vec<Listener> {
-    let Some(written) = written else {
-        return vec![Listener {
-            socket: ingest::Options {
-                address: SocketAddr::from(([127, 0, 0, 1], 8125)),
-                receive_buffer: 8 << 20,
-                threads: 1,
-            },
-            dialect: Dialect::Statsd,
-            tag_styles: TagStyles::ALL,
-        }];
-    };
-    let mut listeners = Vec::new();
-    for (at, listen) in written.iter().enumerate() {
-        let key = |name: &str| format!("listen[{at}].{name}");
-        let address = match listen.address.as_ref().strip_prefix("udp://") {
-            Some(address) => socket_address(address, &listen.address, &key("address"), problems),
-            None => {
-                let message = "must begin with udp://, as in \"udp://127.0.0.1:8125\"";
-                problems.push(Problem::new(listen.address.span(), key("address"), message));
-                None
-            }
-        };
-        let dialect = match listen.dialect.as_ref().map(|dialect| dialect.as_ref().as_str()) {
-            None | Some("statsd") => Dialect::Statsd,
-            Some("dogstatsd") => Dialect::Dogstatsd,
-            Some(_) => {
-                let span = listen.dialect.as_ref().map(Spanned::span);
-                let message = "must be \"statsd\" (-10|g is a change) or \"dogstatsd\" (-10|g is a value)";
-                problems.push(Problem::new(span, key("dialect"), message));
-                Dialect::Statsd
-            }
-        };
-        let tag_styles = tag_styles(listen.tag_styles.as_ref(), &key("tag_styles"), problems);
-        let receive_buffer = match &listen.receive_buffer {
-            None => 8 << 20,
-            Some(text) => parse_bytes(text.as_ref()).filter(|bytes| *bytes <= 1 << 30).unwrap_or_else(|| {
-                let message = "must be a size up to 1GiB, such as \"8MiB\"";
-                problems.push(Problem::new(text.span(), key("receive_buffer"), message));
-                0
-            }),
-        };
-        let threads = number(&listen.threads, &key("threads"), 1, 1..=THREADS_MAX, problems) as usize;
-        if let Some(address) = address {
-            let socket = ingest::Options { address, receive_buffer: receive_buffer as usize, threads };
-            listeners.push(Listener { socket, dialect, tag_styles });
-        }
-    }
-    listeners
-}
-
-fn tag_styles(written: Option<&Spanned<Vec<String>>>, key: &str, problems: &mut Vec<Problem>) -> TagStyles {
-    let Some(words) = written else { return TagStyles::ALL };
-    let mut styles = TagStyles::NONE;
-    for word in words.as_ref() {
-        match TagStyle::parse(word) {
-            Some(style) => styles = styles.with(style),
-            None => {
-                let known = TagStyle::ALL.map(|style| format!("{:?}", style.as_str())).join(", ");
-                let message = format!("no such style: {word:?}; known are {known}");
-                problems.push(Problem::new(words.span(), key, message));
-            }
-        }
-    }
-    styles
 }
 
 fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {
@@ -372,7 +330,7 @@ fn ms(value: &Option<Spanned<String>>, key: &str, default_ms: i64, problems: &mu
 }
 
 /// A number within bounds; problems are noted and the default stands in.
-fn number(
+pub(super) fn number(
     value: &Option<Spanned<u64>>,
     key: &str,
     default: u64,
@@ -388,7 +346,7 @@ fn number(
     default
 }
 
-fn socket_address(
+pub(super) fn socket_address(
     text: &str,
     spanned: &Spanned<String>,
     key: &str,

@@ -23,6 +23,11 @@ impl Problem {
     ) -> Self {
         Problem { span: span.into(), key: key.into(), message: message.to_string() }
     }
+
+    /// The problem of the file called `path` whose text is `text`, for people.
+    pub fn render(&self, path: &str, text: &str) -> String {
+        without_urls(&render_plain(path, text, self))
+    }
 }
 
 /// A config that cannot be used.
@@ -38,42 +43,43 @@ pub enum Error {
 impl Error {
     /// Renders `problems` of the file called `path` whose text is `text`.
     pub fn invalid(path: &str, text: &str, problems: &[Problem]) -> Self {
-        let rendered: Vec<String> = problems.iter().map(|p| render(path, text, p)).collect();
+        let rendered: Vec<String> = problems.iter().map(|p| p.render(path, text)).collect();
         Error::Invalid(rendered.join("\n"))
     }
 }
 
-fn render(path: &str, text: &str, problem: &Problem) -> String {
-    without_urls(&render_plain(path, text, problem))
-}
+/// Schemes of addresses to listen on, which are no secret.
+const OPEN_SCHEMES: [&str; 4] = ["udp", "tcp", "unixgram", "unix"];
 
-/// `text` with what follows `://` hidden: URLs of webhooks are secrets. An
-/// address to listen on is none.
+/// `text` with what follows `://` hidden: URLs of webhooks are secrets.
 fn without_urls(text: &str) -> String {
     let mut parts = text.split("://");
     let mut shown = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let end = part.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(part.len());
         // What a message itself says, such as "https://host/path", stays readable.
-        let example = part.starts_with("host/path") || shown.ends_with("udp");
+        let example = part.starts_with("host/path");
+        let open = OPEN_SCHEMES.iter().any(|scheme| shown.ends_with(scheme));
         shown.push_str("://");
-        shown.push_str(if example { &part[..end] } else { "…" });
+        shown.push_str(if example || open { &part[..end] } else { "…" });
         shown.push_str(&part[end..]);
     }
     shown
 }
 
-/// A line of the file without what it sets a key called `url` to: a URL that
-/// is misspelt is a secret all the same, and looks like nothing.
+/// Keys of which no value is shown: a URL that is misspelt is a secret all the
+/// same and looks like nothing, and where a hash belongs may stand the API key.
+const SECRET_KEYS: [&str; 2] = ["url", "hash"];
+
+/// A line of the file without what it sets a secret key to.
 fn without_secret(line: &str) -> &str {
-    for (at, key) in line.match_indices("url") {
+    let written = SECRET_KEYS.iter().flat_map(|key| line.match_indices(key));
+    let secrets = written.filter_map(|(at, key)| {
         let begins = !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
         let rest = line[at + key.len()..].trim_start_matches(['"', '\'']).trim_start();
-        if begins && rest.starts_with('=') {
-            return &line[..line.len() - rest.len() + 1];
-        }
-    }
-    line
+        (begins && rest.starts_with('=')).then(|| line.len() - rest.len() + 1)
+    });
+    secrets.min().map_or(line, |end| &line[..end])
 }
 
 fn render_plain(path: &str, text: &str, problem: &Problem) -> String {

@@ -3,6 +3,7 @@
 
 use super::alert::{AlertSection, ReceiverSection};
 use super::error::{Error, nearest};
+use super::mapping::MappingSection;
 use super::view::ViewSection;
 use serde::Deserialize;
 use std::path::Path;
@@ -21,6 +22,7 @@ pub struct File {
     pub window: Window,
     pub limits: Limits,
     pub tier: Option<Vec<Tier>>,
+    pub mapping: MappingSection,
     pub alert: AlertSection,
     pub receiver: Vec<ReceiverSection>,
     pub view: Vec<ViewSection>,
@@ -32,8 +34,14 @@ pub struct Listen {
     pub address: Spanned<String>,
     pub dialect: Option<Spanned<String>>,
     pub tag_styles: Option<Spanned<Vec<String>>>,
+    pub allow: Option<Spanned<Vec<Spanned<String>>>>,
     pub receive_buffer: Option<Spanned<String>>,
     pub threads: Option<Spanned<u64>>,
+    pub packet_bytes: Option<Spanned<String>>,
+    pub framing: Option<Spanned<String>>,
+    pub mode: Option<Spanned<String>>,
+    pub connections: Option<Spanned<u64>>,
+    pub idle: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,9 +5,14 @@ pub mod alert;
 pub mod config;
 pub mod error;
 pub mod file;
+mod go_duration;
+mod listen;
+pub mod mapping;
+mod mapping_file;
 pub mod size;
 pub mod view;
 mod view_text;
 
 pub use config::Config;
 pub use error::{Error, Problem, nearest};
+pub use mapping::Mapping;

@@ -1,6 +1,7 @@
 //! Rules, their states, and the notices: evaluated after each flush, replaced
 //! at a reload.
 
+use super::flusher::lock;
 use crate::alert::{Alert, Board, Counters, Rule, RuleView, Ruler, State};
 use crate::clock::Clock;
 use crate::dashboard::alerts::{AlertRow, AlertState};
@@ -11,7 +12,7 @@ use crate::store::state::{self, StateStore};
 use crate::telemetry::{Family, FamilyKind, Telemetry};
 use arc_swap::ArcSwap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Receivers have so long to be told what waits when the daemon stops.
@@ -275,8 +276,4 @@ fn add_figures(telemetry: &Telemetry, ruler: &Ruler, state: &Arc<AlertsState>) {
         );
         families
     });
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,11 +6,10 @@
 use super::self_metrics::SelfMetrics;
 use crate::aggregate::{Registry, Table, Windows};
 use crate::clock::Clock;
-use crate::model::{FlushBatch, SeriesId, SeriesKey};
+use crate::model::FlushBatch;
 use crate::store::{Error as StoreError, Store};
 use crate::telemetry::Telemetry;
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,13 +32,10 @@ pub struct Flusher {
     /// Told the end of each window once it can be read; taken away when the
     /// stop begins, so that pages which follow it end.
     pub flushed: Arc<Mutex<Option<watch::Sender<i64>>>>,
-    /// Called at the end of each flush with the window's end: rules are
-    /// evaluated here.
+    /// Called with a window's end once it can be read: rules are evaluated here.
     pub after: Box<dyn FnMut(i64) + Send>,
     pub own: SelfMetrics,
     pub waiting: VecDeque<FlushBatch>,
-    /// Series named by windows that were given up.
-    pub unnamed: Vec<(SeriesId, SeriesKey)>,
 }
 
 impl Flusher {
@@ -75,29 +71,33 @@ impl Flusher {
         let mut partials: Vec<_> = self.tables.iter().map(|table| lock(table).take()).collect();
         partials.push(self.own.partial(&self.telemetry, &self.registry, end_ms));
         // After the tables, so that every series in them is named.
-        let mut new_series = std::mem::take(&mut self.unnamed);
-        new_series.extend(self.registry.take_new());
+        let new_series = self.registry.take_new();
         let batch = {
             let mut windows = lock(&self.windows);
             let batch = windows.flush(end_ms, new_series, partials);
-            self.registry.note_ended(windows.ended());
+            self.registry.catalogue().note_ended(windows.ended());
             batch
         };
         self.telemetry.samples_flushed.add(batch.samples() as u64);
         self.waiting.push_back(batch);
         self.write();
-        // What goes wrong with a rule shall not end the flushes.
-        if std::panic::catch_unwind(AssertUnwindSafe(|| (self.after)(end_ms))).is_err() {
-            tracing::error!(end_ms, "evaluating the rules broke off; the next flush tries again");
-        }
-        if let Some(flushed) = &*lock(&self.flushed) {
-            flushed.send_replace(end_ms);
+        if self.waiting.is_empty() {
+            self.tell(end_ms);
         }
         let took_us = begun.elapsed().as_micros() as i64;
         self.telemetry.flushes.add(1);
         self.telemetry.flush_duration_us.add(took_us as u64);
         self.telemetry.flush_last_duration_us.set(took_us);
         self.telemetry.flush_last_end_ms.set(end_ms);
+    }
+
+    /// Everything up to `end_ms` can be read. While it cannot, rules keep their
+    /// states: what is only not written yet must not look gone.
+    fn tell(&mut self, end_ms: i64) {
+        (self.after)(end_ms);
+        if let Some(flushed) = &*lock(&self.flushed) {
+            flushed.send_replace(end_ms);
+        }
     }
 
     fn write(&mut self) {
@@ -131,21 +131,103 @@ impl Flusher {
         }
         let retrying: usize = self.waiting.iter().map(FlushBatch::samples).sum();
         self.telemetry.samples_retrying.set(retrying as i64);
+        let since = &self.telemetry.store_failing_since_ms;
+        match (self.waiting.is_empty(), since.value()) {
+            (true, _) => since.set(0),
+            (false, 0) => since.set(self.clock.now_ms()),
+            (false, _) => {}
+        }
     }
 
     fn give_up(&mut self) {
         if let Some(batch) = self.waiting.pop_front() {
             self.telemetry.samples_dropped.add(batch.samples() as u64);
-            // Later windows use these series: their names must not be lost.
-            match self.waiting.front_mut() {
-                Some(next) => next.new_series.splice(0..0, batch.new_series).for_each(drop),
-                None => self.unnamed.extend(batch.new_series),
-            }
         }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+impl Drop for Flusher {
+    /// However the thread ends: who follows the flushes hears of it.
+    fn drop(&mut self) {
+        drop(lock(&self.flushed).take());
+    }
+}
+
+/// Locks what the daemon's threads share, also after a panic elsewhere.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is behind the locks is valid between statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::{self, table};
+    use crate::catalogue::Catalogue;
+    use crate::clock::ManualClock;
+    use crate::protocol::Dialect;
+    use crate::store;
+    use crate::store::memory::{Fault, MemoryBackend};
+    use crate::telemetry::Transport;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    #[test]
+    fn a_window_that_cannot_be_written_is_kept_and_rules_wait_for_it() {
+        let telemetry = Arc::new(Telemetry::default());
+        let catalogue = Arc::new(Catalogue::new(100));
+        let registry = Arc::new(Registry::new(catalogue.clone()));
+        let options = aggregate::Options {
+            interval_ms: 10_000,
+            counter_expire_ms: 0,
+            gauge_expire_ms: 0,
+            timer_expire_ms: 0,
+            set_expire_ms: 0,
+        };
+        let limits =
+            table::Options { line_bytes_max: 100, labels_max: 1, idle_windows_max: 10, spellings_max: 100 };
+        let table = Table::new(limits, registry.clone(), telemetry.clone(), Transport::Udp);
+        let table = Arc::new(Mutex::new(table));
+        let disk = MemoryBackend::new();
+        let (store, _) = Store::open(store::Options::new("/data"), disk.clone(), catalogue, 0).unwrap();
+        let clock = Arc::new(ManualClock::at(0));
+        let evaluated = Arc::new(AtomicI64::new(0));
+        let (flushed, follows) = watch::channel(0);
+        let mut flusher = Flusher {
+            clock: clock.clone(),
+            interval: Duration::from_secs(10),
+            tables: vec![table.clone()],
+            registry,
+            windows: Arc::new(Mutex::new(Windows::new(options, telemetry.clone(), vec![], 0))),
+            store: Arc::new(store),
+            telemetry: telemetry.clone(),
+            flushed: Arc::new(Mutex::new(Some(flushed))),
+            after: {
+                let evaluated = evaluated.clone();
+                Box::new(move |end_ms| evaluated.store(end_ms, Ordering::Relaxed))
+            },
+            own: SelfMetrics::default(),
+            waiting: VecDeque::new(),
+        };
+        let mut flush = |end_ms, disk_works: bool| {
+            if disk_works {
+                disk.heal()
+            } else {
+                disk.fail_at(0, Fault::Fail, true)
+            }
+            lock(&table).packet(end_ms - 1, b"a:1|c", Dialect::Statsd, |_, _| {});
+            clock.set(end_ms);
+            flusher.flush(end_ms);
+            let told = (evaluated.load(Ordering::Relaxed), *follows.borrow());
+            assert_eq!(telemetry.samples_retrying.value() > 0, !disk_works);
+            (told, flusher.store.stats().last_end_ms, telemetry.store_failing_since_ms.value())
+        };
+        assert_eq!(flush(10_000, true), ((10_000, 10_000), Some(10_000), 0));
+        assert_eq!(flush(20_000, false), ((10_000, 10_000), Some(10_000), 20_000));
+        assert_eq!(flush(30_000, false), ((10_000, 10_000), Some(10_000), 20_000));
+        assert_eq!(flush(40_000, true), ((40_000, 40_000), Some(40_000), 0));
+        assert_eq!(telemetry.samples_flushed.value(), telemetry.samples_written.value());
+        assert_eq!(telemetry.samples_dropped.value(), 0);
+        drop(flusher);
+        assert!(follows.has_changed().is_err(), "who follows hears that it ended");
+    }
 }

@@ -3,11 +3,14 @@
 pub mod alerting;
 pub mod evaluator;
 pub mod flusher;
+pub mod keeper;
+pub mod kernel_drops;
 pub mod marker_writer;
 pub mod receive;
 pub mod reject_log;
 pub mod run;
 pub mod secret_file;
 pub mod self_metrics;
+pub mod service;
 
 pub use run::{Daemon, Error};

@@ -2,6 +2,7 @@
 //! of them is logged, at most one for each reason in ten seconds.
 
 use crate::aggregate::table::Refusal;
+use crate::telemetry::Limited;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
@@ -38,9 +39,14 @@ impl RejectLog {
     pub fn note(&self, now_ms: i64, listener: &str, line: &[u8], refusal: Refusal) {
         let (reason, explanation) = match refusal {
             Refusal::Rejected(reject) => (reject.as_str(), reject.explanation()),
-            Refusal::Limited(limited) => {
+            Refusal::Limited(limited @ Limited::Series) => {
                 (limited.as_str(), "limits.series are there already; raise it or send fewer")
             }
+            Refusal::Limited(limited @ Limited::Markers) => {
+                (limited.as_str(), "too many events wait to be written; send fewer a second")
+            }
+            // As its user wants it.
+            Refusal::Limited(Limited::MappingDrop) => return,
         };
         let mut inner = self.lock();
         let due = inner.logged_ms.get(reason).is_none_or(|at_ms| now_ms - at_ms >= LOG_INTERVAL_MS);

@@ -2,14 +2,17 @@
 
 use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
-use super::flusher::Flusher;
+use super::flusher::{Flusher, lock};
+use super::keeper::Keeper;
+use super::kernel_drops::{Told, Watched};
 use super::marker_writer::{self, MarkerWriter};
-use super::receive::{self, Receiver, Watched};
+use super::receive::{self, Around, Receivers};
 use super::reject_log::RejectLog;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
 use crate::aggregate::window::Known;
 use crate::aggregate::{Registry, Table, Windows};
+use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::api::ApiState;
@@ -18,10 +21,12 @@ use crate::http::api::ingest::IngestState;
 use crate::http::api::markers::MarkersState;
 use crate::http::auth::Auth;
 use crate::http::guard::Guard;
-use crate::http::page::{Intake, PageParts, PageState};
+use crate::http::page::{Dropped, Intake, PageParts, PageState};
 use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
 use crate::http::server;
+use crate::ingest::{Address, Inherited};
+use crate::mapping::Mapper;
 use crate::protocol::{Reject, TagStyles};
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, Store};
@@ -31,25 +36,22 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc as async_mpsc, watch};
 
-/// How often the store tidies up and drops old blocks.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 /// A flush waits so long for the rules, and half a window at most.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the kernel is asked for its drops.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot listen on {address}: {source}")]
     Bind { address: String, source: io::Error },
+    #[error("data_dir {} is a file: name a directory, it is made if there is none", .0.display())]
+    DataDir(PathBuf),
     #[error("{0}")]
     Store(#[from] store::Error),
     #[error("cannot keep a key in {}: {source}", path.display())]
@@ -66,11 +68,10 @@ pub type Reload = Box<dyn Fn() -> Result<Config, crate::config::Error> + Send>;
 /// A running daemon.
 pub struct Daemon {
     http_address: SocketAddr,
-    udp_addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     telemetry: Arc<Telemetry>,
     ready: watch::Sender<bool>,
-    stop_receiving: Arc<AtomicBool>,
-    receivers: Vec<Receiver>,
+    receivers: Receivers,
     stop_http: watch::Sender<bool>,
     http: tokio::task::JoinHandle<()>,
     reload_requests: async_mpsc::Receiver<ReloadRequest>,
@@ -94,29 +95,47 @@ struct Reloadable {
     alerting: Arc<Alerting>,
     pages: Arc<PageState>,
     telemetry: Arc<Telemetry>,
+    tables: Vec<Arc<Mutex<Table>>>,
+    mapper: Arc<Mapper>,
 }
 
 impl Daemon {
     /// Starts everything: when this returns, packets are taken and requests
     /// are answered. Call it within a tokio runtime.
     pub async fn start(config: Config, reload: Reload, clock: Arc<dyn Clock>) -> Result<Daemon, Error> {
+        Daemon::start_on(Inherited::default(), config, reload, clock).await
+    }
+
+    /// The same, on sockets that are there already where their address is that
+    /// of a listener or of HTTP. What they hold at the stop is left in them.
+    pub async fn start_on(
+        mut inherited: Inherited,
+        config: Config,
+        reload: Reload,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Daemon, Error> {
         let now_ms = clock.now_ms();
         let telemetry = Arc::new(Telemetry::default());
         // Ports first: a second daemon shall not touch the store. And HTTP's
         // before all, which is never shared: UDP sockets that share their port
         // would take packets away from the daemon that runs.
         let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
-        let http_listener = TcpListener::bind(config.http.address).await.map_err(http_error)?;
+        let http_listener = http_listener(config.http.address, &mut inherited).await.map_err(http_error)?;
         let http_address = http_listener.local_addr().map_err(http_error)?;
         let mut bound = Vec::new();
         for listener in &config.listeners {
-            let address = format!("udp://{}", listener.socket.address);
-            bound.push(receive::bind(listener).map_err(|source| Error::Bind { address, source })?);
+            let address = listener.socket.address.to_string();
+            let taken = receive::bind(listener, &mut inherited);
+            bound.push(taken.map_err(|source| Error::Bind { address, source })?);
         }
-        let udp_addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
+        for address in inherited.left() {
+            tracing::warn!(address, "a socket was handed to us that no [[listen]] names; nobody reads it");
+        }
+        let addresses: Vec<Address> = bound.iter().map(|bound| bound.address.clone()).collect();
 
-        let (store, recovered) = open_store(&config, now_ms)?;
-        let registry = Arc::new(Registry::new(config.series_max));
+        let catalogue = Arc::new(Catalogue::new(config.series_max));
+        let (store, recovered) = open_store(&config, catalogue.clone(), now_ms)?;
+        let registry = Arc::new(Registry::new(catalogue));
         let windows = Arc::new(Mutex::new(resume(&config, &telemetry, &registry, recovered, now_ms)));
         let alerting = Alerting::start(
             &config.data_dir,
@@ -131,24 +150,30 @@ impl Daemon {
         let signing_key = secret_file::read_or_create(&key_path).map_err(key_error)?;
         let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, http_address, &signing_key)));
 
+        let mapper = config.mapping.mapper.clone();
         let mut tables = Vec::new();
         let (events, waiting) = mpsc::sync_channel(marker_writer::WAITING_MAX);
         let mut new_table = |transport, tag_styles| {
-            let table = Table::new(config.table, registry.clone(), telemetry.clone(), transport)
+            let mut table = Table::new(config.table, registry.clone(), telemetry.clone(), transport)
                 .with_tag_styles(tag_styles)
                 .with_window(config.windows.interval_ms)
                 .with_markers(events.clone());
+            table.set_mapper((!mapper.is_empty()).then(|| mapper.clone()));
             let table = Arc::new(Mutex::new(table));
             tables.push(table.clone());
             table
         };
         let http_table = new_table(Transport::Http, TagStyles::NONE);
-        let stop_receiving = Arc::new(AtomicBool::new(false));
         let rejects = Arc::new(RejectLog::default());
-        let mut receivers = Vec::new();
-        for (bound, listener) in bound.into_iter().zip(&config.listeners) {
-            let table = || new_table(Transport::Udp, listener.tag_styles);
-            receivers.extend(receive::start(bound, &telemetry, &clock, &rejects, &stop_receiving, table)?);
+        let told = Arc::new(Told::read(&config.data_dir));
+        let mut receivers = Receivers::new(Around {
+            telemetry: telemetry.clone(),
+            clock: clock.clone(),
+            rejects: rejects.clone(),
+            told: told.clone(),
+        });
+        for bound in bound {
+            receivers.start(bound, &mut new_table)?;
         }
 
         let source: Arc<dyn Source> = store.clone();
@@ -156,12 +181,12 @@ impl Daemon {
         // 0 until the first window is closed.
         let (flushed, follows) = watch::channel(0);
         let flushed = Arc::new(Mutex::new(Some(flushed)));
-        let health_follows = follows.clone();
+        let (health_follows, scrape_follows) = (follows.clone(), follows.clone());
         let (stop_flusher, flusher_stops) = mpsc::channel();
         let flusher = Flusher {
             clock: clock.clone(),
             interval: Duration::from_millis(config.windows.interval_ms as u64),
-            tables,
+            tables: tables.clone(),
             registry: registry.clone(),
             windows: windows.clone(),
             store: store.clone(),
@@ -179,7 +204,6 @@ impl Daemon {
             },
             own: SelfMetrics::default(),
             waiting: VecDeque::new(),
-            unnamed: Vec::new(),
         };
         let flusher =
             std::thread::Builder::new().name("flush".into()).spawn(move || flusher.run(&flusher_stops))?;
@@ -190,7 +214,8 @@ impl Daemon {
             windows: windows.clone(),
             registry,
             telemetry: telemetry.clone(),
-            watched: receivers.iter().map(|receiver| receiver.watched.clone()).collect(),
+            watched: receivers.watched().to_vec(),
+            told,
             retention_ms: config.retention_ms,
         };
         add_store_figures(&telemetry, &keeper.store);
@@ -225,8 +250,9 @@ impl Daemon {
                 })
             },
             intake: {
-                let (telemetry, udp) = (telemetry.clone(), udp_addresses.clone());
-                Arc::new(move || intake(&telemetry, &udp))
+                let (telemetry, addresses, clock) = (telemetry.clone(), addresses.clone(), clock.clone());
+                let watched = receivers.watched().to_vec();
+                Arc::new(move || intake(&telemetry, &addresses, &watched, clock.now_ms()))
             },
             flushed: follows,
         };
@@ -252,11 +278,17 @@ impl Daemon {
                 clock: clock.clone(),
                 retention_ms: config.retention_ms,
             }),
-            scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone())),
-            api: Arc::new(ApiState::new(engine, clock)),
+            scrape: Arc::new(ScrapeState::new(windows, source, telemetry.clone(), scrape_follows)),
+            api: Arc::new(ApiState::new(engine, clock.clone())),
             alerts: alerting.state.clone(),
             pages: pages.clone(),
-            health: Arc::new(HealthState { ready: is_ready, flushed: health_follows, reload: reload_sender }),
+            health: Arc::new(HealthState {
+                ready: is_ready,
+                flushed: health_follows,
+                reload: reload_sender,
+                telemetry: telemetry.clone(),
+                clock: clock.clone(),
+            }),
         };
         let (stop_http, http_stops) = watch::channel(false);
         let options =
@@ -265,10 +297,9 @@ impl Daemon {
         let http = tokio::spawn(serving);
         Ok(Daemon {
             http_address,
-            udp_addresses,
+            addresses,
             telemetry: telemetry.clone(),
             ready,
-            stop_receiving,
             receivers,
             stop_http,
             http,
@@ -281,6 +312,8 @@ impl Daemon {
                 alerting: alerting.clone(),
                 pages,
                 telemetry,
+                tables,
+                mapper,
             },
             alerting,
             flushed,
@@ -298,9 +331,14 @@ impl Daemon {
         self.http_address
     }
 
-    /// Where packets are taken, in the order of the config.
-    pub fn udp_addresses(&self) -> &[SocketAddr] {
-        &self.udp_addresses
+    /// Where StatsD is taken, in the order of the config.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Whether windows are still flushed.
+    pub fn is_healthy(&self) -> bool {
+        !self.flusher.is_finished()
     }
 
     pub fn telemetry(&self) -> &Arc<Telemetry> {
@@ -333,21 +371,7 @@ impl Daemon {
         if let Err(error) = self.http.await {
             tracing::error!(%error, "the HTTP server ended badly");
         }
-        self.stop_receiving.store(true, Ordering::Release);
-        let receivers = self.receivers;
-        let joined = tokio::task::spawn_blocking(move || {
-            // All are waited for, whatever becomes of one; and what the kernel
-            // dropped up to the end is in the last window's books.
-            let joined = receivers.into_iter().map(|receiver| {
-                let joined = receiver.thread.join().is_ok();
-                receiver.watched.look();
-                joined
-            });
-            joined.filter(|joined| !joined).count() == 0
-        });
-        if !joined.await.unwrap_or(false) {
-            tracing::error!("a receiving thread ended by a panic");
-        }
+        self.receivers.stop().await;
         let (stop_flusher, flusher) = (self.stop_flusher, self.flusher);
         let (stop_keeper, keeper) = (self.stop_keeper, self.keeper);
         let (stop_markers, markers) = (self.stop_markers, self.markers);
@@ -375,7 +399,7 @@ impl Reloadable {
         match &reloaded {
             Ok(()) => {
                 self.telemetry.config_reloads.add(1);
-                tracing::info!("config reloaded: tokens, views, rules and receivers");
+                tracing::info!("config reloaded: tokens, views, mappings, rules and receivers");
             }
             Err(error) => {
                 self.telemetry.config_reload_failures.add(1);
@@ -385,59 +409,26 @@ impl Reloadable {
         reloaded
     }
 
+    /// New mappings hold from the next window on.
+    fn map(&mut self, mapper: Arc<Mapper>) {
+        // To ask about every spelling anew has a price.
+        if *mapper == *self.mapper {
+            return;
+        }
+        for table in &self.tables {
+            lock(table).set_mapper(Some(mapper.clone()));
+        }
+        self.mapper = mapper;
+    }
+
     /// All or nothing: what can fail comes first.
     async fn take(&mut self, config: Config) -> Result<(), alerting::Error> {
         let auth = new_auth(&config, self.http_address, &self.signing_key);
         self.alerting.replace(config.rules, config.receivers).await?;
         self.auth.store(Arc::new(auth));
         self.pages.views.store(Arc::new(config.views));
+        self.map(config.mapping.mapper);
         Ok(())
-    }
-}
-
-/// Keeps the house: old blocks go, forgotten series go, the kernel's figures
-/// come into the books.
-struct Keeper {
-    clock: Arc<dyn Clock>,
-    store: Arc<Store>,
-    windows: Arc<Mutex<Windows>>,
-    registry: Arc<Registry>,
-    telemetry: Arc<Telemetry>,
-    watched: Vec<Watched>,
-    retention_ms: i64,
-}
-
-impl Keeper {
-    fn run(self, stop: &mpsc::Receiver<()>) {
-        let mut until_maintenance = Duration::ZERO;
-        loop {
-            self.watched.iter().for_each(Watched::look);
-            if until_maintenance.is_zero() {
-                self.maintain();
-                until_maintenance = MAINTENANCE_INTERVAL;
-            }
-            match stop.recv_timeout(WATCH_INTERVAL) {
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-            until_maintenance = until_maintenance.saturating_sub(WATCH_INTERVAL);
-        }
-    }
-
-    fn maintain(&self) {
-        let now_ms = self.clock.now_ms();
-        // Before the store forgets them, so that one that returns is named anew.
-        lock(&self.windows).forget(now_ms - self.retention_ms, &self.registry);
-        match self.store.maintain(now_ms) {
-            Ok(done) if done != store::Maintained::default() => {
-                tracing::info!(written = done.blocks_written, dropped = done.blocks_dropped, "blocks");
-            }
-            Ok(_) => {}
-            Err(error) => {
-                self.telemetry.store_errors.add(1);
-                tracing::error!(%error, "the store could not tidy up; will be tried again");
-            }
-        }
     }
 }
 
@@ -493,9 +484,16 @@ fn add_store_figures(telemetry: &Telemetry, store: &Arc<Store>) {
     });
 }
 
-fn open_store(config: &Config, now_ms: i64) -> Result<(Arc<Store>, Recovered), Error> {
+fn open_store(
+    config: &Config,
+    catalogue: Arc<Catalogue>,
+    now_ms: i64,
+) -> Result<(Arc<Store>, Recovered), Error> {
+    if config.data_dir.is_file() {
+        return Err(Error::DataDir(config.data_dir.clone()));
+    }
     let options = store::Options::new(&config.data_dir).with_retention(config.retention_ms);
-    let (store, recovered) = Store::open(options, FsBackend, now_ms)?;
+    let (store, recovered) = Store::open(options, FsBackend, catalogue, now_ms)?;
     let stats = store.stats();
     tracing::info!(
         data_dir = %config.data_dir.display(),
@@ -515,33 +513,54 @@ fn resume(
     recovered: Recovered,
     now_ms: i64,
 ) -> Windows {
-    let names = recovered.series.iter().map(|series| (series.id, series.key.clone()));
-    registry.restore(names, recovered.next_id);
-    let known = recovered.series.into_iter().map(|series| Known {
-        id: series.id,
-        ended: series.ended,
-        last_ms: series.last_ms,
-        last: series.last,
-        key: series.key,
+    let known = recovered.series.into_iter().filter_map(|series| {
+        Some(Known {
+            id: series.id,
+            ended: series.ended,
+            last_ms: series.last_ms,
+            last: series.last,
+            key: registry.catalogue().series(series.id)?,
+        })
     });
     let last_end_ms = recovered.last_end_ms.unwrap_or(now_ms).max(now_ms);
     let windows = Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms);
     // Those that ended make room from the first window on.
-    registry.note_ended(windows.ended());
+    registry.catalogue().note_ended(windows.ended());
     windows
 }
 
 /// What came in since the start.
-fn intake(telemetry: &Telemetry, udp: &[SocketAddr]) -> Intake {
+fn intake(telemetry: &Telemetry, addresses: &[Address], watched: &[Arc<Watched>], now_ms: i64) -> Intake {
     let rejected =
         Reject::ALL.iter().map(|reject| (*reject, telemetry.lines_rejected[*reject as usize].value()));
+    let udp = addresses.iter().filter_map(|address| match address {
+        Address::Udp(address) => Some(address.to_string()),
+        _ => None,
+    });
+    let dropped = watched.iter().map(|watched| Dropped {
+        listener: watched.books.address.clone(),
+        packets: watched.recent(now_ms),
+        receive_buffer_bytes: watched.books.receive_buffer_bytes.value() as u64 / 2,
+    });
     Intake {
         received: telemetry.lines_received.iter().map(Counter::value).sum(),
         rejected: rejected
             .filter(|(_, lines)| *lines > 0)
             .map(|(reject, lines)| (reject.explanation().to_owned(), lines))
             .collect(),
-        udp: udp.iter().map(SocketAddr::to_string).collect(),
+        udp: udp.collect(),
+        dropped: dropped.filter(|dropped| dropped.packets > 0).collect(),
+    }
+}
+
+/// The socket for HTTP that is there already, or a new one.
+async fn http_listener(address: SocketAddr, inherited: &mut Inherited) -> io::Result<TcpListener> {
+    match inherited.take(&Address::Tcp(address)).pop() {
+        Some(socket) => {
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket.into())
+        }
+        None => TcpListener::bind(address).await,
     }
 }
 
@@ -551,8 +570,4 @@ fn new_auth(config: &Config, bound: SocketAddr, signing_key: &[u8]) -> Auth {
     let open = config.http.open && config.http.tokens.is_empty();
     let closed = !bound.ip().is_loopback() && !open;
     Auth::new(config.http.tokens.clone(), closed, signing_key)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -55,13 +55,14 @@ impl SelfMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::Catalogue;
     use crate::telemetry::Family;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn a_counter_that_begins_anew_goes_on() {
-        let (telemetry, registry) = (Telemetry::default(), Registry::new(0));
+        let (telemetry, registry) = (Telemetry::default(), Registry::new(Arc::new(Catalogue::new(0))));
         let sent = Arc::new(AtomicU64::new(0));
         let source = sent.clone();
         telemetry.add_figures(move || {

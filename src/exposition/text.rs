@@ -18,6 +18,7 @@ pub enum Kind {
     Counter,
     Gauge,
     Summary,
+    Histogram,
 }
 
 /// What a series shows.
@@ -27,6 +28,13 @@ pub enum Shown {
     Summary {
         /// Quantile and its value.
         quantiles: Vec<(f64, f64)>,
+        count: f64,
+        sum: f64,
+    },
+    Histogram {
+        /// Upper bound, and how many values are not above it; without +Inf,
+        /// whose bucket has `count`.
+        buckets: Vec<(f64, f64)>,
         count: f64,
         sum: f64,
     },
@@ -67,7 +75,7 @@ impl Page {
 
     /// The page, and how many series were left out of it.
     pub fn render(mut self) -> (String, usize) {
-        let reserved = self.summary_suffixes();
+        let reserved = self.suffixed();
         let mut page = String::new();
         for (escaped, family) in &mut self.families {
             if reserved.contains(escaped) {
@@ -78,13 +86,14 @@ impl Page {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
                 Kind::Summary => "summary",
+                Kind::Histogram => "histogram",
             };
             let _ = writeln!(page, "# HELP {escaped} {}", escape_help(&family.help));
             let _ = writeln!(page, "# TYPE {escaped} {kind}");
             family.series.sort_by(|(a, _), (b, _)| a.cmp(b));
             let mut written = HashSet::new();
             for (labels, shown) in &family.series {
-                let inside = label_text(labels, family.kind == Kind::Summary);
+                let inside = label_text(labels, family.kind);
                 if written.insert(inside.clone()) {
                     write_series(&mut page, escaped, &inside, shown);
                 } else {
@@ -95,10 +104,19 @@ impl Page {
         (page, self.clashing)
     }
 
-    /// Names that summaries take for their sums and counts.
-    fn summary_suffixes(&self) -> HashSet<String> {
-        let summaries = self.families.iter().filter(|(_, family)| family.kind == Kind::Summary);
-        summaries.flat_map(|(name, _)| [format!("{name}_sum"), format!("{name}_count")]).collect()
+    /// Names that summaries and histograms take beside their own.
+    fn suffixed(&self) -> HashSet<String> {
+        let suffixes = |kind| match kind {
+            Kind::Counter | Kind::Gauge => &[][..],
+            Kind::Summary => &["_sum", "_count"][..],
+            Kind::Histogram => &["_bucket", "_sum", "_count"][..],
+        };
+        let families = self.families.iter();
+        families
+            .flat_map(|(name, family)| {
+                suffixes(family.kind).iter().map(move |suffix| format!("{name}{suffix}"))
+            })
+            .collect()
     }
 }
 
@@ -107,6 +125,16 @@ fn write_series(page: &mut String, name: &str, inside: &str, shown: &Shown) {
     match shown {
         Shown::Value(value) => {
             let _ = writeln!(page, "{name}{} {}", braced(inside), number(*value));
+        }
+        Shown::Histogram { buckets, count, sum } => {
+            let comma = if inside.is_empty() { "" } else { "," };
+            let bounds = buckets.iter().copied().chain([(f64::INFINITY, *count)]);
+            for (bound, values) in bounds {
+                let (bound, values) = (number(bound), number(values));
+                let _ = writeln!(page, "{name}_bucket{{{inside}{comma}le=\"{bound}\"}} {values}");
+            }
+            let _ = writeln!(page, "{name}_sum{} {}", braced(inside), number(*sum));
+            let _ = writeln!(page, "{name}_count{} {}", braced(inside), number(*count));
         }
         Shown::Summary { quantiles, count, sum } => {
             let comma = if inside.is_empty() { "" } else { "," };
@@ -121,11 +149,16 @@ fn write_series(page: &mut String, name: &str, inside: &str, shown: &Shown) {
 
 /// The labels as they stand between the braces. Names that become the same are
 /// joined, as their values cannot stand side by side.
-fn label_text(labels: &Labels, summary: bool) -> String {
+fn label_text(labels: &Labels, kind: Kind) -> String {
+    let reserved = match kind {
+        Kind::Counter | Kind::Gauge => None,
+        Kind::Summary => Some("quantile"),
+        Kind::Histogram => Some("le"),
+    };
     let mut escaped: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in labels.iter().filter(|(name, _)| *name != NAME) {
         let mut name = escape_label_name(name).into_owned();
-        if (summary && name == "quantile") || name.starts_with("__") {
+        if reserved == Some(name.as_str()) || name.starts_with("__") {
             name.insert_str(0, "exported_");
         }
         match escaped.get_mut(&name) {
@@ -212,6 +245,25 @@ mod tests {
             "",
         ];
         assert_eq!(text, expected.join("\n"));
+    }
+
+    #[test]
+    fn a_histogram_has_its_buckets() {
+        let mut page = Page::default();
+        let shown = Shown::Histogram { buckets: vec![(0.1, 2.0), (1.0, 3.0)], count: 4.0, sum: 12.5 };
+        page.add(labels(&[(NAME, "took"), ("le", "x")]), Kind::Histogram, "Time.", shown);
+        page.add(labels(&[(NAME, "took.bucket")]), Kind::Gauge, "", Shown::Value(6.0));
+        let expected = [
+            "# HELP took Time.",
+            "# TYPE took histogram",
+            r#"took_bucket{exported_le="x",le="0.1"} 2"#,
+            r#"took_bucket{exported_le="x",le="1"} 3"#,
+            r#"took_bucket{exported_le="x",le="+Inf"} 4"#,
+            r#"took_sum{exported_le="x"} 12.5"#,
+            r#"took_count{exported_le="x"} 4"#,
+            "",
+        ];
+        assert_eq!(page.render(), (expected.join("\n"), 1));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod page;
 mod page_file;
 mod page_response;
 mod page_state;
+mod patience;
 pub mod router;
 pub mod scrape;
 pub mod server;

@@ -5,7 +5,7 @@ use super::asset;
 use super::live;
 use super::page_file;
 use super::page_response::html;
-pub use super::page_state::{AlertFeed, Intake, IntakeFeed, MarkerFeed, PageParts, PageState};
+pub use super::page_state::{AlertFeed, Dropped, Intake, IntakeFeed, MarkerFeed, PageParts, PageState};
 use crate::dashboard::address::{Address, PageKind};
 use crate::dashboard::alerts::AlertRow;
 use crate::dashboard::calendar::Calendar;
@@ -144,6 +144,10 @@ impl Page {
             (PageKind::Metric(name), _) => self.metric(&name.clone()).await,
             _ => self.metrics(headers).await,
         };
+        if matches!(self.address.page, PageKind::Home | PageKind::View(_)) {
+            // After the content, as losses do not keep a new dashboard from being new.
+            self.notices.extend((self.state.parts.intake)().dropped.iter().map(Dropped::words));
+        }
         let titles: Vec<(String, String)> =
             views.iter().map(|view| (view.id.clone(), view.title.clone())).collect();
         let span = self.range.span(self.anchor_ms);

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::dashboard::alerts::AlertRow;
 use crate::dashboard::calendar::Calendar;
 use crate::dashboard::day_totals::DayTotals;
+use crate::dashboard::number;
 use crate::dashboard::range::Span;
 use crate::dashboard::reading::Reader;
 use crate::dashboard::view::View;
@@ -35,6 +36,34 @@ pub struct Intake {
     pub rejected: Vec<(String, u64)>,
     /// UDP addresses listened on, `host:port`.
     pub udp: Vec<String>,
+    /// Sockets of which the kernel dropped packets within the last hour.
+    pub dropped: Vec<Dropped>,
+}
+
+/// Packets that the kernel dropped within the last hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Such as `udp://127.0.0.1:8125`.
+    pub listener: String,
+    pub packets: u64,
+    /// The receive buffer in force, as one would ask for it.
+    pub receive_buffer_bytes: u64,
+}
+
+impl Dropped {
+    /// What happened, and what to do.
+    pub fn words(&self) -> String {
+        let packets = if self.packets == 1 { "packet" } else { "packets" };
+        let bytes = (self.receive_buffer_bytes * 4).clamp(8 << 20, 1 << 30).next_multiple_of(1 << 20);
+        format!(
+            "The kernel dropped {} {packets} on {} in the last hour, as the receive buffer was full: they are \
+             missing here. For bursts allow a larger one: sysctl -w net.core.rmem_max={bytes}, and \
+             receive_buffer = \"{}MiB\" in its [[listen]]; for a steady load set threads there.",
+            number::exact(self.packets as f64),
+            self.listener,
+            bytes >> 20,
+        )
+    }
 }
 
 /// Gives the states of all alerts.

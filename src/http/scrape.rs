@@ -1,24 +1,30 @@
 //! `GET /metrics`: every series that is alive, and our own figures.
 //!
-//! The page changes at a flush and not between; it is made at most once for
-//! each, whoever asks. A timer is a summary: count and sum since the daemon
-//! started, quantiles of the last minute.
+//! The page changes at a flush and not between; it is made when a window is
+//! closed and when it can be read, whoever asks, one at a time, and all who ask
+//! share it. A timer is a summary: count and sum since the daemon started,
+//! quantiles of the last minute; or what its mapping says.
 
 use crate::aggregate::Windows;
-use crate::aggregate::window::{Live, LiveValue};
+use crate::aggregate::window::{Buckets, Live, LiveValue, Treated};
 use crate::exposition::text::{CONTENT_TYPE, Kind, Page, Shown};
+use crate::mapping::Observer;
 use crate::model::label::{Labels, NAME};
 use crate::model::{Histogram, Matcher, MetricType, Points, Select, TimeRange};
 use crate::protocol::tag::OWN_PREFIX;
 use crate::query::Source;
 use crate::telemetry::{FamilyKind, Telemetry};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use std::collections::{BTreeSet, HashMap};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use tokio::sync::{Semaphore, watch};
 
 /// Quantiles that a summary shows.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 1.0];
@@ -33,16 +39,36 @@ pub struct ScrapeState {
     pub windows: Arc<Mutex<Windows>>,
     pub source: Arc<dyn Source>,
     pub telemetry: Arc<Telemetry>,
-    cached: Mutex<Option<(i64, Arc<str>)>>,
+    /// End of the newest window that can be read from `source`.
+    flushed: watch::Receiver<i64>,
+    cached: Mutex<Option<(Made, Bytes)>>,
+    /// The permit to work on the page: who waits for it holds no thread.
+    turn: Arc<Semaphore>,
 }
 
+/// What a page was made of: the end of the last window closed, and of the last
+/// one that could be read. They differ while a window is being written.
+type Made = (i64, i64);
+
 impl ScrapeState {
-    pub fn new(windows: Arc<Mutex<Windows>>, source: Arc<dyn Source>, telemetry: Arc<Telemetry>) -> Self {
-        ScrapeState { windows, source, telemetry, cached: Mutex::new(None) }
+    pub fn new(
+        windows: Arc<Mutex<Windows>>,
+        source: Arc<dyn Source>,
+        telemetry: Arc<Telemetry>,
+        flushed: watch::Receiver<i64>,
+    ) -> Self {
+        ScrapeState {
+            windows,
+            source,
+            telemetry,
+            flushed,
+            cached: Mutex::new(None),
+            turn: Arc::new(Semaphore::new(1)),
+        }
     }
 
-    /// The page as of now.
-    fn page(&self) -> String {
+    /// The page as of now: the series, and our own figures.
+    fn page(&self) -> [Bytes; 2] {
         let series = self.series_page();
         let mut own = Page::default();
         for family in self.telemetry.families() {
@@ -57,18 +83,19 @@ impl ScrapeState {
             }
         }
         let (own, _) = own.render();
-        format!("{series}{own}")
+        [series, own.into()]
     }
 
     /// The part that changes at flushes only.
-    fn series_page(&self) -> Arc<str> {
+    fn series_page(&self) -> Bytes {
         // Held while the page is made, so that others wait instead of making it again.
         let mut cached = self.cached.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let readable_ms = *self.flushed.borrow();
         let (end_ms, mut live) = {
             let windows = self.windows.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let end_ms = windows.last_end_ms();
             match &*cached {
-                Some((made_ms, page)) if *made_ms == end_ms => return page.clone(),
+                Some((made, page)) if *made == (end_ms, readable_ms) => return page.clone(),
                 _ => (end_ms, windows.live()),
             }
         };
@@ -82,35 +109,51 @@ impl ScrapeState {
                 continue;
             }
             let metric_type = series.key.metric_type;
+            let own_help = series.treated.as_ref().and_then(|treated| treated.treatment.help.as_deref());
             let (kind, shown) = match series.value {
                 LiveValue::Counter(total) => (Kind::Counter, Shown::Value(total)),
                 LiveValue::Gauge(last) | LiveValue::Set(last) => (Kind::Gauge, Shown::Value(last)),
-                LiveValue::Distribution { count, sum } => {
-                    let recent = recent.get(&labels);
-                    let quantile = |q| recent.map_or(f64::NAN, |recent| recent.quantile(q));
-                    let quantiles = QUANTILES.iter().map(|q| (*q, quantile(*q))).collect();
-                    (Kind::Summary, Shown::Summary { quantiles, count, sum })
-                }
+                LiveValue::Distribution { count, sum } => match &series.treated {
+                    Some(Treated { buckets: Some(buckets), .. }) => (Kind::Histogram, histogram(buckets)),
+                    _ => {
+                        let recent = recent.get(&labels);
+                        let quantile = |q| recent.map_or(f64::NAN, |recent| recent.quantile(q));
+                        let (quantiles, _) = summary(series.treated.as_ref());
+                        let quantiles = quantiles.iter().map(|q| (*q, quantile(*q))).collect();
+                        (Kind::Summary, Shown::Summary { quantiles, count, sum })
+                    }
+                },
             };
-            page.add(labels, kind, help(metric_type), shown);
+            page.add(labels, kind, own_help.unwrap_or(help(metric_type)), shown);
         }
         let (page, clashing) = page.render();
         self.telemetry.scrape_clashing_series.set(clashing as i64);
-        let page: Arc<str> = page.into();
-        *cached = Some((end_ms, page.clone()));
+        let page = Bytes::from(page);
+        *cached = Some(((end_ms, readable_ms), page.clone()));
         page
     }
 
-    /// Distributions of the last minute, by labels. Where they cannot be read
-    /// the summaries show no quantiles; counts and sums stand.
+    /// Distributions of summaries over their span, by labels. Where they cannot
+    /// be read the summaries show no quantiles; counts and sums stand.
     fn recent(&self, live: &[Live], end_ms: i64) -> HashMap<Labels, Histogram> {
-        let distributions = live.iter().filter(|series| series.key.metric_type.is_distribution());
-        let names: BTreeSet<&str> = distributions.map(|series| series.key.labels.name()).collect();
+        let mut names: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut spans: HashMap<&Labels, i64> = HashMap::new();
+        for series in live.iter().filter(|series| series.key.metric_type.is_distribution()) {
+            if matches!(&series.treated, Some(Treated { buckets: Some(_), .. })) {
+                continue;
+            }
+            let (_, span_ms) = summary(series.treated.as_ref());
+            let longest_ms = names.entry(series.key.labels.name()).or_default();
+            *longest_ms = span_ms.max(*longest_ms);
+            if span_ms != SUMMARY_SPAN_MS {
+                spans.insert(&series.key.labels, span_ms);
+            }
+        }
         let mut recent = HashMap::new();
-        for name in names {
+        for (name, longest_ms) in names {
             let request = Select {
                 matchers: &[Matcher::equal(NAME, name)],
-                range: TimeRange { start_ms: end_ms - SUMMARY_SPAN_MS + 1, end_ms },
+                range: TimeRange { start_ms: end_ms - longest_ms + 1, end_ms },
                 step_ms: 0,
                 max_series: SERIES_MAX,
                 max_points: POINTS_MAX,
@@ -124,8 +167,10 @@ impl ScrapeState {
             };
             for series in selected {
                 if let Points::Histograms(points) = series.points {
+                    let after_ms = end_ms - spans.get(&series.labels).unwrap_or(&SUMMARY_SPAN_MS);
                     let mut merged = Histogram::default();
-                    points.iter().for_each(|(_, window)| merged.merge(window));
+                    let within = points.iter().filter(|(at_ms, _)| *at_ms > after_ms);
+                    within.for_each(|(_, window)| merged.merge(window));
                     recent.insert(series.labels, merged);
                 }
             }
@@ -134,13 +179,47 @@ impl ScrapeState {
     }
 }
 
+/// Quantiles of a summary, and the span that they are of, in ms.
+fn summary(treated: Option<&Treated>) -> (&[f64], i64) {
+    match treated.map(|treated| &treated.treatment.observer) {
+        Some(Observer::Summary { quantiles, max_age_ms }) => (quantiles, *max_age_ms),
+        _ => (&QUANTILES, SUMMARY_SPAN_MS),
+    }
+}
+
+fn histogram(shown: &Buckets) -> Shown {
+    let counts = &shown.counts;
+    let mut buckets = Vec::with_capacity(counts.bounds.len());
+    let mut below = 0.0;
+    for (bound, count) in counts.bounds.iter().zip(&counts.counts) {
+        below += count;
+        buckets.push((*bound, below));
+    }
+    let above = counts.counts.last().copied().unwrap_or(0.0);
+    Shown::Histogram { buckets, count: below + above, sum: shown.sum }
+}
+
 pub fn router(state: Arc<ScrapeState>) -> Router {
     Router::new().route("/metrics", get(scrape)).with_state(state)
 }
 
 async fn scrape(State(state): State<Arc<ScrapeState>>) -> Response {
-    match tokio::task::spawn_blocking(move || state.page()).await {
-        Ok(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
+    let turn = state.turn.clone().acquire_owned().await;
+    let made = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        state.page()
+    });
+    match made.await {
+        Ok(parts) => {
+            let length = parts.iter().map(Bytes::len).sum::<usize>();
+            let head = [
+                (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE)),
+                (header::CONTENT_LENGTH, length.into()),
+            ];
+            // Sent from where it is kept: no copy for each who asks.
+            let body = Body::from_stream(tokio_stream::iter(parts.map(Ok::<_, Infallible>)));
+            (head, body).into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "making the scrape page failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -155,5 +234,42 @@ fn help(metric_type: MetricType) -> &'static str {
         MetricType::Timer => "Timer received by StatsD, in seconds; quantiles of the last minute.",
         MetricType::Histogram => "Histogram received by StatsD; quantiles of the last minute.",
         MetricType::Set => "Distinct members in the last window, received by StatsD.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::table::Partial;
+    use crate::aggregate::window::Options;
+    use crate::model::{SeriesId, SeriesKey};
+    use crate::query::MemorySource;
+
+    #[test]
+    fn quantiles_are_there_as_soon_as_their_window_can_be_read() {
+        let telemetry = Arc::new(Telemetry::default());
+        let expire_ms = 300_000;
+        let options = Options {
+            interval_ms: 10_000,
+            counter_expire_ms: expire_ms,
+            gauge_expire_ms: expire_ms,
+            timer_expire_ms: expire_ms,
+            set_expire_ms: expire_ms,
+        };
+        let mut windows = Windows::new(options, telemetry.clone(), vec![], 0);
+        let key = SeriesKey { labels: Labels::of_name("t"), metric_type: MetricType::Timer };
+        let window = Histogram::from_values([(0.5, 1.0)]);
+        let partial = Partial { timers: vec![(SeriesId(0), window.clone())], ..Partial::default() };
+        windows.flush(10_000, vec![(SeriesId(0), key.clone())], vec![partial]);
+        let source = Arc::new(MemorySource::new());
+        let (flushed, follows) = watch::channel(0);
+        let state = ScrapeState::new(Arc::new(Mutex::new(windows)), source.clone(), telemetry, follows);
+        let page = || String::from_utf8(state.page().concat()).unwrap();
+        // The window is closed and not yet written.
+        assert!(page().contains("t{quantile=\"1\"} NaN"));
+        source.push_histogram(&key.labels, Some(MetricType::Timer), 10_000, window);
+        flushed.send_replace(10_000);
+        let page = page();
+        assert!(page.contains("t{quantile=\"1\"} 0.5") && page.contains("t_count 1"), "{page}");
     }
 }

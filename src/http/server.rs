@@ -1,10 +1,11 @@
-//! The accept loop: bounded connections, a time-out on headers, a graceful
-//! stop. What is answered is the router's business.
+//! The accept loop: bounded connections, time-outs on headers and on answers
+//! that nobody reads, a graceful stop. What is answered is the router's business.
 //!
 //! HTTP/1.1 alone: telling HTTP/2 from it would mean to wait, without a bound,
 //! for a client's first bytes. When [`serve`] returns no connection is left,
 //! so that nothing can be taken any more.
 
+use super::patience::Patience;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,12 +13,14 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Failures to accept come in floods; the log hears of one in this time.
+const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,8 @@ pub struct Options {
     /// A client must have sent its headers by then, also those of a further
     /// request on the same connection.
     pub header_timeout: Duration,
+    /// A client that takes nothing of its answer is waited for so long.
+    pub write_timeout: Duration,
     /// Open requests have so long to end once the daemon stops.
     pub stop_timeout: Duration,
 }
@@ -36,6 +41,7 @@ impl Default for Options {
         Options {
             connections_max: 512,
             header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(5),
         }
     }
@@ -52,6 +58,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, mut 
     let open = Arc::new(Semaphore::new(options.connections_max as usize));
     let graceful = GracefulShutdown::new();
     let (cut, _) = watch::channel(false);
+    let mut told: Option<Instant> = None;
     loop {
         // With all connections taken the stop must be heard as well.
         let accepted = tokio::select! {
@@ -62,13 +69,17 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, mut 
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, or the client is gone already.
-                tracing::warn!(%error, "cannot accept an HTTP connection");
+                if told.is_none_or(|told| told.elapsed() >= ACCEPT_LOG_INTERVAL) {
+                    told = Some(Instant::now());
+                    tracing::warn!(%error, "cannot accept HTTP connections");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(Patience::new(stream, options.write_timeout));
+        let connection = graceful.watch(builder.serve_connection(stream, service));
         let mut is_cut = cut.subscribe();
         tokio::spawn(async move {
             tokio::select! {
@@ -111,6 +122,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
+            .route("/large", get(|| async { vec![0; 64 << 20] }))
             .route("/never", get(std::future::pending::<()>));
         let (stop, stops) = watch::channel(false);
         let server = tokio::spawn(serve(listener, router, options, stops));
@@ -141,6 +153,16 @@ mod tests {
             silent.write_all(begun.as_bytes()).await.unwrap();
             assert!(soon(ask(address, "/")).await.ends_with("hello"), "{begun:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_its_answer_makes_room() {
+        let write_timeout = Duration::from_millis(50);
+        let (address, _stop, _) =
+            start(Options { connections_max: 1, write_timeout, ..Options::default() }).await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert!(soon(ask(address, "/")).await.ends_with("hello"));
     }
 
     #[tokio::test]

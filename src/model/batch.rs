@@ -1,7 +1,7 @@
 //! What one flush hands on: the values of a closed window, of all receivers
 //! merged, one entry a series.
 
-use super::{Histogram, SeriesId, SeriesKey, Sketch};
+use super::{Histogram, SeriesId, Sketch};
 
 /// A closed window. Its samples carry the time of its end.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -9,8 +9,9 @@ pub struct FlushBatch {
     /// Start and end of the window in ms since the Unix epoch.
     pub start_ms: i64,
     pub end_ms: i64,
-    /// Series that no earlier batch named, or that were silent for long.
-    pub new_series: Vec<(SeriesId, SeriesKey)>,
+    /// Series that no earlier batch had, or that were silent for long; what they
+    /// are, the catalogue says.
+    pub new_series: Vec<SeriesId>,
     pub counters: Vec<CounterValue>,
     pub gauges: Vec<GaugeValue>,
     /// Timers and histograms that had values, each with this window alone.

@@ -88,6 +88,13 @@ impl<'a> Check<'a> {
     }
 }
 
+/// Whether a line is the gauge's, as [`Check::as_line`] makes it; what comes by
+/// the wire never is, whatever its name.
+pub fn is_check(line: &Line<'_>) -> bool {
+    line.name == METRIC.as_bytes()
+        && line.tags.sections().first().is_some_and(|section| section.first() == Some(&WHOLE))
+}
+
 /// The text up to the next `|`, which is gone from `rest`; `None` at the end.
 fn next<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     if rest.is_empty() {

@@ -26,21 +26,35 @@ struct Group {
 
 /// Value of an aggregation on `grid`.
 pub(crate) fn eval(eval: &Evaluator<'_>, node: &Aggregate, grid: &Grid) -> Result<Vec<Row>, Error> {
+    // Before the rows: a parameter is small, whatever it is made of.
+    let numbers = match (&node.param, node.op) {
+        (None, _) | (_, AggregateOp::CountValues) => Vec::new(),
+        (Some(param), _) => eval.scalar(param, grid)?,
+    };
+    eval.within(|| {
+        eval.hold(numbers.len());
+        aggregated(eval, node, &numbers, grid)
+    })
+}
+
+fn aggregated(
+    eval: &Evaluator<'_>,
+    node: &Aggregate,
+    numbers: &[f64],
+    grid: &Grid,
+) -> Result<Vec<Row>, Error> {
     let rows = eval.vector(&node.expr, grid)?;
     let groups = grouped(node, &rows);
     match node.op {
         AggregateOp::TopK | AggregateOp::BottomK | AggregateOp::LimitK => {
-            let limits = counts(&param(eval, node, grid)?, node.op)?;
+            let limits = counts(numbers, node.op)?;
             chosen(eval, node.op, &limits, rows, &groups, grid)
         }
-        AggregateOp::Quantile => {
-            let quantiles = param(eval, node, grid)?;
-            folded(eval, &rows, groups, grid, |step, members| {
-                let q = quantiles.get(step).copied().unwrap_or(f64::NAN);
-                let mut floats: Vec<f64> = members.floats().collect();
-                if floats.is_empty() { Cell::None } else { Cell::Float(sum::quantile(q, &mut floats)) }
-            })
-        }
+        AggregateOp::Quantile => folded(eval, &rows, groups, grid, |step, members| {
+            let q = numbers.get(step).copied().unwrap_or(f64::NAN);
+            let mut floats: Vec<f64> = members.floats().collect();
+            if floats.is_empty() { Cell::None } else { Cell::Float(sum::quantile(q, &mut floats)) }
+        }),
         AggregateOp::CountValues => count_values(eval, node, &rows, &groups, grid),
         op => folded(eval, &rows, groups, grid, |_, members| fold(eval, op, &members)),
     }
@@ -107,11 +121,13 @@ fn folded(
     fold: impl Fn(usize, Members<'_>) -> Cell,
 ) -> Result<Vec<Row>, Error> {
     let mut answers = Vec::with_capacity(groups.len());
+    let mut made = 0;
     for group in groups {
         let mut cells = Vec::with_capacity(grid.steps);
         for step in 0..grid.steps {
             eval.check()?;
-            cells.push(fold(step, Members { rows, members: &group.members, step }));
+            let cell = fold(step, Members { rows, members: &group.members, step });
+            cells.push(eval.made(cell, &mut made)?);
         }
         answers.push(Row { labels: group.labels, cells });
     }
@@ -156,13 +172,6 @@ fn fold(eval: &Evaluator<'_>, op: AggregateOp, members: &Members<'_>) -> Cell {
         AggregateOp::Stdvar => sum::variance(floats),
         _ => return Cell::None,
     })
-}
-
-fn param(eval: &Evaluator<'_>, node: &Aggregate, grid: &Grid) -> Result<Vec<f64>, Error> {
-    match &node.param {
-        Some(param) => eval.scalar(param, grid),
-        None => Err(Error::execution("the aggregation lacks its parameter")),
-    }
 }
 
 /// How many series to take at each step.

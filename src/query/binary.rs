@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 /// Value of `left op right` on `grid`.
 pub(crate) fn eval(eval: &Evaluator<'_>, node: &Binary, grid: &Grid) -> Result<Column, Error> {
-    let (left, right) = (eval.eval(&node.left, grid)?, eval.eval(&node.right, grid)?);
+    let left = eval.eval(&node.left, grid)?;
+    let right = eval.holding(&left, || eval.eval(&node.right, grid))?;
     match (left, right) {
         (Column::Scalar(left), Column::Scalar(right)) => Ok(Column::Scalar(
             left.into_iter().zip(right).map(|(l, r)| scalar(node.op, l, r).unwrap_or(f64::NAN)).collect(),
@@ -107,14 +108,16 @@ fn with_scalar(
     scalars: &[f64],
     scalar_is_left: bool,
 ) -> Result<Column, Error> {
+    let mut made = 0;
     for row in &mut rows {
         eval.check()?;
         for (cell, scalar) in row.cells.iter_mut().zip(scalars) {
             let number = Cell::Float(*scalar);
-            *cell = match scalar_is_left {
+            let answer = match scalar_is_left {
                 true => combined(eval, node, &number, cell, cell),
                 false => combined(eval, node, cell, &number, cell),
             };
+            *cell = eval.made(answer, &mut made)?;
         }
         if drops_name(node) {
             row.labels = row.labels.without_name();
@@ -180,6 +183,7 @@ fn matched(
     refuse_repeats(eval, matches.iter(), &many, one_side, grid)?;
 
     let mut answers: Vec<Row> = Vec::new();
+    let mut made = 0;
     let mut taken: HashMap<Labels, Vec<bool>> = HashMap::new();
     for row in &many {
         let signature = signature(&node.matching, &row.labels);
@@ -193,7 +197,8 @@ fn matched(
                     true => combined(eval, node, theirs, ours, theirs),
                     false => combined(eval, node, ours, theirs, ours),
                 })
-                .collect();
+                .map(|cell| eval.made(cell, &mut made))
+                .collect::<Result<_, _>>()?;
             if !cells.iter().any(Cell::is_some) {
                 continue;
             }

@@ -20,9 +20,9 @@ use std::time::Duration;
 pub struct Options {
     /// Most series that one selector may find.
     pub max_series: usize,
-    /// Most samples that one query may read, and most values that one of its
-    /// parts may compute. A distribution or a sketch counts for as many as
-    /// would take its memory: so many times 16 bytes bound what a query holds.
+    /// Most samples that one query may read, and most values that it may hold
+    /// while it computes a part. A distribution or a sketch counts for as many
+    /// as would take its memory.
     pub max_points: usize,
     /// Most steps of a range query from its start to its end, as Prometheus
     /// counts them: there is one value more.
@@ -66,6 +66,13 @@ impl Engine {
     #[must_use]
     pub fn with_cancel(&self, cancel: Cancel) -> Self {
         Engine { cancel, ..self.clone() }
+    }
+
+    /// The same engine with another [`Options::max_points`].
+    #[must_use]
+    pub fn with_max_points(mut self, max_points: usize) -> Self {
+        self.options.max_points = max_points;
+        self
     }
 
     pub fn options(&self) -> &Options {

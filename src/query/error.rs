@@ -31,6 +31,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a greater [`max_points`](super::Options::max_points) may help.
+    pub fn is_of_points(&self) -> bool {
+        match self {
+            Error::Limit { .. } => true,
+            Error::Source(SourceError::Limit { what, .. }) => *what != "series",
+            _ => false,
+        }
+    }
+
     pub(crate) fn parse(message: impl Into<String>) -> Self {
         Error::Parse(message.into())
     }

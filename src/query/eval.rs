@@ -14,12 +14,10 @@ use super::plan::{self, Loaded};
 use super::track::{Slider, Track};
 use crate::model::{Sample, TimeRange, sample};
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell as Counter, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// All parts of a query together may compute so many times what one may.
-const MAX_PARTS: usize = 5;
 /// Most warnings that one query gives.
 const MAX_WARNINGS: usize = 10;
 
@@ -31,10 +29,8 @@ pub(crate) struct Evaluator<'a> {
     /// The grid of the query as a whole, for `@ start()` and `@ end()`.
     query: Grid,
     warnings: RefCell<BTreeSet<String>>,
-    /// What the distributions computed so far weigh.
-    spent: std::cell::Cell<usize>,
-    /// Values that the parts have computed so far.
-    cells: std::cell::Cell<usize>,
+    /// Values of operands that wait for their others.
+    held: Counter<usize>,
 }
 
 /// A range vector: series, and the range that each step sees of them.
@@ -48,30 +44,17 @@ pub(crate) struct Ranged<'a> {
 impl<'a> Evaluator<'a> {
     pub fn new(engine: &'a Engine, parsed: &'a Parsed, loaded: &'a Loaded, query: Grid) -> Self {
         let warnings = RefCell::new(loaded.warnings.iter().cloned().collect());
-        let (spent, cells) = Default::default();
-        Evaluator { engine, parsed, loaded, query, warnings, spent, cells }
+        Evaluator { engine, parsed, loaded, query, warnings, held: Counter::new(0) }
     }
 
     /// Value of `expr` on `grid`; not for range vectors.
     pub fn eval(&self, expr: &Expr, grid: &Grid) -> Result<Column, Error> {
         self.check()?;
-        let column = self.computed(expr, grid)?;
-        // An operator holds its left side while it computes the right one, and
-        // so on: what all parts hold together needs a bound as well.
-        let cells = match &column {
-            Column::Scalar(values) => values.len(),
-            Column::Vector(rows) => rows.len().saturating_mul(grid.steps),
-            Column::String(_) => 0,
-        };
-        let cells = self.cells.get().saturating_add(cells);
-        self.cells.set(cells);
-        let limit = self.engine.options.max_points.saturating_mul(MAX_PARTS);
-        if cells > limit { Err(Error::Limit { what: "computed values", limit }) } else { Ok(column) }
-    }
-
-    fn computed(&self, expr: &Expr, grid: &Grid) -> Result<Column, Error> {
         match expr {
-            Expr::Number(value) => Ok(Column::Scalar(vec![*value; grid.steps])),
+            Expr::Number(value) => {
+                self.check_size(1, grid.steps)?;
+                Ok(Column::Scalar(vec![*value; grid.steps]))
+            }
             Expr::String(text) => Ok(Column::String(text.clone())),
             Expr::Vector(at) => Ok(Column::Vector(self.instant(*at, grid, false)?)),
             Expr::Negate(inner) => self.negate(inner, grid),
@@ -194,23 +177,51 @@ impl<'a> Evaluator<'a> {
         self.engine.cancel.check()
     }
 
-    /// Refuses to compute more values than the limits allow.
+    /// Runs `work` while `column` is kept: its values count against the limit
+    /// of what is computed, so that no nesting of operators multiplies it.
+    pub fn holding<T>(&self, column: &Column, work: impl FnOnce() -> T) -> T {
+        self.within(|| {
+            self.hold(match column {
+                Column::Scalar(values) => values.len(),
+                Column::Vector(rows) => rows.iter().flat_map(|row| &row.cells).map(weight_of_made).sum(),
+                Column::String(_) => 0,
+            });
+            work()
+        })
+    }
+
+    /// Counts values as kept until the end of the [`Evaluator::within`] around.
+    pub fn hold(&self, values: usize) {
+        self.held.set(self.held.get().saturating_add(values));
+    }
+
+    /// Runs `work`; what it held is free again after it.
+    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.held.get();
+        let result = work();
+        self.held.set(before);
+        result
+    }
+
+    /// Passes on a cell that was made for a result, in which `made` counts the
+    /// values so far: over ranges that overlap, distributions may take far more
+    /// than what was read.
+    pub fn made(&self, cell: Cell, made: &mut usize) -> Result<Cell, Error> {
+        if let Cell::Histogram(_) = cell {
+            *made = made.saturating_add(weight_of_made(&cell));
+            self.check_size(1, *made)?;
+        }
+        Ok(cell)
+    }
+
+    /// Refuses to compute more values than the limits allow, beside those that
+    /// are held.
     pub fn check_size(&self, rows: usize, steps: usize) -> Result<(), Error> {
         let limit = self.engine.options.max_points;
         match rows.max(1).checked_mul(steps) {
-            Some(cells) if cells <= limit => Ok(()),
+            Some(cells) if cells.saturating_add(self.held.get()) <= limit => Ok(()),
             _ => Err(Error::Limit { what: "computed values", limit }),
         }
-    }
-
-    /// Counts a distribution that was computed: over ranges that overlap they
-    /// may take far more than what was read.
-    pub fn spend(&self, cell: &Cell) -> Result<(), Error> {
-        let Cell::Histogram(histogram) = cell else { return Ok(()) };
-        let spent = self.spent.get().saturating_add(histogram.weight());
-        self.spent.set(spent);
-        let limit = self.engine.options.max_points;
-        if spent > limit { Err(Error::Limit { what: "computed values", limit }) } else { Ok(()) }
     }
 
     /// Tells the reader of the answer something, once.
@@ -302,6 +313,15 @@ impl<'a> Evaluator<'a> {
             }
             Column::String(_) => Err(wrong_type(inner, ValueType::Vector)),
         }
+    }
+}
+
+/// How many plain values would take a cell's memory; a distribution that
+/// others share takes none of its own.
+fn weight_of_made(cell: &Cell) -> usize {
+    match cell {
+        Cell::Histogram(histogram) if Arc::strong_count(histogram) == 1 => histogram.weight(),
+        _ => 1,
     }
 }
 

@@ -17,6 +17,10 @@ use std::cmp::Ordering;
 
 /// Value of a call on `grid`.
 pub(crate) fn eval(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error> {
+    eval.within(|| value(eval, call, grid))
+}
+
+fn value(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error> {
     use Function::*;
     let args = Args { eval, call, grid };
     if let Some(map) = math::unary(call.function) {
@@ -107,7 +111,10 @@ impl<'e, 'a> Args<'e, 'a> {
     }
 
     fn scalar(&self, place: usize) -> Result<Vec<f64>, Error> {
-        self.eval.scalar(self.expr(place)?, self.grid)
+        let values = self.eval.scalar(self.expr(place)?, self.grid)?;
+        // Kept while the other arguments are worked out.
+        self.eval.hold(values.len());
+        Ok(values)
     }
 
     fn string(&self, place: usize) -> Result<&'e str, Error> {
@@ -239,6 +246,7 @@ fn over_ranges(args: &Args<'_, '_>) -> Result<Column, Error> {
     // With a fixed `@` every step sees the same window.
     let fixed = params.is_empty() && ranged.ends_ms.first() == ranged.ends_ms.last();
     let mut rows = Vec::with_capacity(ranged.tracks.len());
+    let mut made = 0;
     for track in ranged.tracks.iter() {
         let mut slider = Slider::new(track);
         let mut cells: Vec<Cell> = Vec::with_capacity(args.grid.steps);
@@ -251,8 +259,7 @@ fn over_ranges(args: &Args<'_, '_>) -> Result<Column, Error> {
             let window = slider.window(*end_ms, ranged.range_ms, args.grid.time_ms(step));
             let param = |place: usize| params.get(place).map_or(f64::NAN, |values| at(values, step));
             let cell = over_time::apply(function, &window, [param(0), param(1)]);
-            args.eval.spend(&cell)?;
-            cells.push(cell);
+            cells.push(args.eval.made(cell, &mut made)?);
         }
         if cells.iter().any(Cell::is_some) {
             let labels = if keeps_name { track.labels.clone() } else { track.labels.without_name() };

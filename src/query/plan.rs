@@ -5,6 +5,7 @@ use super::column::Grid;
 use super::engine::Engine;
 use super::error::Error;
 use super::expr::{At, Expr, Parsed, Selector, Subquery};
+use super::source::keep_exact_name;
 use super::track::Track;
 use crate::model::{Select, TimeRange};
 
@@ -123,7 +124,8 @@ fn read(
     for matchers in &selector.alternatives {
         engine.cancel.check()?;
         let max_series = engine.options.max_series;
-        let found = engine.source.select(&Select { matchers, range, step_ms, max_series, max_points })?;
+        let mut found = engine.source.select(&Select { matchers, range, step_ms, max_series, max_points })?;
+        keep_exact_name(matchers, &mut found);
         tracks.extend(found.into_iter().map(Track::new));
     }
     if selector.range_ms.is_some() {

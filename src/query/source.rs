@@ -1,6 +1,7 @@
 //! Where the engine reads from: the store, or memory in tests.
 
-use crate::model::{Matcher, Select, Series, SeriesKey, TimeRange};
+use crate::model::label::NAME;
+use crate::model::{MatchOp, Matcher, Select, Series, SeriesKey, TimeRange};
 use crate::store::{self, Store};
 
 /// Something that series can be read from.
@@ -17,6 +18,19 @@ pub trait Source: Send + Sync {
         range: TimeRange,
         max_series: usize,
     ) -> Result<Vec<SeriesKey>, SourceError>;
+}
+
+/// Where a selector's plain name is the very name of some series, those alone
+/// are meant: `etl_errors` means `etl.errors` too only as long as nothing is
+/// called `etl_errors` itself. Else a sender of the other spelling could make
+/// every `rate` of a name ambiguous.
+pub(super) fn keep_exact_name(matchers: &[Matcher], found: &mut Vec<Series>) {
+    for matcher in matchers.iter().filter(|m| m.name == NAME && matches!(m.op, MatchOp::Equal)) {
+        let exact = |series: &Series| series.labels.name() == matcher.value;
+        if found.iter().any(exact) {
+            found.retain(exact);
+        }
+    }
 }
 
 /// Why nothing could be read.

@@ -8,7 +8,7 @@
 use super::distribution;
 use super::engine::Engine;
 use super::error::Error;
-use super::source::SourceError;
+use super::source::keep_exact_name;
 use super::track::Track;
 use crate::model::{Histogram, Labels, Matcher, MetricType, Sample, Select, Series, TimeRange};
 use std::collections::HashMap;
@@ -91,7 +91,7 @@ impl Engine {
             let mut found: HashMap<usize, Vec<Arc<Histogram>>> = HashMap::new();
             let selected = match self.select(matchers, TimeRange { start_ms: read_ms + 1, end_ms: until_ms })
             {
-                Err(error) if is_too_much(&error) && step_ms > least_ms => {
+                Err(error) if error.is_of_points() && step_ms > least_ms => {
                     step_ms /= 2;
                     continue;
                 }
@@ -126,13 +126,10 @@ impl Engine {
             max_series: self.options.max_series,
             max_points: self.options.max_points,
         };
-        Ok(self.source.select(&request)?)
+        let mut found = self.source.select(&request)?;
+        keep_exact_name(matchers, &mut found);
+        Ok(found)
     }
-}
-
-/// Whether a shorter time might be read.
-fn is_too_much(error: &Error) -> bool {
-    matches!(error, Error::Source(SourceError::Limit { what, .. }) if *what != "series")
 }
 
 /// Which of `spans` equal parts of `(start_ms, start_ms + width_ms]` a point

@@ -1,74 +1,64 @@
 //! A block: the points of one span in an immutable file.
 //!
-//! Chunks lie in the order of their series' labels, so that siblings are read
-//! together; the footer says what each is and where. Every chunk and the
-//! footer have a checksum. A block gets its name only when it is whole and
-//! durable. Its file is open only while it is read: with a long retention
-//! there are more blocks than a process may have files.
+//! An index by number says where the chunk of each series is; names and index
+//! are read from the file when they are asked for, so that in memory is little
+//! more than which series there are. Every part has a checksum. The file is
+//! open only while it is read: with a long retention there are more blocks than
+//! a process may have files.
 
 use super::backend::{Backend, File};
-use super::chunk::{put_chunk, read_chunk};
-use super::coding::{Reader, put_bytes, put_number, put_signed, put_varint};
+use super::block_index::{Entry, read_entries};
+use super::chunk::read_chunk;
+use super::coding::{Reader, put_signed, put_varint};
 use super::error::Error;
-use super::head::Span;
-use super::point::{Class, last_float};
-use crate::model::{Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
-use std::collections::{BTreeMap, BTreeSet};
+use super::id_set::IdSet;
+use super::point::Class;
+use super::section::{Buffers, ENTRY_BYTES, Section, Wanted};
+use crate::model::{Points, SeriesId, TimeRange};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-const MAGIC: [u8; 8] = *b"SDblock\0";
-const TRAILER_MAGIC: [u8; 4] = *b"SDb1";
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 12;
+pub(super) const MAGIC: [u8; 8] = *b"SDblock\0";
+pub(super) const TRAILER_MAGIC: [u8; 4] = *b"SDb1";
+pub(super) const VERSION: u32 = 1;
+pub(super) const HEADER_BYTES: usize = 12;
 /// footer offset, footer length, footer checksum, magic.
 const TRAILER_BYTES: usize = 20;
-const CRC_BYTES: usize = 4;
-/// Flags of a series in the footer.
-const HAS_LAST: u8 = 1;
-const HAS_ENDED: u8 = 2;
-/// Chunks are gathered to writes of this size.
-const WRITE_BYTES: usize = 1 << 20;
-/// Longest chunk or footer that is read.
+pub(super) const CRC_BYTES: usize = 4;
+/// Longest part that is read.
 const MAX_PART_BYTES: usize = 1 << 30;
 
 /// A block whose footer was read.
 pub(super) struct Block {
     path: PathBuf,
     bytes: u64,
+    pub(super) footer: Footer,
+    index: Section,
+    index_damaged: AtomicBool,
+    /// Series whose chunk could not be read.
+    damaged: Mutex<BTreeSet<u32>>,
+}
+
+/// What a block's footer says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Footer {
     /// Last moment of its span, and the end of its last window.
     pub(super) end_ms: i64,
     pub(super) last_end_ms: i64,
     /// The next id that could be given when the block was written.
     pub(super) next_id: u32,
-    /// Ascending by id.
-    entries: Vec<Entry>,
-    range: TimeRange,
-    /// Series whose chunk could not be read.
-    damaged: Mutex<BTreeSet<SeriesId>>,
-}
-
-/// Where the points of a series are.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    id: SeriesId,
-    class: Class,
-    length: u32,
-    offset: u64,
-    first_ms: i64,
-    last_ms: i64,
-}
-
-/// A series as a block's footer names it.
-pub(super) struct Listed {
-    pub(super) id: SeriesId,
-    pub(super) key: SeriesKey,
-    pub(super) last_ms: i64,
-    /// Last float that is no stale marker.
-    pub(super) last: Option<f64>,
-    /// Whether its last float is one.
-    pub(super) ended: bool,
+    /// First and last point.
+    pub(super) range: TimeRange,
+    pub(super) index_at: u64,
+    pub(super) index_bytes: u32,
+    pub(super) groups: u32,
+    pub(super) table_crc: u32,
+    pub(super) names_bytes: u32,
+    pub(super) names_crc: u32,
+    pub(super) series: IdSet,
 }
 
 /// Name of the block whose span ends at `end_ms`. The 0 is its tier.
@@ -87,213 +77,99 @@ pub(super) enum Unreadable {
     Failed(Error),
 }
 
-/// Writes the block of `span` to `path`: whole, durable and read back, or not
-/// at all. `series` are those of the span, ascending by labels. Also returns
-/// those that had to be left out, because their stream does not read back: one
-/// series must not stop all others.
-pub(super) fn write(
-    backend: &dyn Backend,
-    path: &Path,
-    span: &Span,
-    series: &[(SeriesId, SeriesKey)],
-    next_id: u32,
-) -> Result<(Block, Vec<SeriesId>), Error> {
-    let unfinished = path.with_extension("tmp");
-    let written = write_file(backend, &unfinished, span, series, next_id);
-    let named = written.and_then(|unwritten| {
-        let dir = path.parent().unwrap_or(Path::new("."));
-        verify(backend, &unfinished)?;
-        backend.rename(&unfinished, path).map_err(Error::io("rename to", path))?;
-        backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
-        Ok(unwritten)
-    });
-    match named {
-        Ok(unwritten) => Ok((reopen(backend, path)?, unwritten)),
-        Err(error) => {
-            // What is left of it goes at the next start, if not now.
-            let _ = backend.remove(&unfinished);
-            Err(error)
-        }
+impl Footer {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        put_signed(out, self.end_ms);
+        put_signed(out, self.last_end_ms);
+        put_varint(out, u64::from(self.next_id));
+        put_signed(out, self.end_ms - self.range.start_ms);
+        put_signed(out, self.end_ms - self.range.end_ms);
+        put_varint(out, self.index_at);
+        put_varint(out, u64::from(self.index_bytes));
+        put_varint(out, u64::from(self.groups));
+        out.extend_from_slice(&self.table_crc.to_le_bytes());
+        put_varint(out, u64::from(self.names_bytes));
+        out.extend_from_slice(&self.names_crc.to_le_bytes());
+        self.series.put(out);
     }
-}
 
-fn reopen(backend: &dyn Backend, path: &Path) -> Result<Block, Error> {
-    match Block::open(backend, path) {
-        Ok((block, _)) => Ok(block),
-        Err(Unreadable::Damaged(reason)) => Err(Error::Verify { path: path.into(), reason: reason.into() }),
-        Err(Unreadable::Failed(error)) => Err(error),
+    fn read(bytes: &[u8]) -> Option<Footer> {
+        let reader = &mut Reader::new(bytes);
+        let number = |reader: &mut Reader<'_>| u32::try_from(reader.varint()?).ok();
+        let (end_ms, last_end_ms) = (reader.signed()?, reader.signed()?);
+        let next_id = number(reader)?;
+        let start_ms = end_ms.checked_sub(reader.signed()?)?;
+        let range = TimeRange { start_ms, end_ms: end_ms.checked_sub(reader.signed()?)? };
+        let (index_at, index_bytes) = (reader.varint()?, number(reader)?);
+        let (groups, table_crc) = (number(reader)?, reader.fixed_u32()?);
+        let (names_bytes, names_crc) = (number(reader)?, reader.fixed_u32()?);
+        // An entry of the index takes more than a byte.
+        let series = IdSet::read(reader, u64::from(index_bytes))?;
+        reader.is_empty().then_some(Footer {
+            end_ms,
+            last_end_ms,
+            next_id,
+            range,
+            index_at,
+            index_bytes,
+            groups,
+            table_crc,
+            names_bytes,
+            names_crc,
+            series,
+        })
     }
-}
 
-fn verify(backend: &dyn Backend, path: &Path) -> Result<(), Error> {
-    let error = |reason: String| Error::Verify { path: path.into(), reason };
-    let block = reopen(backend, path)?;
-    let file = backend.open(path).map_err(Error::io("open", path))?;
-    match block.entries.iter().find(|entry| read_entry(&*file, entry).is_err()) {
-        Some(entry) => Err(error(format!("chunk of series {} at byte {}", entry.id.0, entry.offset))),
-        None => Ok(()),
+    fn table_at(&self) -> Option<u64> {
+        self.index_at.checked_add(u64::from(self.index_bytes))
     }
-}
 
-fn write_file(
-    backend: &dyn Backend,
-    path: &Path,
-    span: &Span,
-    series: &[(SeriesId, SeriesKey)],
-    next_id: u32,
-) -> Result<Vec<SeriesId>, Error> {
-    let file = backend.create(path).map_err(Error::io("create", path))?;
-    let mut out = Vec::with_capacity(WRITE_BYTES);
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    let mut written = 0u64;
-    let mut flush = |out: &mut Vec<u8>| {
-        file.write_at(out, written).map_err(Error::io("write", path))?;
-        written += out.len() as u64;
-        out.clear();
-        Ok(written)
-    };
-
-    let symbols = symbols(series);
-    let mut entries = Vec::new();
-    let mut count = 0u64;
-    let mut unwritten = Vec::new();
-    for (id, key) in series {
-        let Some((_, stream)) = span.streams.get(id).filter(|(_, stream)| stream.points() > 0) else {
-            continue;
-        };
-        let start = out.len();
-        let points = put_chunk(&mut out, *id, Class::of(key.metric_type), stream);
-        let Some(points) = points else {
-            tracing::error!(series = id.0, "points of a series do not read back from memory and are lost");
-            out.truncate(start);
-            unwritten.push(*id);
-            continue;
-        };
-        let crc = crc32fast::hash(out.get(start..).unwrap_or_default());
-        out.extend_from_slice(&crc.to_le_bytes());
-        let last_ms = stream.last_ms().unwrap_or_default();
-        put_varint(&mut entries, u64::from(id.0));
-        entries.push(key.metric_type as u8);
-        put_varint(&mut entries, (out.len() - start) as u64);
-        put_signed(&mut entries, span.end_ms - stream.first_ms());
-        put_signed(&mut entries, span.end_ms - last_ms);
-        let (last, ended) = last_float(&points);
-        let flags = [(last.is_some(), HAS_LAST), (ended, HAS_ENDED)];
-        entries.push(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
-        last.into_iter().for_each(|last| put_number(&mut entries, last));
-        put_varint(&mut entries, key.labels.len() as u64);
-        for (name, value) in key.labels.iter() {
-            for text in [name, value] {
-                put_varint(&mut entries, symbols.get(text).copied().unwrap_or_default());
-            }
-        }
-        count += 1;
-        if out.len() >= WRITE_BYTES {
-            flush(&mut out)?;
-        }
+    fn names_at(&self) -> Option<u64> {
+        self.table_at()?.checked_add(u64::from(self.groups) * ENTRY_BYTES as u64)
     }
-    let footer_offset = flush(&mut out)?;
-
-    put_signed(&mut out, span.end_ms);
-    put_signed(&mut out, span.last_end_ms);
-    put_varint(&mut out, u64::from(next_id));
-    put_varint(&mut out, symbols.len() as u64);
-    symbols.keys().for_each(|text| put_bytes(&mut out, text.as_bytes()));
-    put_varint(&mut out, count);
-    out.extend_from_slice(&entries);
-    let crc = crc32fast::hash(&out);
-    let length = out.len() as u32;
-    out.extend_from_slice(&footer_offset.to_le_bytes());
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&crc.to_le_bytes());
-    out.extend_from_slice(&TRAILER_MAGIC);
-    flush(&mut out)?;
-    file.sync().map_err(Error::io("sync", path))?;
-    Ok(unwritten)
-}
-
-/// Every text of the labels with its number, ascending.
-fn symbols(series: &[(SeriesId, SeriesKey)]) -> BTreeMap<&str, u64> {
-    let texts = series.iter().flat_map(|(_, key)| key.labels.iter().flat_map(|(name, value)| [name, value]));
-    let mut symbols: BTreeMap<&str, u64> = texts.map(|text| (text, 0)).collect();
-    symbols.values_mut().zip(0..).for_each(|(number, at)| *number = at);
-    symbols
 }
 
 impl Block {
     /// Opens a block and reads its footer.
-    pub(super) fn open(backend: &dyn Backend, path: &Path) -> Result<(Block, Vec<Listed>), Unreadable> {
+    pub(super) fn open(backend: &dyn Backend, path: &Path) -> Result<Block, Unreadable> {
         let failed =
             |action| move |source| Unreadable::Failed(Error::Io { action, path: path.into(), source });
+        let damaged = Unreadable::Damaged;
         let file = backend.open(path).map_err(failed("open"))?;
         let bytes = file.size().map_err(failed("measure"))?;
         let Some(trailer_offset) = bytes.checked_sub(TRAILER_BYTES as u64) else {
-            return Err(Unreadable::Damaged("it is too short"));
+            return Err(damaged("it is too short"));
         };
         let mut trailer = [0; TRAILER_BYTES];
         file.read_at(&mut trailer, trailer_offset).map_err(failed("read"))?;
         let Some((offset, length, crc)) = read_trailer(&trailer) else {
-            return Err(newer(&*file, path).unwrap_or(Unreadable::Damaged("its trailer is damaged")));
+            return Err(newer(&*file, path).unwrap_or(damaged("its trailer is damaged")));
         };
         let sound = offset >= HEADER_BYTES as u64
             && length as usize <= MAX_PART_BYTES
             && offset.checked_add(u64::from(length)) == Some(trailer_offset);
         if !sound {
-            return Err(Unreadable::Damaged("its trailer is damaged"));
+            return Err(damaged("its trailer is damaged"));
         }
-        let mut footer = vec![0; length as usize];
-        file.read_at(&mut footer, offset).map_err(failed("read"))?;
-        if crc32fast::hash(&footer) != crc {
-            return Err(Unreadable::Damaged("its footer is damaged"));
+        let footer = part(&*file, offset, length, crc).map_err(failed("read"))?;
+        let footer = footer.ok_or(damaged("its footer is damaged"))?;
+        let footer = Footer::read(&footer).ok_or(damaged("its footer is not one"))?;
+        let (table_at, names_at) = footer.table_at().zip(footer.names_at()).unwrap_or_default();
+        if names_at.checked_add(u64::from(footer.names_bytes)) != Some(offset) {
+            return Err(damaged("its footer is not one"));
         }
-        let mut block = Block {
+        let table_bytes = (names_at - table_at) as u32;
+        let table = part(&*file, table_at, table_bytes, footer.table_crc).map_err(failed("read"))?;
+        let index =
+            table.and_then(|table| Section::new(footer.index_at, footer.index_bytes, table_at, &table));
+        Ok(Block {
             path: path.into(),
             bytes,
-            end_ms: 0,
-            last_end_ms: 0,
-            next_id: 0,
-            entries: Vec::new(),
-            range: TimeRange { start_ms: i64::MAX, end_ms: i64::MIN },
+            index: index.ok_or(damaged("the table of its index is damaged"))?,
+            footer,
+            index_damaged: AtomicBool::new(false),
             damaged: Mutex::default(),
-        };
-        let listed =
-            block.read_footer(&footer, offset).ok_or(Unreadable::Damaged("its footer is not one"))?;
-        Ok((block, listed))
-    }
-
-    fn read_footer(&mut self, footer: &[u8], footer_offset: u64) -> Option<Vec<Listed>> {
-        let reader = &mut Reader::new(footer);
-        self.end_ms = reader.signed()?;
-        self.last_end_ms = reader.signed()?;
-        self.next_id = u32::try_from(reader.varint()?).ok()?;
-        let symbol_count = reader.count()?;
-        let symbols = (0..symbol_count).map(|_| reader.text()).collect::<Option<Vec<_>>>()?;
-        let count = reader.count()?;
-        let mut listed = Vec::with_capacity(count);
-        let mut offset = HEADER_BYTES as u64;
-        for _ in 0..count {
-            let id = SeriesId(u32::try_from(reader.varint()?).ok()?);
-            let metric_type = MetricType::from_u8(reader.byte()?)?;
-            let length = u32::try_from(reader.varint()?).ok()?;
-            let first_ms = self.end_ms.checked_sub(reader.signed()?)?;
-            let last_ms = self.end_ms.checked_sub(reader.signed()?)?;
-            let flags = reader.byte()?;
-            let last = if flags & HAS_LAST != 0 { Some(reader.number()?) } else { None };
-            let ended = flags & HAS_ENDED != 0;
-            let label_count = reader.count()?;
-            let mut text = || symbols.get(usize::try_from(reader.varint()?).ok()?).copied();
-            let pairs = (0..label_count).map(|_| Some((text()?, text()?))).collect::<Option<Vec<_>>>()?;
-            let key = SeriesKey { labels: Labels::from_pairs(pairs), metric_type };
-            let class = Class::of(metric_type);
-            self.entries.push(Entry { id, class, length, offset, first_ms, last_ms });
-            self.range.start_ms = self.range.start_ms.min(first_ms);
-            self.range.end_ms = self.range.end_ms.max(last_ms);
-            listed.push(Listed { id, key, last_ms, last, ended });
-            offset = offset.checked_add(u64::from(length))?;
-        }
-        self.entries.sort_unstable_by_key(|entry| entry.id);
-        (reader.is_empty() && offset == footer_offset).then_some(listed)
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -304,12 +180,18 @@ impl Block {
         self.bytes
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = SeriesId> + '_ {
-        self.entries.iter().map(|entry| entry.id)
+    /// The series that it has points of.
+    pub(super) fn series(&self) -> &IdSet {
+        &self.footer.series
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() + self.index.memory() + self.footer.series.memory()
     }
 
     /// Notes that the chunk of a series cannot be read; whether that is news.
-    pub(super) fn report_damaged(&self, id: SeriesId) -> bool {
+    pub(super) fn report_damaged(&self, id: u32) -> bool {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
     }
 
@@ -318,24 +200,18 @@ impl Block {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Whether its index or its names turned out to be damaged.
+    pub(super) fn index_damaged(&self) -> bool {
+        self.index_damaged.load(Ordering::Relaxed)
+    }
+
     /// Whether it has points of the time.
     pub(super) fn overlaps(&self, range: &TimeRange) -> bool {
-        self.range.overlaps(range)
+        self.footer.range.overlaps(range)
     }
 
-    fn entry(&self, id: SeriesId, range: &TimeRange) -> Option<&Entry> {
-        let at = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
-        let entry = self.entries.get(at)?;
-        TimeRange { start_ms: entry.first_ms, end_ms: entry.last_ms }.overlaps(range).then_some(entry)
-    }
-
-    /// Whether the series has points around the time.
-    pub(super) fn has(&self, id: SeriesId, range: &TimeRange) -> bool {
-        self.entry(id, range).is_some()
-    }
-
-    /// Opens its file for [`Block::read`]; `None` when the block was dropped
-    /// meanwhile, with all that is in it.
+    /// Opens its file; `None` when the block was dropped meanwhile, with all
+    /// that is in it.
     ///
     /// # Errors
     /// [`Error::Io`]
@@ -347,31 +223,70 @@ impl Block {
         }
     }
 
-    /// The points of a series, if there are any around the time. An error of
-    /// kind `InvalidData` says that the chunk is damaged.
-    pub(super) fn read(
+    /// Calls `each` with the index's entries of the series that are wanted,
+    /// ascending by id. What is damaged is left out, and reported once.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub(super) fn entries(
         &self,
         file: &dyn File,
-        id: SeriesId,
-        range: &TimeRange,
-    ) -> io::Result<Option<Points>> {
-        self.entry(id, range).map(|entry| read_entry(file, entry)).transpose()
+        wanted: Wanted<'_>,
+        mut each: impl FnMut(Entry),
+    ) -> Result<(), Error> {
+        let read = |group: &[u8]| read_entries(group, wanted, self.footer.end_ms, &mut each).is_some();
+        let sound = self.index.visit(file, wanted, &mut Buffers::default(), read);
+        if !sound.map_err(Error::io("read", &self.path))? {
+            self.report_index("the index of a block is damaged; some series are left out");
+        }
+        Ok(())
+    }
+
+    /// The names of its series; `None`, and reported, when they are damaged.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub(super) fn names(&self, file: &dyn File) -> Result<Option<Vec<u8>>, Error> {
+        let at = self.footer.names_at().unwrap_or_default();
+        let names = part(file, at, self.footer.names_bytes, self.footer.names_crc);
+        let names = names.map_err(Error::io("read", &self.path))?;
+        if names.is_none() {
+            self.report_index("the names in a block are damaged; series that only it names are left out");
+        }
+        Ok(names)
+    }
+
+    /// The points of a series. An error of kind `InvalidData` says that the
+    /// chunk is damaged.
+    pub(super) fn read(&self, file: &dyn File, entry: &Entry) -> io::Result<Points> {
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "chunk is damaged");
+        let length = entry.length as usize;
+        let end = entry.offset.checked_add(u64::from(entry.length));
+        let inside = end.is_some_and(|end| end <= self.footer.index_at);
+        if !inside || !(CRC_BYTES..=MAX_PART_BYTES).contains(&length) {
+            return Err(damaged());
+        }
+        let mut bytes = vec![0; length];
+        file.read_at(&mut bytes, entry.offset)?;
+        let (chunk, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or_else(damaged)?;
+        if crc32fast::hash(chunk) != u32::from_le_bytes(*crc) {
+            return Err(damaged());
+        }
+        read_chunk(chunk, SeriesId(entry.id), Class::of(entry.metric_type)).ok_or_else(damaged)
+    }
+
+    fn report_index(&self, what: &str) {
+        if !self.index_damaged.swap(true, Ordering::Relaxed) {
+            tracing::error!(path = %self.path.display(), "{what}");
+        }
     }
 }
 
-fn read_entry(file: &dyn File, entry: &Entry) -> io::Result<Points> {
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "chunk is damaged");
-    let length = entry.length as usize;
-    if !(CRC_BYTES..=MAX_PART_BYTES).contains(&length) {
-        return Err(damaged());
-    }
-    let mut bytes = vec![0; length];
-    file.read_at(&mut bytes, entry.offset)?;
-    let (chunk, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or_else(damaged)?;
-    if crc32fast::hash(chunk) != u32::from_le_bytes(*crc) {
-        return Err(damaged());
-    }
-    read_chunk(chunk, entry.id, entry.class).ok_or_else(damaged)
+/// A part of the file, if its checksum is right.
+fn part(file: &dyn File, at: u64, length: u32, crc: u32) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = vec![0; length as usize];
+    file.read_at(&mut bytes, at)?;
+    Ok((crc32fast::hash(&bytes) == crc).then_some(bytes))
 }
 
 fn read_trailer(trailer: &[u8]) -> Option<(u64, u32, u32)> {

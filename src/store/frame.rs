@@ -1,312 +1,408 @@
-//! One flush as one frame of the write-ahead log.
+//! One window as one frame of the write-ahead log, and as the head knows it.
 //!
-//! A frame stands alone: its bytes say which window, which series and which
-//! values, without a look at any other frame (definitions apart, which come
-//! with the first frame of a segment that uses them). The header carries a
-//! checksum of its own, so that a frame with a bad body can be stepped over.
+//! A frame is header, data, directory: definitions of the series that no
+//! earlier frame of the segment has defined, a section for each kind of
+//! samples, and where everything lies. In memory is the directory's outline
+//! alone; samples are read from the file when they are asked for, checked
+//! group by group.
 
-use super::coding::{Reader, put_bytes, put_number, put_signed, put_varint};
-use super::point::{put_histogram, put_sketch, read_histogram, read_sketch};
-use crate::model::batch::{CounterValue, GaugeValue};
-use crate::model::{FlushBatch, Labels, MetricType, SeriesId, SeriesKey};
+use super::backend::File;
+use super::coding::{Reader, put_signed, put_varint};
+use super::sample::{
+    End, Kind, Scratch, Value, put_counters, put_distributions, put_ends, put_gauges, put_sets,
+};
+use super::sample::{read_group, read_ids};
+use super::section::{Buffers, ENTRY_BYTES, Section, Table, Wanted};
+use super::segment::Segment;
+use crate::model::{FlushBatch, TimeRange};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// First bytes of a frame.
 const MAGIC: [u8; 4] = *b"SDf1";
-/// magic, body length, checksum of the body, checksum of these twelve bytes.
-pub(super) const HEADER_BYTES: usize = 16;
-/// Longest body that is written.
-pub(super) const MAX_BODY_BYTES: usize = 1 << 30;
+/// magic, length of the data, length and checksum of the directory, checksum of
+/// these sixteen bytes.
+pub(super) const HEADER_BYTES: usize = 20;
+/// Longest data that are written.
+pub(super) const MAX_DATA_BYTES: usize = 1 << 30;
+const KINDS: usize = Kind::ALL.len();
 
-/// Writes the frame of `batch`, whose `new_series` are the definitions to go
-/// with it.
-pub(super) fn put_frame(out: &mut Vec<u8>, batch: &FlushBatch, definitions: &[(SeriesId, SeriesKey)]) {
+/// What goes into a frame.
+pub(super) struct Contents<'a> {
+    /// Its samples have a place, and ascend by id within their kind.
+    pub(super) batch: &'a FlushBatch,
+    pub(super) ends: &'a [End],
+    pub(super) gone: &'a [End],
+    /// As [`super::names`] writes them.
+    pub(super) definitions: &'a [u8],
+    /// Above every id that was given.
+    pub(super) next_id: u32,
+}
+
+/// A frame that can be read.
+pub(super) struct Frame {
+    pub(super) start_ms: i64,
+    pub(super) end_ms: i64,
+    pub(super) next_id: u32,
+    segment: Arc<Segment>,
+    definitions: Definitions,
+    sections: [Section; KINDS],
+    samples: u32,
+    damaged: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Definitions {
+    at: u64,
+    bytes: u32,
+    crc: u32,
+}
+
+/// Memory that reading frames uses again and again.
+#[derive(Default)]
+pub(super) struct FrameReader {
+    buffers: Buffers,
+    scratch: Scratch,
+}
+
+/// The header of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    data_bytes: u32,
+    directory_bytes: u32,
+    directory_crc: u32,
+}
+
+/// Writes a frame behind `out`; `None` when it would be too long.
+pub(super) fn put_frame(out: &mut Vec<u8>, contents: &Contents<'_>) -> Option<()> {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
-    put_body(out, batch, definitions);
-    let body = out.get(start + HEADER_BYTES..).unwrap_or_default();
-    let header = header(body.len() as u32, crc32fast::hash(body));
-    if let Some(place) = out.get_mut(start..start + HEADER_BYTES) {
-        place.copy_from_slice(&header);
-    }
-}
-
-fn header(length: u32, body_crc: u32) -> [u8; HEADER_BYTES] {
-    let mut bytes = [0; HEADER_BYTES];
-    bytes[..4].copy_from_slice(&MAGIC);
-    bytes[4..8].copy_from_slice(&length.to_le_bytes());
-    bytes[8..12].copy_from_slice(&body_crc.to_le_bytes());
-    let crc = crc32fast::hash(&bytes[..12]);
-    bytes[12..].copy_from_slice(&crc.to_le_bytes());
-    bytes
-}
-
-/// Every series that the batch has a sample of.
-pub(super) fn ids(batch: &FlushBatch) -> impl Iterator<Item = SeriesId> + '_ {
-    let counters = batch.counters.iter().map(|counter| counter.id);
-    let gauges = batch.gauges.iter().map(|gauge| gauge.id);
-    let timers = batch.timers.iter().map(|(id, _)| *id);
-    let sets = batch.sets.iter().map(|(id, _)| *id);
-    counters.chain(gauges).chain(timers).chain(sets).chain(batch.stale.iter().copied())
-}
-
-/// What stands at some place of a segment.
-#[derive(Debug, PartialEq)]
-pub(super) enum Found {
-    /// A whole frame and the bytes that it takes.
-    Frame(Box<FlushBatch>, usize),
-    /// A frame that is not as it was written, with so many bytes.
-    Bad(usize),
-    /// No header of a frame, or one whose body is cut off.
-    Nothing,
-}
-
-/// Bytes of the frame whose header stands at the front of `bytes`, if there is
-/// a sound one.
-pub(super) fn frame_size(bytes: &[u8]) -> Option<usize> {
-    let (length, _) = read_header(&mut Reader::new(bytes))?;
-    Some(HEADER_BYTES + length)
-}
-
-/// Looks at the front of `bytes`.
-pub(super) fn look(bytes: &[u8]) -> Found {
-    let mut reader = Reader::new(bytes);
-    let Some((length, body_crc)) = read_header(&mut reader) else { return Found::Nothing };
-    let Some(body) = reader.take(length) else { return Found::Nothing };
-    let size = HEADER_BYTES + length;
-    if crc32fast::hash(body) != body_crc {
-        return Found::Bad(size);
-    }
-    match read_body(body) {
-        Some(batch) => Found::Frame(Box::new(batch), size),
-        None => Found::Bad(size),
-    }
-}
-
-/// Place of the next whole header at or after `from`.
-pub(super) fn next_header(bytes: &[u8], from: usize) -> Option<usize> {
-    let tail = bytes.get(from..)?;
-    let found = tail
-        .windows(HEADER_BYTES)
-        .position(|window| window.starts_with(&MAGIC) && read_header(&mut Reader::new(window)).is_some())?;
-    Some(from + found)
-}
-
-fn read_header(reader: &mut Reader<'_>) -> Option<(usize, u32)> {
-    let bytes = reader.take(HEADER_BYTES)?;
-    let mut fields = Reader::new(bytes);
-    let magic = fields.take(4)?;
-    let (length, body_crc, crc) = (fields.fixed_u32()?, fields.fixed_u32()?, fields.fixed_u32()?);
-    let sound = magic == MAGIC && crc32fast::hash(bytes.get(..12)?) == crc;
-    sound.then_some((length as usize, body_crc))
-}
-
-fn put_body(out: &mut Vec<u8>, batch: &FlushBatch, definitions: &[(SeriesId, SeriesKey)]) {
-    put_signed(out, batch.end_ms);
-    put_signed(out, batch.end_ms - batch.start_ms);
-    put_ids(out, definitions.iter().map(|(id, _)| *id));
-    definitions.iter().for_each(|(_, key)| put_key(out, key));
-
-    put_ids(out, batch.counters.iter().map(|counter| counter.id));
-    batch.counters.iter().for_each(|counter| put_number(out, counter.total));
-    let starts = batch.counters.iter().map(|counter| counter.start_total);
-    put_sparse(out, starts, put_number);
-
-    put_ids(out, batch.gauges.iter().map(|gauge| gauge.id));
-    batch.gauges.iter().for_each(|gauge| put_number(out, gauge.last));
-    let bits = |value: f64| value.to_bits();
-    let extremes = batch.gauges.iter().map(|gauge| {
-        let single = bits(gauge.min) == bits(gauge.last) && bits(gauge.max) == bits(gauge.last);
-        (!single).then_some((gauge.min, gauge.max))
-    });
-    put_sparse(out, extremes, |out, (min, max)| {
-        put_number(out, min);
-        put_number(out, max);
-    });
-
-    put_ids(out, batch.timers.iter().map(|(id, _)| *id));
-    batch.timers.iter().for_each(|(_, histogram)| put_histogram(out, histogram));
-    put_ids(out, batch.sets.iter().map(|(id, _)| *id));
-    batch.sets.iter().for_each(|(_, sketch)| put_sketch(out, sketch));
-    put_ids(out, batch.stale.iter().copied());
-}
-
-fn read_body(body: &[u8]) -> Option<FlushBatch> {
-    let reader = &mut Reader::new(body);
-    let end_ms = reader.signed()?;
-    let start_ms = end_ms.checked_sub(reader.signed()?)?;
-    let mut batch = FlushBatch { start_ms, end_ms, ..FlushBatch::default() };
-
-    for id in read_ids(reader)? {
-        batch.new_series.push((id, read_key(reader)?));
-    }
-    for id in read_ids(reader)? {
-        batch.counters.push(CounterValue { id, total: 0.0, start_total: None });
-    }
-    for counter in &mut batch.counters {
-        counter.total = reader.number()?;
-    }
-    read_sparse(reader, &mut batch.counters, |reader, counter| {
-        counter.start_total = Some(reader.number()?);
-        Some(())
-    })?;
-
-    let ids = read_ids(reader)?;
-    for id in ids {
-        batch.gauges.push(GaugeValue { id, last: 0.0, min: 0.0, max: 0.0 });
-    }
-    for gauge in &mut batch.gauges {
-        gauge.last = reader.number()?;
-        (gauge.min, gauge.max) = (gauge.last, gauge.last);
-    }
-    read_sparse(reader, &mut batch.gauges, |reader, gauge| {
-        (gauge.min, gauge.max) = (reader.number()?, reader.number()?);
-        Some(())
-    })?;
-
-    for id in read_ids(reader)? {
-        batch.timers.push((id, read_histogram(reader)?));
-    }
-    for id in read_ids(reader)? {
-        batch.sets.push((id, read_sketch(reader)?));
-    }
-    batch.stale = read_ids(reader)?;
-    reader.is_empty().then_some(batch)
-}
-
-/// Number of ids, then each as its distance from the one before.
-fn put_ids(out: &mut Vec<u8>, ids: impl ExactSizeIterator<Item = SeriesId>) {
-    put_varint(out, ids.len() as u64);
-    let mut before = 0;
-    for id in ids {
-        put_signed(out, i64::from(id.0) - before);
-        before = i64::from(id.0);
-    }
-}
-
-fn read_ids(reader: &mut Reader<'_>) -> Option<Vec<SeriesId>> {
-    let count = reader.count()?;
-    let mut ids = Vec::with_capacity(count);
-    let mut id = 0i64;
-    for _ in 0..count {
-        id = id.checked_add(reader.signed()?)?;
-        ids.push(SeriesId(u32::try_from(id).ok()?));
-    }
-    Some(ids)
-}
-
-/// How many have a value, then for each of them its distance from the one
-/// before and the value.
-fn put_sparse<T>(
-    out: &mut Vec<u8>,
-    values: impl Iterator<Item = Option<T>> + Clone,
-    put: impl Fn(&mut Vec<u8>, T),
-) {
-    put_varint(out, values.clone().flatten().count() as u64);
-    let mut before = 0;
-    for (at, value) in values.enumerate() {
-        if let Some(value) = value {
-            put_varint(out, (at - before) as u64);
-            put(out, value);
-            before = at;
+    let data = out.len();
+    out.extend_from_slice(contents.definitions);
+    let mut directory = Vec::new();
+    put_signed(&mut directory, contents.batch.end_ms);
+    put_signed(&mut directory, contents.batch.end_ms - contents.batch.start_ms);
+    put_varint(&mut directory, u64::from(contents.next_id));
+    put_varint(&mut directory, contents.batch.samples() as u64);
+    put_varint(&mut directory, contents.definitions.len() as u64);
+    directory.extend_from_slice(&crc32fast::hash(contents.definitions).to_le_bytes());
+    let mut tables = Table::default();
+    for kind in Kind::ALL {
+        let (begin, groups) = (out.len(), tables.groups());
+        match kind {
+            Kind::Counters => put_counters(out, &mut tables, &contents.batch.counters),
+            Kind::Gauges => put_gauges(out, &mut tables, &contents.batch.gauges),
+            Kind::Distributions => put_distributions(out, &mut tables, &contents.batch.timers),
+            Kind::Sets => put_sets(out, &mut tables, &contents.batch.sets),
+            Kind::Ends => put_ends(out, &mut tables, contents.ends),
+            Kind::Gone => put_ends(out, &mut tables, contents.gone),
         }
+        if out.len() - data > MAX_DATA_BYTES {
+            return None;
+        }
+        put_varint(&mut directory, (tables.groups() - groups) as u64);
+        put_varint(&mut directory, (out.len() - begin) as u64);
     }
-}
-
-fn read_sparse<T>(
-    reader: &mut Reader<'_>,
-    items: &mut [T],
-    read: impl Fn(&mut Reader<'_>, &mut T) -> Option<()>,
-) -> Option<()> {
-    let mut at = 0usize;
-    for _ in 0..reader.count()? {
-        at = at.checked_add(usize::try_from(reader.varint()?).ok()?)?;
-        read(reader, items.get_mut(at)?)?;
-    }
+    let data_bytes = (out.len() - data) as u32;
+    directory.extend_from_slice(tables.bytes());
+    out.extend_from_slice(&directory);
+    let header = Header {
+        data_bytes,
+        directory_bytes: directory.len() as u32,
+        directory_crc: crc32fast::hash(&directory),
+    };
+    out.get_mut(start..start + HEADER_BYTES)?.copy_from_slice(&header.bytes());
     Some(())
 }
 
-fn put_key(out: &mut Vec<u8>, key: &SeriesKey) {
-    out.push(key.metric_type as u8);
-    put_varint(out, key.labels.len() as u64);
-    for (name, value) in key.labels.iter() {
-        put_bytes(out, name.as_bytes());
-        put_bytes(out, value.as_bytes());
+impl Header {
+    fn bytes(self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[4..8].copy_from_slice(&self.data_bytes.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.directory_bytes.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.directory_crc.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..16]);
+        bytes[16..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// The header at the front of `bytes`, if there is a sound one.
+    pub(super) fn read(bytes: &[u8]) -> Option<Header> {
+        let bytes = bytes.get(..HEADER_BYTES)?;
+        let mut fields = Reader::new(bytes);
+        let magic = fields.take(4)?;
+        let (data_bytes, directory_bytes) = (fields.fixed_u32()?, fields.fixed_u32()?);
+        let (directory_crc, crc) = (fields.fixed_u32()?, fields.fixed_u32()?);
+        let sound = magic == MAGIC && crc32fast::hash(bytes.get(..16)?) == crc;
+        sound.then_some(Header { data_bytes, directory_bytes, directory_crc })
+    }
+
+    /// Place of the next sound header in `bytes`.
+    pub(super) fn find(bytes: &[u8]) -> Option<usize> {
+        bytes
+            .windows(HEADER_BYTES)
+            .position(|window| window.starts_with(&MAGIC) && Header::read(window).is_some())
+    }
+
+    /// Bytes of the whole frame.
+    pub(super) fn frame_bytes(&self) -> u64 {
+        HEADER_BYTES as u64 + u64::from(self.data_bytes) + u64::from(self.directory_bytes)
+    }
+
+    /// Where the directory is in a frame, and its length.
+    pub(super) fn directory(&self) -> (u64, usize) {
+        (HEADER_BYTES as u64 + u64::from(self.data_bytes), self.directory_bytes as usize)
     }
 }
 
-fn read_key(reader: &mut Reader<'_>) -> Option<SeriesKey> {
-    let metric_type = MetricType::from_u8(reader.byte()?)?;
-    let count = reader.count()?;
-    let pairs = (0..count).map(|_| Some((reader.text()?, reader.text()?))).collect::<Option<Vec<_>>>()?;
-    Some(SeriesKey { labels: Labels::from_pairs(pairs), metric_type })
+impl Frame {
+    /// The frame at byte `at` of the segment; `None` when `directory` is not
+    /// as it was written.
+    pub(super) fn new(segment: Arc<Segment>, at: u64, header: &Header, directory: &[u8]) -> Option<Frame> {
+        if crc32fast::hash(directory) != header.directory_crc {
+            return None;
+        }
+        let reader = &mut Reader::new(directory);
+        let end_ms = reader.signed()?;
+        let start_ms = end_ms.checked_sub(reader.signed()?)?;
+        let next_id = u32::try_from(reader.varint()?).ok()?;
+        let samples = u32::try_from(reader.varint()?).ok()?;
+        let definitions_bytes = u32::try_from(reader.varint()?).ok()?;
+        let definitions =
+            Definitions { at: at + HEADER_BYTES as u64, bytes: definitions_bytes, crc: reader.fixed_u32()? };
+        let mut outlines = [(0usize, 0u32); KINDS];
+        for outline in &mut outlines {
+            *outline = (usize::try_from(reader.varint()?).ok()?, u32::try_from(reader.varint()?).ok()?);
+        }
+        let mut data_at = definitions.at + u64::from(definitions.bytes);
+        let data_end = definitions.at + u64::from(header.data_bytes);
+        let mut sections = Vec::with_capacity(KINDS);
+        let mut rest = reader.rest();
+        for (groups, bytes) in outlines {
+            let table_at = data_end + (directory.len() - rest.len()) as u64;
+            let (table, behind) = rest.split_at_checked(groups.checked_mul(ENTRY_BYTES)?)?;
+            sections.push(Section::new(data_at, bytes, table_at, table)?);
+            data_at += u64::from(bytes);
+            rest = behind;
+        }
+        let whole = rest.is_empty() && data_at == data_end;
+        let sections: [Section; KINDS] = sections.try_into().ok()?;
+        let damaged = AtomicBool::new(false);
+        whole.then_some(Frame { start_ms, end_ms, next_id, segment, definitions, sections, samples, damaged })
+    }
+
+    pub(super) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Number of samples in it.
+    pub(super) fn samples(&self) -> usize {
+        self.samples as usize
+    }
+
+    /// Bytes of samples in the file.
+    pub(super) fn data_bytes(&self) -> u64 {
+        self.sections.iter().map(|section| u64::from(section.data_bytes())).sum()
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory(&self) -> usize {
+        let sections = self.sections.iter().map(|section| section.memory() - size_of::<Section>());
+        size_of::<Self>() + 16 + sections.sum::<usize>()
+    }
+
+    /// Whether a sample of it may have a time within `range`: starts of
+    /// counters lie at its own start.
+    pub(super) fn overlaps(&self, range: &TimeRange) -> bool {
+        range.overlaps(&TimeRange { start_ms: self.start_ms, end_ms: self.end_ms })
+    }
+
+    /// Calls `each` with the samples of one kind that are wanted, ascending by
+    /// id. What is damaged is left out, and reported once.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn read(
+        &self,
+        file: &dyn File,
+        kind: Kind,
+        wanted: Wanted<'_>,
+        reader: &mut FrameReader,
+        mut each: impl FnMut(u32, Value),
+    ) -> io::Result<()> {
+        let FrameReader { buffers, scratch } = reader;
+        let read = |group: &[u8]| read_group(kind, group, wanted, scratch, &mut each).is_some();
+        if !self.section(kind).visit(file, wanted, buffers, read)? {
+            self.report_damaged();
+        }
+        Ok(())
+    }
+
+    /// As [`Frame::read`], the ids alone.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn read_ids(
+        &self,
+        file: &dyn File,
+        kind: Kind,
+        wanted: Wanted<'_>,
+        reader: &mut FrameReader,
+        mut each: impl FnMut(u32),
+    ) -> io::Result<()> {
+        let FrameReader { buffers, scratch } = reader;
+        let read = |group: &[u8]| read_ids(group, wanted, scratch, &mut each).is_some();
+        if !self.section(kind).visit(file, wanted, buffers, read)? {
+            self.report_damaged();
+        }
+        Ok(())
+    }
+
+    /// The names of series that it defines; `None` when they are damaged.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn definitions(&self, file: &dyn File) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = vec![0; self.definitions.bytes as usize];
+        file.read_at(&mut bytes, self.definitions.at)?;
+        Ok((crc32fast::hash(&bytes) == self.definitions.crc).then_some(bytes))
+    }
+
+    /// Whether every byte of it is as it was written.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn is_whole(&self, file: &dyn File, reader: &mut FrameReader) -> io::Result<bool> {
+        let mut whole = self.definitions(file)?.is_some();
+        for kind in Kind::ALL {
+            let FrameReader { buffers, scratch } = &mut *reader;
+            let read = |group: &[u8]| read_group(kind, group, Wanted::ALL, scratch, |_, _| {}).is_some();
+            whole &= self.section(kind).visit(file, Wanted::ALL, buffers, read)?;
+        }
+        Ok(whole)
+    }
+
+    /// Notes that something of it is damaged.
+    pub(super) fn report_damaged(&self) {
+        if !self.damaged.swap(true, Ordering::Relaxed) {
+            self.segment.note_loss();
+            tracing::error!(
+                path = %self.segment.path().display(),
+                window_end_ms = self.end_ms,
+                "samples of a window cannot be read and are left out"
+            );
+        }
+    }
+
+    fn section(&self, kind: Kind) -> &Section {
+        &self.sections[kind as usize]
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::backend::Backend;
+    use super::super::memory::MemoryBackend;
+    use super::super::names::NameWriter;
     use super::*;
-    use crate::model::{Histogram, Sketch};
+    use crate::model::batch::{CounterValue, GaugeValue};
+    use crate::model::{Histogram, SeriesId, Sketch};
     use proptest::prelude::*;
+    use std::path::Path;
 
-    fn batch() -> FlushBatch {
-        let key = |name: &str, metric_type| SeriesKey { labels: Labels::of_name(name), metric_type };
+    fn written() -> Vec<u8> {
         let mut sketch = Sketch::default();
         sketch.insert(b"ann");
-        FlushBatch {
+        let batch = FlushBatch {
             start_ms: 1_700_000_000_000,
             end_ms: 1_700_000_010_000,
-            new_series: vec![
-                (SeriesId(7), key("a", MetricType::Counter)),
-                (SeriesId(3), key("b.c", MetricType::Set)),
-            ],
-            counters: vec![
-                CounterValue { id: SeriesId(7), total: 12.0, start_total: Some(5.0) },
-                CounterValue { id: SeriesId(2), total: -0.5, start_total: None },
-            ],
-            gauges: vec![
-                GaugeValue { id: SeriesId(4), last: 1.5, min: -1.0, max: 2.0 },
-                GaugeValue { id: SeriesId(5), last: 9.0, min: 9.0, max: 9.0 },
-            ],
-            timers: vec![(SeriesId(6), Histogram::from_values([(0.25, 2.0)]))],
-            sets: vec![(SeriesId(3), sketch)],
-            stale: vec![SeriesId(1)],
-        }
+            counters: (0..300)
+                .map(|id| CounterValue { id: SeriesId(id), total: f64::from(id), start_total: None })
+                .collect(),
+            gauges: vec![GaugeValue { id: SeriesId(900), last: 1.5, min: -1.0, max: 2.0 }],
+            timers: vec![(SeriesId(901), Histogram::from_values([(0.25, 2.0)]))],
+            sets: vec![(SeriesId(902), sketch)],
+            ..FlushBatch::default()
+        };
+        let mut names = NameWriter::default();
+        names.push(7, b"some.name");
+        let ends = [(SeriesId(903), Some(4.5))];
+        let contents = Contents {
+            batch: &batch,
+            ends: &ends,
+            gone: &[],
+            definitions: &names.into_bytes(),
+            next_id: 1_000,
+        };
+        let mut out = Vec::new();
+        put_frame(&mut out, &contents).unwrap();
+        out
+    }
+
+    fn opened(bytes: &[u8]) -> Option<(Frame, Box<dyn File>)> {
+        let backend = MemoryBackend::new();
+        backend.put(Path::new("/wal"), bytes);
+        let header = Header::read(bytes)?;
+        let (at, length) = header.directory();
+        let directory = bytes.get(at as usize..at as usize + length)?;
+        let segment = Arc::new(Segment::new("/wal".into(), None, Arc::default()));
+        Some((Frame::new(segment, 0, &header, directory)?, backend.open(Path::new("/wal")).unwrap()))
     }
 
     #[test]
     fn a_frame_reads_back() {
-        for batch in [batch(), FlushBatch { start_ms: 0, end_ms: 10, ..FlushBatch::default() }] {
-            let mut out = Vec::new();
-            put_frame(&mut out, &batch, &batch.new_series);
-            let size = out.len();
-            assert_eq!(look(&out), Found::Frame(Box::new(batch), size));
+        let bytes = written();
+        let (frame, file) = opened(&bytes).unwrap();
+        let mut reader = FrameReader::default();
+        assert!(frame.is_whole(&*file, &mut reader).unwrap());
+        assert_eq!((frame.start_ms, frame.end_ms), (1_700_000_000_000, 1_700_000_010_000));
+        assert_eq!((frame.next_id, frame.samples()), (1_000, 303));
+        let mut counts = Vec::new();
+        for kind in Kind::ALL {
+            let mut read = Vec::new();
+            frame.read(&*file, kind, Wanted::ALL, &mut reader, |id, value| read.push((id, value))).unwrap();
+            let mut ids = Vec::new();
+            frame.read_ids(&*file, kind, Wanted::ALL, &mut reader, |id| ids.push(id)).unwrap();
+            assert!(ids.iter().eq(read.iter().map(|(id, _)| id)));
+            counts.push(read.len());
         }
+        assert_eq!(counts, [300, 1, 1, 1, 1, 0]);
+        let mut one = None;
+        frame
+            .read(&*file, Kind::Counters, Wanted::Ids(&[299]), &mut reader, |_, value| one = Some(value))
+            .unwrap();
+        assert_eq!(one, Some(Value::Counter(299.0, None)));
     }
 
     #[test]
     fn any_flipped_bit_is_noticed_and_the_next_frame_found() {
-        let mut out = Vec::new();
-        put_frame(&mut out, &batch(), &batch().new_series);
-        let size = out.len();
-        put_frame(&mut out, &batch(), &[]);
-        for bit in 0..size * 8 {
-            let mut bad = out.clone();
+        let bytes = written();
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            match look(&bad) {
-                Found::Frame(..) => panic!("bit {bit} went unnoticed"),
-                Found::Bad(stepped) => assert_eq!(stepped, size, "bit {bit}"),
-                Found::Nothing => assert_eq!(next_header(&bad, 1), Some(size), "bit {bit}"),
+            if let Some((frame, file)) = opened(&bad) {
+                let whole = frame.is_whole(&*file, &mut FrameReader::default()).unwrap();
+                assert!(!whole, "bit {bit} went unnoticed");
             }
-        }
-        for cut in 0..size {
-            assert_eq!(look(&out[..cut]), Found::Nothing);
+            if Header::read(&bad).is_none() {
+                bad.extend_from_slice(&bytes);
+                assert_eq!(Header::find(&bad[1..]), Some(bytes.len() - 1), "bit {bit}");
+            }
         }
     }
 
     proptest! {
         #[test]
-        fn foreign_bytes_do_no_harm(bytes: Vec<u8>) {
-            let _ = read_body(&bytes);
-            let _ = look(&bytes);
+        fn foreign_directories_do_no_harm(directory: Vec<u8>, data_bytes in 0u32..99) {
+            let header = Header {
+                data_bytes,
+                directory_bytes: directory.len() as u32,
+                directory_crc: crc32fast::hash(&directory),
+            };
+            let segment = Arc::new(Segment::new("/wal".into(), None, Arc::default()));
+            let _ = Frame::new(segment, 0, &header, &directory);
         }
     }
 }

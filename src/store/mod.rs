@@ -1,29 +1,39 @@
-//! What was received, on disk: a write-ahead log frame per flush, a head in
-//! memory, immutable columnar blocks. `FORMAT.md` draws the files.
+//! What was received, on disk: a write-ahead log frame per flush, immutable
+//! columnar blocks. In memory is where things are, and next to nothing for each
+//! series: their names are the catalogue's. `FORMAT.md` draws the files.
 
+mod admission;
 pub mod backend;
 mod block;
+mod block_index;
+mod block_writer;
 mod chunk;
 mod coding;
 mod column;
 mod error;
 mod frame;
 mod head;
-mod index;
+mod id_set;
 pub mod marker_table;
 pub mod memory;
+mod names;
 mod point;
 mod read;
+mod recovery;
 mod replay;
+mod sample;
+mod section;
+mod segment;
 pub mod state;
 mod state_file;
 #[expect(clippy::module_inception, reason = "the folder's main concept has its name")]
 mod store;
 mod stream;
+mod transpose;
 mod wal;
 
 pub use backend::{Backend, FsBackend};
 pub use error::Error;
 pub use memory::MemoryBackend;
-pub use replay::{Recovered, RecoveredSeries};
-pub use store::{Maintained, Options, Stats, Store};
+pub use recovery::{Recovered, RecoveredSeries};
+pub use store::{Maintained, Options, Present, Stats, Store};

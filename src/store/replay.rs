@@ -1,52 +1,32 @@
-//! Reads the log after a start: every whole frame, in order.
+//! Reads the log after a start: what every whole frame is, in order.
 //!
 //! What follows the last whole frame of the last segment was never
 //! acknowledged and is cut away. A damaged frame anywhere else is lost, alone:
-//! reading goes on with the next whole header.
+//! reading goes on with the next whole header. The samples themselves are read
+//! of the last frame only, which may be unfinished; every other one was synced
+//! before the next was written.
 
 use super::backend::{Backend, File};
 use super::coding::Reader;
 use super::error::Error;
-use super::frame::{Found, HEADER_BYTES, frame_size, look, next_header};
-use super::wal::{MAGIC, SEGMENT_HEADER_BYTES, Segment, VERSION, segment_number};
-use crate::model::{FlushBatch, SeriesId, SeriesKey};
+use super::frame::{Frame, FrameReader, HEADER_BYTES, Header};
+use super::segment::Segment;
+use super::wal::{Closed, MAGIC, SEGMENT_HEADER_BYTES, VERSION, segment_number};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Searched at a time for the next frame after a damaged one.
 const SEARCH_BYTES: usize = 1 << 20;
-
-/// What a store knew when it was opened.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Recovered {
-    /// Every series that has points, ascending by id; of equal keys the one
-    /// with the latest points.
-    pub series: Vec<RecoveredSeries>,
-    /// Greater than every id that was ever used.
-    pub next_id: u32,
-    /// End of the last window that was written. The next one must end later,
-    /// also when the clock has been set back meanwhile.
-    pub last_end_ms: Option<i64>,
-}
-
-/// A series and how far it had come.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RecoveredSeries {
-    pub id: SeriesId,
-    pub key: SeriesKey,
-    /// Time of its last point in ms.
-    pub last_ms: i64,
-    /// A counter's total, a gauge's value; `None` for other types.
-    pub last: Option<f64>,
-    /// Whether it had ended: its last point is a stale marker. Of counters and
-    /// gauges alone.
-    pub ended: bool,
-}
+/// Of so many segments the files are kept open: a daemon that starts again and
+/// again must not run out of files.
+const OPEN_SEGMENTS_MAX: usize = 64;
 
 /// What the log held.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Replayed {
-    pub(super) segments: Vec<Segment>,
+    pub(super) segments: Vec<Closed>,
     pub(super) next_number: u64,
     /// Frames that had been acknowledged and cannot be read.
     pub(super) frames_lost: u64,
@@ -54,52 +34,57 @@ pub(super) struct Replayed {
     pub(super) tails_cut: u64,
 }
 
-/// Hands every whole frame among the segments in `names` to `apply`.
+/// Hands every whole frame among the segments in `names` to `apply`, with its
+/// file.
 pub(super) fn replay(
     backend: &dyn Backend,
     dir: &Path,
     names: &[String],
-    mut apply: impl FnMut(FlushBatch),
+    losses: &Arc<AtomicU64>,
+    mut apply: impl FnMut(Arc<Frame>, &dyn File) -> io::Result<()>,
 ) -> Result<Replayed, Error> {
     let mut numbered: Vec<(u64, &String)> =
         names.iter().filter_map(|name| Some((segment_number(name)?, name))).collect();
     numbered.sort_unstable();
     let mut replayed = Replayed::default();
-    let last = numbered.last().map(|(number, _)| *number);
-    for (number, name) in numbered {
+    let count = numbered.len();
+    for (at, (number, name)) in numbered.into_iter().enumerate() {
+        let is_last = at + 1 == count;
         let path = dir.join(name);
-        let file = backend.open(&path).map_err(Error::io("open", &path))?;
+        let file: Arc<dyn File> = backend.open(&path).map_err(Error::io("open", &path))?.into();
         let size = file.size().map_err(Error::io("measure", &path))?;
-        let log = Log { file: &*file, size };
+        let kept = (at + OPEN_SEGMENTS_MAX >= count).then(|| file.clone());
+        let segment = Arc::new(Segment::new(path.clone(), kept, losses.clone()));
+        let log = Log { file: &*file, size, segment: &segment };
         log.refuse_newer(&path)?;
         let mut end_ms = i64::MIN;
-        let scanned = log.scan(|batch| {
-            end_ms = end_ms.max(batch.end_ms);
-            apply(batch);
-        });
-        let scanned = scanned.map_err(Error::io("read", &path))?;
+        let mut take = |frame: Frame| {
+            end_ms = end_ms.max(frame.end_ms);
+            apply(Arc::new(frame), &*file)
+        };
+        let scanned = log.scan(is_last, &mut take).map_err(Error::io("read", &path))?;
         replayed.frames_lost += scanned.lost;
-        let mut kept = size;
-        if scanned.whole < size && Some(number) == last {
+        let mut kept_bytes = size;
+        if scanned.whole < size && is_last {
             tracing::warn!(
                 path = %path.display(),
                 bytes = size - scanned.whole,
                 "an unfinished write at the end of the log was cut away"
             );
-            kept = scanned.whole;
-            file.truncate(kept).map_err(Error::io("cut back", &path))?;
+            kept_bytes = scanned.whole;
+            file.truncate(kept_bytes).map_err(Error::io("cut back", &path))?;
             replayed.tails_cut += 1;
         } else {
             replayed.frames_lost += scanned.tail;
         }
-        if scanned.lost + scanned.tail > 0 && Some(number) != last || scanned.lost > 0 {
+        if scanned.lost > 0 || scanned.tail > 0 && !is_last {
             tracing::error!(path = %path.display(), "damaged frames in the log are lost");
         }
-        if Some(number) == last {
+        if is_last {
             // A frame that was read may not have been synced when all stopped.
             file.sync().map_err(Error::io("sync", &path))?;
         }
-        replayed.segments.push(Segment { path, bytes: kept, end_ms });
+        replayed.segments.push(Closed { segment, bytes: kept_bytes, end_ms });
         replayed.next_number = number + 1;
     }
     Ok(replayed)
@@ -114,10 +99,21 @@ struct Scanned {
     tail: u64,
 }
 
-/// A segment that is read; never more of it in memory than a frame.
+/// What stands at some place of a segment.
+enum Found {
+    /// A frame, and its bytes.
+    Frame(Box<Frame>, u64),
+    /// A frame that is not as it was written, with so many bytes.
+    Bad(u64),
+    /// No header of a frame, or one whose body is cut off.
+    Nothing,
+}
+
+/// A segment that is read.
 struct Log<'a> {
     file: &'a dyn File,
     size: u64,
+    segment: &'a Arc<Segment>,
 }
 
 impl Log<'_> {
@@ -135,19 +131,26 @@ impl Log<'_> {
         Ok(())
     }
 
-    fn scan(&self, mut found: impl FnMut(FlushBatch)) -> io::Result<Scanned> {
+    /// Finds the frames. With `is_last`, the last one has to be whole to the
+    /// last byte.
+    fn scan(&self, is_last: bool, found: &mut impl FnMut(Frame) -> io::Result<()>) -> io::Result<Scanned> {
         let mut at = self.size.min(SEGMENT_HEADER_BYTES as u64);
         let mut scanned = Scanned { whole: at, ..Scanned::default() };
+        // The last frame found so far, and where it ends: it waits until it is
+        // known whether another one follows.
+        let mut waiting: Option<(Box<Frame>, u64)> = None;
         while at < self.size {
             match self.look(at)? {
-                Found::Frame(batch, size) => {
-                    found(*batch);
-                    at += size as u64;
-                    scanned.whole = at;
+                Found::Frame(frame, size) => {
+                    at += size;
                     scanned.lost += std::mem::take(&mut scanned.tail);
+                    if let Some((frame, end)) = waiting.replace((frame, at)) {
+                        scanned.whole = end;
+                        found(*frame)?;
+                    }
                 }
                 Found::Bad(size) => {
-                    at += size as u64;
+                    at += size;
                     scanned.tail += 1;
                 }
                 Found::Nothing => {
@@ -159,18 +162,34 @@ impl Log<'_> {
                 }
             }
         }
+        if let Some((frame, end)) = waiting {
+            if !is_last || frame.is_whole(self.file, &mut FrameReader::default())? {
+                scanned.whole = end;
+                found(*frame)?;
+            } else {
+                // With what follows it: nothing behind it was acknowledged.
+                scanned.tail = 1;
+            }
+        }
         Ok(scanned)
     }
 
     fn look(&self, at: u64) -> io::Result<Found> {
-        let Some(size) = frame_size(&self.read(at, HEADER_BYTES)?) else { return Ok(Found::Nothing) };
-        Ok(look(&self.read(at, size)?))
+        let Some(header) = Header::read(&self.read(at, HEADER_BYTES)?) else { return Ok(Found::Nothing) };
+        let size = header.frame_bytes();
+        if size > self.size - at {
+            return Ok(Found::Nothing);
+        }
+        let (start, length) = header.directory();
+        let directory = self.read(at + start, length)?;
+        let frame = Frame::new(self.segment.clone(), at, &header, &directory);
+        Ok(frame.map_or(Found::Bad(size), |frame| Found::Frame(Box::new(frame), size)))
     }
 
     fn next_header(&self, mut from: u64) -> io::Result<Option<u64>> {
         while from < self.size {
             let part = self.read(from, SEARCH_BYTES)?;
-            if let Some(found) = next_header(&part, 0) {
+            if let Some(found) = Header::find(&part) {
                 return Ok(Some(from + found as u64));
             }
             // A header may lie across the parts.

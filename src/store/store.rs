@@ -6,17 +6,20 @@
 //! the disk of a writer, nor a writer for that of a reader.
 
 use super::backend::{Backend, remove_if_there};
-use super::block::{self, Block, Listed, Unreadable, block_name, is_block_name};
+use super::block::{Block, Unreadable, block_name, is_block_name};
+use super::block_writer;
 use super::error::Error;
-use super::frame;
+use super::frame::{Frame, FrameReader};
 use super::head::{Head, span_end};
-use super::index::Index;
-use super::point::{Class, last_float, sound_histogram, sound_sketch};
-use super::replay::{Recovered, RecoveredSeries, replay};
+use super::id_set::IdSet;
+use super::recovery::{Recovered, Recovery};
+use super::replay::replay;
+use super::sample::{End, Kind, Value};
+use super::section::Wanted;
 use super::wal::Wal;
-use crate::model::{FlushBatch, SeriesId, SeriesKey, TimeRange};
+use crate::catalogue::Catalogue;
+use crate::model::{FlushBatch, SeriesId, TimeRange};
 use std::any::Any;
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +30,8 @@ const LOCK_NAME: &str = "lock";
 /// Two hours.
 const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
+/// The value before an end is looked for in so many windows.
+const LOOK_BACK_FRAMES: usize = 3;
 /// Latest time of a window: sums of a few times and durations do not overflow.
 const MAX_MS: i64 = i64::MAX / 4;
 
@@ -38,8 +43,7 @@ pub struct Options {
     /// Points older than this are not read any more, and are dropped a block at
     /// a time, in ms.
     pub retention_ms: i64,
-    /// Time that one block covers, in ms: at most so much is in memory besides
-    /// what waits for its block.
+    /// Time that one block covers, in ms.
     pub block_span_ms: i64,
 }
 
@@ -73,7 +77,7 @@ pub struct Stats {
     pub blocks: u64,
     /// Series that have points anywhere.
     pub series: u64,
-    /// Series, samples and memory of what is not in a block yet.
+    /// Series, samples and bytes of memory of what is not in a block yet.
     pub head_series: u64,
     pub head_samples: u64,
     pub head_bytes: u64,
@@ -81,7 +85,8 @@ pub struct Stats {
     pub frames_lost: u64,
     /// Unfinished writes at the end of the log that were cut away.
     pub tails_cut: u64,
-    /// Blocks that could not be opened; their files are left alone.
+    /// Blocks that could not be opened, or whose index is damaged; their files
+    /// are left alone.
     pub blocks_lost: u64,
     /// Series of a block whose points could not be read or written.
     pub chunks_lost: u64,
@@ -92,10 +97,21 @@ pub struct Stats {
     pub last_end_ms: Option<i64>,
 }
 
+/// The series that a store has points of, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Present(IdSet);
+
+impl Present {
+    pub fn has(&self, id: SeriesId) -> bool {
+        self.0.contains(id.0)
+    }
+}
+
 /// Everything that was received, on disk.
 pub struct Store {
     options: Options,
     backend: Arc<dyn Backend>,
+    catalogue: Arc<Catalogue>,
     /// Held as long as the store is.
     _lock: Box<dyn Any + Send + Sync>,
     /// Taken before `state`, never while holding it.
@@ -105,7 +121,10 @@ pub struct Store {
     maintenance: Mutex<()>,
     wal_bytes: AtomicU64,
     wal_segments: AtomicU64,
+    wal_memory: AtomicU64,
     frames_lost: u64,
+    /// Frames that turned out to be damaged while they were read.
+    losses: Arc<AtomicU64>,
     tails_cut: u64,
     blocks_lost: u64,
     samples_refused: AtomicU64,
@@ -120,7 +139,6 @@ struct Writer {
 
 /// What can be read, and changes in one step.
 pub(super) struct State {
-    pub(super) index: Index,
     pub(super) head: Head,
     /// Ascending by time.
     pub(super) blocks: Vec<Arc<Block>>,
@@ -131,11 +149,11 @@ pub(super) struct State {
     /// and begun anew since.
     horizon_ms: i64,
     last_end_ms: Option<i64>,
-    next_id: u32,
 }
 
 impl Store {
-    /// Opens the store in `options.dir`, and says what was in it.
+    /// Opens the store in `options.dir`, fills `catalogue` with the series that
+    /// are in it, and says how far they had come.
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has it open, [`Error::Version`]
@@ -143,6 +161,7 @@ impl Store {
     pub fn open(
         options: Options,
         backend: impl Backend + 'static,
+        catalogue: Arc<Catalogue>,
         now_ms: i64,
     ) -> Result<(Store, Recovered), Error> {
         check(&options)?;
@@ -164,33 +183,42 @@ impl Store {
         }
 
         let mut state = State::new(options.block_span_ms);
-        let mut last = LastValues::default();
-        let blocks_lost = state.open_blocks(&*backend, &options, &names, &mut last)?;
-        let mut refused = 0;
-        let replayed = replay(&*backend, &dir, &names, |batch| {
-            refused += state.replay(&batch);
+        let blocks_lost = state.open_blocks(&*backend, &options, &names)?;
+        let losses: Arc<AtomicU64> = Arc::default();
+        let mut recovery = Recovery::default();
+        let replayed = replay(&*backend, &dir, &names, &losses, |frame, file| {
+            recovery.take_names(&frame, file)?;
+            state.replay(frame);
+            Ok(())
         })?;
-        state.index.forget_unheld();
+        let frames: Vec<Arc<Frame>> = state.head.frames().cloned().collect();
+        recovery.take_unclear(&*backend, &frames)?;
+        recovery.name(&*backend, &state.blocks, &catalogue)?;
         state.move_horizon(now_ms, options.retention_ms);
-        let recovered = state.recovered(last);
+        let series = recovery.lasts(&*backend, &frames, &state.blocks)?;
+        let recovered = Recovered { series, last_end_ms: state.last_end_ms };
         if let Some(ahead_ms) = recovered.last_end_ms.map(|end| end - now_ms).filter(|ahead| *ahead > 0) {
             tracing::warn!(ahead_ms, "the last window ends in the future; has the clock been set back?");
         }
 
-        let wal = Wal::new(Arc::clone(&backend), &dir, replayed.segments, replayed.next_number);
+        let wal =
+            Wal::new(Arc::clone(&backend), &dir, replayed.segments, replayed.next_number, losses.clone());
         let store = Store {
             options,
             backend,
+            catalogue,
             _lock: lock,
             wal_bytes: AtomicU64::new(wal.bytes()),
             wal_segments: AtomicU64::new(wal.segments() as u64),
+            wal_memory: AtomicU64::new(0),
             writer: Mutex::new(Writer { wal, last_end_ms: state.last_end_ms }),
             state: RwLock::new(state),
             maintenance: Mutex::new(()),
             frames_lost: replayed.frames_lost,
+            losses,
             tails_cut: replayed.tails_cut,
             blocks_lost,
-            samples_refused: AtomicU64::new(refused),
+            samples_refused: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
         };
         Ok((store, recovered))
@@ -198,9 +226,8 @@ impl Store {
 
     /// Writes a window; it is durable when this returns `Ok`.
     ///
-    /// A series is named ([`FlushBatch::new_series`]) in the batch of its first
-    /// sample, and again once it had none for the whole retention. A sample
-    /// without a place is left out and counted ([`Stats::samples_refused`]).
+    /// The catalogue knows every series that has samples. A sample without a
+    /// place is left out and counted ([`Stats::samples_refused`]).
     ///
     /// # Errors
     /// After [`Error::Io`] nothing of the batch counts; the same or a later
@@ -219,26 +246,41 @@ impl Store {
         if let Some(last_end_ms) = writer.last_end_ms.filter(|last| end_ms <= *last) {
             return Err(Error::OutOfOrder { end_ms, last_end_ms });
         }
-        let (batch, unsound) = sound(batch);
         let span_end_ms = span_end(end_ms, self.options.block_span_ms);
-        let written = {
-            // Only `append` and `maintain` change the index, and of these two
-            // only `append` adds to it: a short look for each series is safe.
-            let key = |id: SeriesId| self.state().index.key(id).cloned();
-            writer.wal.append(&batch, span_end_ms, key)
-        };
+        let recent: Vec<Arc<Frame>> =
+            self.state().head.frames().rev().take(LOOK_BACK_FRAMES).cloned().collect();
+        let written = writer.wal.append(batch, span_end_ms, &self.catalogue, |ids| self.lasts(&recent, ids));
         self.count_log(&writer.wal);
-        written?;
+        let (frame, refused) = written?;
         writer.last_end_ms = Some(end_ms);
-        let refused = self.state_mut().apply(&batch) + unsound;
+        self.state_mut().apply(Arc::new(frame));
         if refused > 0 {
             tracing::error!(
                 refused,
-                "samples of series that were not named or are of another type, or no numbers"
+                "samples of series that nobody named or of another type, twice in a window, or no numbers"
             );
             self.samples_refused.fetch_add(refused as u64, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// The last values of counters and gauges, from the newest windows on.
+    fn lasts(&self, recent: &[Arc<Frame>], ids: &[u32]) -> Vec<End> {
+        let mut found: HashMap<u32, f64> = HashMap::new();
+        let mut reader = FrameReader::default();
+        for frame in recent.iter().take_while(|_| !ids.is_empty()) {
+            let missing: Vec<u32> = ids.iter().filter(|id| !found.contains_key(id)).copied().collect();
+            // What is not found costs a longer look after a restart.
+            let Ok(file) = frame.segment().file(&*self.backend) else { break };
+            for kind in [Kind::Counters, Kind::Gauges] {
+                let _ = frame.read(&*file, kind, Wanted::Ids(&missing), &mut reader, |id, value| {
+                    if let Value::Counter(value, _) | Value::Gauge(value) = value {
+                        found.insert(id, value);
+                    }
+                });
+            }
+        }
+        ids.iter().map(|id| (SeriesId(*id), found.get(id).copied())).collect()
     }
 
     /// Turns complete spans into blocks and drops what is too old. To be called
@@ -260,16 +302,15 @@ impl Store {
     fn write_blocks(&self) -> Result<usize, Error> {
         let mut written = 0;
         while let Some(span) = { self.state_mut().head.oldest_complete() } {
-            let (mut series, next_id) = self.state().series_of(span.streams.keys().copied());
-            series.sort_unstable_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
             let path = self.options.dir.join(block_name(span.end_ms));
-            let (block, unwritten) = block::write(&*self.backend, &path, &span, &series, next_id)?;
-            self.unwritten.fetch_add(unwritten.len() as u64, Ordering::Relaxed);
+            let (mut block, unwritten) = block_writer::write(&*self.backend, &path, &span, &self.catalogue)?;
+            self.unwritten.fetch_add(unwritten, Ordering::Relaxed);
             let mut state = self.state_mut();
+            state.share_series(&mut block);
             state.blocks.push(Arc::new(block));
             state.sealed_ms = span.end_ms;
             state.head.drop_span(span.end_ms);
-            state.index.release(unwritten);
+            drop(state);
             written += 1;
         }
         let sealed_ms = self.state().sealed_ms;
@@ -284,15 +325,27 @@ impl Store {
         let old: Vec<Arc<Block>> = {
             let mut state = self.state_mut();
             state.move_horizon(now_ms, self.options.retention_ms);
-            state.blocks.iter().filter(|block| block.end_ms <= state.horizon_ms).cloned().collect()
+            state.blocks.iter().filter(|block| block.footer.end_ms <= state.horizon_ms).cloned().collect()
         };
         for block in &old {
             remove_if_there(&*self.backend, block.path()).map_err(Error::io("remove", block.path()))?;
             let mut state = self.state_mut();
             state.blocks.retain(|other| !Arc::ptr_eq(other, block));
-            state.index.release(block.ids());
         }
         Ok(old.len())
+    }
+
+    /// Which series have points now. What the store has no points of may be
+    /// forgotten by the catalogue.
+    pub fn present(&self) -> Present {
+        Present(self.state().series())
+    }
+
+    /// Bytes of memory that it takes, without the catalogue.
+    pub fn memory(&self) -> usize {
+        let state = self.state();
+        let blocks: usize = state.blocks.iter().map(|block| block.memory()).sum();
+        state.head.size().bytes + blocks + self.wal_memory.load(Ordering::Relaxed) as usize
     }
 
     /// Size and state, cheap enough for every scrape.
@@ -304,13 +357,14 @@ impl Store {
             wal_segments: self.wal_segments.load(Ordering::Relaxed),
             block_bytes: state.blocks.iter().map(|block| block.bytes()).sum(),
             blocks: state.blocks.len() as u64,
-            series: state.index.len() as u64,
+            series: state.series().len() as u64,
             head_series: head.series as u64,
             head_samples: head.samples as u64,
             head_bytes: head.bytes as u64,
-            frames_lost: self.frames_lost,
+            frames_lost: self.frames_lost + self.losses.load(Ordering::Relaxed),
             tails_cut: self.tails_cut,
-            blocks_lost: self.blocks_lost,
+            blocks_lost: self.blocks_lost
+                + state.blocks.iter().filter(|block| block.index_damaged()).count() as u64,
             chunks_lost: state.blocks.iter().map(|block| block.damaged() as u64).sum::<u64>()
                 + self.unwritten.load(Ordering::Relaxed),
             samples_refused: self.samples_refused.load(Ordering::Relaxed),
@@ -321,10 +375,15 @@ impl Store {
     fn count_log(&self, wal: &Wal) {
         self.wal_bytes.store(wal.bytes(), Ordering::Relaxed);
         self.wal_segments.store(wal.segments() as u64, Ordering::Relaxed);
+        self.wal_memory.store(wal.memory() as u64, Ordering::Relaxed);
     }
 
     pub(super) fn backend(&self) -> &dyn Backend {
         &*self.backend
+    }
+
+    pub(super) fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
     }
 
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -336,26 +395,14 @@ impl Store {
     }
 }
 
-/// How far each series has come.
-type LastValues = HashMap<SeriesId, Last, foldhash::fast::RandomState>;
-
-#[derive(Clone, Copy, Default)]
-struct Last {
-    at_ms: i64,
-    value: Option<f64>,
-    ended: bool,
-}
-
 impl State {
     fn new(span_ms: i64) -> Self {
         State {
-            index: Index::default(),
             head: Head::new(span_ms),
             blocks: Vec::new(),
             sealed_ms: i64::MIN,
             horizon_ms: i64::MIN,
             last_end_ms: None,
-            next_id: 0,
         }
     }
 
@@ -372,13 +419,19 @@ impl State {
         (start_ms <= range.end_ms).then_some(TimeRange { start_ms, ..range })
     }
 
+    /// Every series that has points.
+    fn series(&self) -> IdSet {
+        let mut series = self.head.series();
+        self.blocks.iter().for_each(|block| series.unite(block.series()));
+        series
+    }
+
     /// Opens all blocks and returns how many could not be read.
     fn open_blocks(
         &mut self,
         backend: &dyn Backend,
         options: &Options,
         names: &[String],
-        last: &mut LastValues,
     ) -> Result<u64, Error> {
         let mut lost = 0;
         let mut names: Vec<&String> = names.iter().filter(|name| is_block_name(name)).collect();
@@ -386,12 +439,11 @@ impl State {
         for name in names {
             let path = options.dir.join(name);
             match Block::open(backend, &path) {
-                Ok((block, listed)) => {
-                    self.sealed_ms = self.sealed_ms.max(block.end_ms);
-                    self.last_end_ms = self.last_end_ms.max(Some(block.last_end_ms));
-                    self.next_id = self.next_id.max(block.next_id);
+                Ok(mut block) => {
+                    self.sealed_ms = self.sealed_ms.max(block.footer.end_ms);
+                    self.last_end_ms = self.last_end_ms.max(Some(block.footer.last_end_ms));
+                    self.share_series(&mut block);
                     self.blocks.push(Arc::new(block));
-                    listed.into_iter().for_each(|listed| self.list(listed, last));
                 }
                 Err(Unreadable::Damaged(reason)) => {
                     tracing::error!(path = %path.display(), reason, "a block cannot be read; it is left out");
@@ -400,85 +452,28 @@ impl State {
                 Err(Unreadable::Failed(error)) => return Err(error),
             }
         }
-        self.blocks.sort_by_key(|block| block.end_ms);
+        self.blocks.sort_by_key(|block| block.footer.end_ms);
         Ok(lost)
     }
 
-    fn list(&mut self, listed: Listed, last: &mut LastValues) {
-        self.define(listed.id, &listed.key);
-        self.index.hold(listed.id);
-        note_last(last, listed.id, Last { at_ms: listed.last_ms, value: listed.last, ended: listed.ended });
-    }
-
-    fn define(&mut self, id: SeriesId, key: &SeriesKey) {
-        self.index.define(id, key);
-        self.next_id = self.next_id.max(id.0.saturating_add(1));
-    }
-
-    /// Takes in a frame of the log; returns how many samples had no place.
-    fn replay(&mut self, batch: &FlushBatch) -> u64 {
-        if self.last_end_ms.is_some_and(|end_ms| batch.end_ms <= end_ms) {
-            // In a block already. What it names may be used by later frames.
-            batch.new_series.iter().for_each(|(id, key)| self.define(*id, key));
-            return 0;
+    /// Lets a block share what it has in common with the one before.
+    fn share_series(&self, block: &mut Block) {
+        if let Some(before) = self.blocks.last() {
+            block.footer.series.share(before.series());
         }
-        // Also an id whose definition was lost is not given again.
-        let greatest = frame::ids(batch).map(|id| id.0).max();
-        self.next_id = self.next_id.max(greatest.map_or(0, |id| id.saturating_add(1)));
-        self.apply(batch) as u64
     }
 
-    fn apply(&mut self, batch: &FlushBatch) -> usize {
-        batch.new_series.iter().for_each(|(id, key)| self.define(*id, key));
-        self.last_end_ms = Some(batch.end_ms);
-        self.head.apply(batch, &mut self.index)
-    }
-
-    fn recovered(&self, mut last: LastValues) -> Recovered {
-        for (id, metric_type, stream) in self.head.all_streams() {
-            let class = Class::of(metric_type);
-            let floats = (class == Class::Floats).then(|| stream.read(class)).flatten();
-            let (value, ended) = floats.as_ref().map_or((None, false), last_float);
-            let at_ms = stream.last_ms().unwrap_or_default();
-            note_last(&mut last, id, Last { at_ms, value, ended });
+    /// Takes in a frame of the log, unless it is in a block already.
+    fn replay(&mut self, frame: Arc<Frame>) {
+        if self.last_end_ms.is_none_or(|end_ms| frame.end_ms > end_ms) {
+            self.apply(frame);
         }
-        let mut latest: HashMap<&SeriesKey, RecoveredSeries> = HashMap::new();
-        for (id, key) in self.index.iter() {
-            let Last { at_ms, value, ended } = last.get(&id).copied().unwrap_or_default();
-            let series = RecoveredSeries { id, key: key.clone(), last_ms: at_ms, last: value, ended };
-            let known = latest.entry(key).or_insert_with(|| series.clone());
-            if (known.last_ms, known.id) < (at_ms, id) {
-                *known = series;
-            }
-        }
-        let mut series: Vec<RecoveredSeries> = latest.into_values().collect();
-        series.sort_unstable_by_key(|series| series.id);
-        Recovered { series, next_id: self.next_id, last_end_ms: self.last_end_ms }
     }
 
-    /// What these series are, and the next id.
-    fn series_of(&self, ids: impl Iterator<Item = SeriesId>) -> (Vec<(SeriesId, SeriesKey)>, u32) {
-        (ids.filter_map(|id| Some((id, self.index.key(id)?.clone()))).collect(), self.next_id)
+    fn apply(&mut self, frame: Arc<Frame>) {
+        self.last_end_ms = Some(frame.end_ms);
+        self.head.push(frame);
     }
-}
-
-/// The batch without what could not be read back, and how many that are.
-fn sound(batch: &FlushBatch) -> (Cow<'_, FlushBatch>, usize) {
-    let timers = batch.timers.iter().filter(|(_, histogram)| !sound_histogram(histogram)).count();
-    let sets = batch.sets.iter().filter(|(_, sketch)| !sound_sketch(sketch)).count();
-    if timers + sets == 0 {
-        return (Cow::Borrowed(batch), 0);
-    }
-    let mut batch = batch.clone();
-    batch.timers.retain(|(_, histogram)| sound_histogram(histogram));
-    batch.sets.retain(|(_, sketch)| sound_sketch(sketch));
-    (Cow::Owned(batch), timers + sets)
-}
-
-/// A stale marker moves the time and leaves the value.
-fn note_last(last: &mut LastValues, id: SeriesId, now: Last) {
-    let known = last.entry(id).or_default();
-    *known = Last { value: now.value.or(known.value), ..now };
 }
 
 fn check(options: &Options) -> Result<(), Error> {

@@ -1,5 +1,5 @@
 //! The points of one series in the order they came, as one string of bytes:
-//! what the head keeps in memory and what a small chunk holds on disk.
+//! what a block is built of, and what a small chunk holds on disk.
 //!
 //! A float at the usual step costs one to three bytes, at most 24. Appending is
 //! cheap, reading starts at the front. Times never descend; a float at the time
@@ -8,7 +8,7 @@
 
 use super::coding::{RAW, Reader, put_signed, put_varint, scaled, unscaled, unzigzag, zigzag};
 use super::point::{Class, put_histogram, put_sketch, read_histogram, read_sketch};
-use crate::model::{Histogram, Points, Sample, Sketch, TimeRange};
+use crate::model::{Histogram, Points, Sample, Sketch};
 
 /// Bit of a float's head that says "the step is that of the point before".
 const SAME_STEP: u64 = 1 << 3;
@@ -49,16 +49,6 @@ impl Stream {
     /// Time of the last point; `None` when there is none.
     pub(super) fn last_ms(&self) -> Option<i64> {
         (self.points > 0).then_some(self.last_ms)
-    }
-
-    /// Whether points may lie within the time.
-    pub(super) fn overlaps(&self, range: &TimeRange) -> bool {
-        self.points > 0 && TimeRange { start_ms: self.first_ms, end_ms: self.last_ms }.overlaps(range)
-    }
-
-    /// Memory it takes, in bytes.
-    pub(super) fn memory(&self) -> usize {
-        self.bytes.capacity() + size_of::<Self>()
     }
 
     /// Appends a float unless it lies before the last point.
@@ -125,7 +115,7 @@ impl Stream {
         self.step_ms = step_ms;
     }
 
-    /// Grows by a quarter, not to the double: the head is mostly these bytes.
+    /// Grows by a quarter, not to the double: a block is built of many of them.
     fn make_room(&mut self, bytes: usize) {
         if self.bytes.capacity() - self.bytes.len() < bytes {
             self.bytes.reserve_exact(bytes.max(self.bytes.len() / 4));
@@ -227,7 +217,7 @@ mod tests {
             for i in 1..=720 {
                 stream.push_float(1_700_000_000_000 + i * 10_000, value(i));
             }
-            let bytes = stream.memory() / 720;
+            let bytes = (stream.bytes.capacity() + size_of::<Stream>()) / 720;
             assert!(bytes <= most_bytes, "{what}: {bytes} bytes a point");
         }
     }

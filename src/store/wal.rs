@@ -5,47 +5,55 @@
 //! After a failed write the file is cut back to its last whole frame before
 //! anything else is written, so that a batch is there once or not at all.
 
+use super::admission::{Admitted, Known, admit};
 use super::backend::{Backend, File, remove_if_there};
 use super::error::Error;
-use super::frame::{HEADER_BYTES, MAX_BODY_BYTES, ids, put_frame};
-use crate::model::{FlushBatch, SeriesId, SeriesKey};
-use std::collections::HashSet;
+use super::frame::{Contents, Frame, Header, put_frame};
+use super::id_set::IdSet;
+use super::sample::End;
+use super::segment::Segment;
+use crate::catalogue::Catalogue;
+use crate::model::FlushBatch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// First bytes of a segment, then the version and a checksum of both.
 pub(super) const MAGIC: [u8; 8] = *b"SDwal\0\0\0";
 pub(super) const VERSION: u32 = 1;
 pub(super) const SEGMENT_HEADER_BYTES: usize = 16;
-/// A segment is followed by another once it is longer. Rarely before its span
-/// is over: the first frame of a segment defines all series again.
-const MAX_SEGMENT_BYTES: u64 = 1 << 30;
+/// Kept of the memory that a flush used.
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// The log of a store.
 pub(super) struct Wal {
     backend: Arc<dyn Backend>,
     dir: PathBuf,
     active: Option<Active>,
-    closed: Vec<Segment>,
+    closed: Vec<Closed>,
     next_number: u64,
+    losses: Arc<AtomicU64>,
     /// Kept from flush to flush for its memory.
     buffer: Vec<u8>,
 }
 
 /// A segment that is not written to any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
-    pub(super) path: PathBuf,
+pub(super) struct Closed {
+    pub(super) segment: Arc<Segment>,
     pub(super) bytes: u64,
     /// End of its last window; `i64::MIN` when it has none.
     pub(super) end_ms: i64,
 }
 
 struct Active {
-    file: Box<dyn File>,
-    segment: Segment,
+    file: Arc<dyn File>,
+    segment: Arc<Segment>,
+    bytes: u64,
+    end_ms: i64,
     span_end_ms: i64,
-    defined: HashSet<SeriesId, foldhash::fast::RandomState>,
+    known: Known,
+    /// Counters and gauges of the last frame.
+    floats: IdSet,
     /// Bytes behind the last whole frame may be there.
     torn: bool,
 }
@@ -71,63 +79,104 @@ pub(super) fn segment_header() -> [u8; SEGMENT_HEADER_BYTES] {
 }
 
 impl Wal {
-    /// A log that goes on behind the segments that are there.
-    pub(super) fn new(backend: Arc<dyn Backend>, dir: &Path, closed: Vec<Segment>, next_number: u64) -> Self {
-        Wal { backend, dir: dir.into(), active: None, closed, next_number, buffer: Vec::new() }
+    /// A log that goes on behind the segments that are there. `losses` counts
+    /// frames that turn out to be damaged.
+    pub(super) fn new(
+        backend: Arc<dyn Backend>,
+        dir: &Path,
+        closed: Vec<Closed>,
+        next_number: u64,
+        losses: Arc<AtomicU64>,
+    ) -> Self {
+        Wal { backend, dir: dir.into(), active: None, closed, next_number, losses, buffer: Vec::new() }
     }
 
-    /// Writes the window and makes it durable. After an error nothing of it
-    /// counts, and it may be written again. `key` tells what a series is.
+    /// Writes the window and makes it durable; returns it as it can be read,
+    /// and how many samples had no place. After an error nothing of it counts,
+    /// and it may be written again. `last` tells the values that counters and
+    /// gauges had in the window before.
     pub(super) fn append(
         &mut self,
         batch: &FlushBatch,
         span_end_ms: i64,
-        key: impl Fn(SeriesId) -> Option<SeriesKey>,
-    ) -> Result<(), Error> {
+        catalogue: &Catalogue,
+        last: impl Fn(&[u32]) -> Vec<End>,
+    ) -> Result<(Frame, usize), Error> {
+        let error = |reason| Error::Batch { end_ms: batch.end_ms, reason };
+        let active = self.active(span_end_ms)?;
+        let admitted = admit(batch, &active.known, catalogue);
+        let floats = floats(&admitted);
+        let gone: Vec<u32> =
+            active.floats.minus(&floats).filter(|id| admitted.ended.binary_search(id).is_err()).collect();
+        let contents = Contents {
+            batch: &admitted.batch,
+            ends: &ends(&admitted, &last),
+            gone: &last(&gone),
+            definitions: &admitted.definitions,
+            next_id: catalogue.next_id(),
+        };
+        self.buffer.clear();
+        let written = put_frame(&mut self.buffer, &contents);
+        written.ok_or_else(|| error("it takes more than 1 GiB"))?;
+        let Some(active) = &mut self.active else { return Err(error("the log has no segment")) };
+        let at = active.bytes;
+        active.write(&self.buffer)?;
+        active.end_ms = batch.end_ms;
+        active.known.unite(&admitted.new);
+        active.floats = floats;
+        active.segment.add(&admitted.new.all());
+        let frame = frame(&self.buffer, active.segment.clone(), at);
+        self.buffer.clear();
+        // One large flush must not keep its memory for ever.
+        self.buffer.shrink_to(BUFFER_BYTES);
+        Ok((frame.ok_or_else(|| error("its frame does not read back"))?, admitted.refused))
+    }
+
+    /// The segment that windows of the span go to, made when there is none.
+    fn active(&mut self, span_end_ms: i64) -> Result<&mut Active, Error> {
         if let Some(active) = &mut self.active {
             active.cut_back()?;
-            if active.span_end_ms != span_end_ms || active.segment.bytes > MAX_SEGMENT_BYTES {
-                self.closed.extend(self.active.take().map(|active| active.segment));
-            }
         }
-        let active = match &mut self.active {
-            Some(active) => active,
-            None => {
-                let created = create(&*self.backend, &self.dir, self.next_number, span_end_ms)?;
+        match self.active.take() {
+            Some(active) if active.span_end_ms == span_end_ms => Ok(self.active.insert(active)),
+            other => {
+                self.closed.extend(other.map(Active::closed));
+                let created = self.create(span_end_ms)?;
                 self.next_number += 1;
-                self.active.insert(created)
-            }
-        };
-        let mut definitions: Vec<(SeriesId, SeriesKey)> = batch.new_series.clone();
-        let mut named: HashSet<SeriesId, foldhash::fast::RandomState> =
-            batch.new_series.iter().map(|(id, _)| *id).collect();
-        for id in ids(batch) {
-            if !active.defined.contains(&id) && named.insert(id) {
-                definitions.extend(key(id).map(|key| (id, key)));
+                Ok(self.active.insert(created))
             }
         }
-        self.buffer.clear();
-        put_frame(&mut self.buffer, batch, &definitions);
-        if self.buffer.len() > HEADER_BYTES + MAX_BODY_BYTES {
-            return Err(Error::Batch { end_ms: batch.end_ms, reason: "it takes more than 1 GiB" });
-        }
-        active.write(&self.buffer)?;
-        active.segment.end_ms = batch.end_ms;
-        active.defined.extend(definitions.iter().map(|(id, _)| *id));
-        // One large flush must not keep its memory for ever.
-        self.buffer.shrink_to(8 << 20);
-        Ok(())
+    }
+
+    fn create(&self, span_end_ms: i64) -> Result<Active, Error> {
+        let path = self.dir.join(segment_name(self.next_number));
+        let file: Arc<dyn File> = self.backend.create(&path).map_err(Error::io("create", &path))?.into();
+        file.write_at(&segment_header(), 0).map_err(Error::io("write", &path))?;
+        file.sync().map_err(Error::io("sync", &path))?;
+        self.backend.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
+        let segment = Segment::new(path, Some(file.clone()), self.losses.clone());
+        Ok(Active {
+            file,
+            segment: Arc::new(segment),
+            bytes: SEGMENT_HEADER_BYTES as u64,
+            end_ms: i64::MIN,
+            span_end_ms,
+            known: Known::default(),
+            floats: IdSet::default(),
+            torn: false,
+        })
     }
 
     /// Removes the segments whose windows all end at or before `end_ms`: they
     /// are in blocks.
     pub(super) fn remove_through(&mut self, end_ms: i64) -> Result<(), Error> {
         if self.active.as_ref().is_some_and(|active| active.span_end_ms <= end_ms) {
-            self.closed.extend(self.active.take().map(|active| active.segment));
+            self.closed.extend(self.active.take().map(Active::closed));
         }
-        while let Some(at) = self.closed.iter().position(|segment| segment.end_ms <= end_ms) {
-            let Some(segment) = self.closed.get(at) else { break };
-            remove_if_there(&*self.backend, &segment.path).map_err(Error::io("remove", &segment.path))?;
+        while let Some(at) = self.closed.iter().position(|closed| closed.end_ms <= end_ms) {
+            let Some(closed) = self.closed.get(at) else { break };
+            let path = closed.segment.path();
+            remove_if_there(&*self.backend, path).map_err(Error::io("remove", path))?;
             self.closed.remove(at);
         }
         Ok(())
@@ -135,39 +184,34 @@ impl Wal {
 
     /// Bytes of all segments.
     pub(super) fn bytes(&self) -> u64 {
-        let active = self.active.as_ref().map(|active| &active.segment);
-        self.closed.iter().chain(active).map(|segment| segment.bytes).sum()
+        let active = self.active.as_ref().map(|active| active.bytes);
+        self.closed.iter().map(|closed| closed.bytes).chain(active).sum()
     }
 
     /// Number of segments.
     pub(super) fn segments(&self) -> usize {
         self.closed.len() + usize::from(self.active.is_some())
     }
-}
 
-fn create(backend: &dyn Backend, dir: &Path, number: u64, span_end_ms: i64) -> Result<Active, Error> {
-    let path = dir.join(segment_name(number));
-    let file = backend.create(&path).map_err(Error::io("create", &path))?;
-    file.write_at(&segment_header(), 0).map_err(Error::io("write", &path))?;
-    file.sync().map_err(Error::io("sync", &path))?;
-    backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
-    Ok(Active {
-        file,
-        segment: Segment { path, bytes: SEGMENT_HEADER_BYTES as u64, end_ms: i64::MIN },
-        span_end_ms,
-        defined: HashSet::default(),
-        torn: false,
-    })
+    /// Bytes of memory.
+    pub(super) fn memory(&self) -> usize {
+        let active = self.active.as_ref().map(|active| active.known.memory() + active.floats.memory());
+        self.buffer.capacity() + active.unwrap_or_default()
+    }
 }
 
 impl Active {
+    fn closed(self) -> Closed {
+        Closed { segment: self.segment, bytes: self.bytes, end_ms: self.end_ms }
+    }
+
     fn write(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let path = &self.segment.path;
-        let written = self.file.write_at(frame, self.segment.bytes).map_err(Error::io("write", path));
+        let path = self.segment.path();
+        let written = self.file.write_at(frame, self.bytes).map_err(Error::io("write", path));
         let durable = written.and_then(|()| self.file.sync().map_err(Error::io("sync", path)));
         match durable {
             Ok(()) => {
-                self.segment.bytes += frame.len() as u64;
+                self.bytes += frame.len() as u64;
                 Ok(())
             }
             Err(error) => {
@@ -183,11 +227,39 @@ impl Active {
     /// Takes away what a failed write left behind the last whole frame.
     fn cut_back(&mut self) -> Result<(), Error> {
         if self.torn {
-            let path = &self.segment.path;
-            self.file.truncate(self.segment.bytes).map_err(Error::io("cut back", path))?;
+            let path = self.segment.path();
+            self.file.truncate(self.bytes).map_err(Error::io("cut back", path))?;
             self.file.sync().map_err(Error::io("sync", path))?;
             self.torn = false;
         }
         Ok(())
     }
+}
+
+fn floats(admitted: &Admitted<'_>) -> IdSet {
+    let mut floats = IdSet::of_ascending(admitted.batch.counters.iter().map(|counter| counter.id.0));
+    floats.unite(&IdSet::of_ascending(admitted.batch.gauges.iter().map(|gauge| gauge.id.0)));
+    floats
+}
+
+/// The series that ended, with their last values: those of this window, if
+/// they have one in it.
+fn ends(admitted: &Admitted<'_>, last: &impl Fn(&[u32]) -> Vec<End>) -> Vec<End> {
+    let mut ends = last(&admitted.ended);
+    let (counters, gauges) = (&admitted.batch.counters, &admitted.batch.gauges);
+    for (id, value) in &mut ends {
+        let counter = counters.binary_search_by_key(id, |counter| counter.id).ok();
+        let gauge = gauges.binary_search_by_key(id, |gauge| gauge.id).ok();
+        let counter = counter.and_then(|at| counters.get(at)).map(|counter| counter.total);
+        *value = counter.or(gauge.and_then(|at| gauges.get(at)).map(|gauge| gauge.last)).or(*value);
+    }
+    ends
+}
+
+/// The frame that was written to byte `at`.
+fn frame(bytes: &[u8], segment: Arc<Segment>, at: u64) -> Option<Frame> {
+    let header = Header::read(bytes)?;
+    let (start, length) = header.directory();
+    let directory = bytes.get(start as usize..start as usize + length)?;
+    Frame::new(segment, at, &header, directory)
 }

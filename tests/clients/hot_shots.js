@@ -1,10 +1,11 @@
-// Sends a known load with hot-shots: node hot_shots.js MODULE PORT
-const [module_path, port] = process.argv.slice(2);
+// Sends a known load with hot-shots: node hot_shots.js MODULE PORT [PROTOCOL]
+const [module_path, port, protocol = 'udp'] = process.argv.slice(2);
 const StatsD = require(module_path);
 
 const client = new StatsD({
   host: '127.0.0.1',
   port: Number(port),
+  protocol,
   prefix: 'api.',
   globalTags: { service: 'edge' },
   maxBufferSize: 1400,

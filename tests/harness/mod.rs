@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use statsdeck::clock::SystemClock;
 use statsdeck::config::Config;
 use statsdeck::daemon::{Daemon, Error};
+use statsdeck::ingest::{Address, Inherited};
 use statsdeck::telemetry::Telemetry;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -18,6 +19,8 @@ pub struct Running {
     runtime: tokio::runtime::Runtime,
     daemon: Daemon,
     pub http: SocketAddr,
+    /// Where StatsD is taken, in the order of the config; and the UDP ones alone.
+    pub addresses: Vec<Address>,
     pub udp: Vec<SocketAddr>,
     sender: UdpSocket,
 }
@@ -56,15 +59,26 @@ pub fn start(dir: &Path, extra: &str) -> Running {
 }
 
 pub fn try_start(dir: &Path, extra: &str) -> Result<Running, Error> {
+    try_start_on(Inherited::default(), dir, extra)
+}
+
+/// On sockets that are there already.
+pub fn try_start_on(inherited: Inherited, dir: &Path, extra: &str) -> Result<Running, Error> {
     let path = dir.join("statsdeck.toml");
     std::fs::create_dir_all(dir).unwrap();
     std::fs::write(&path, config_text(dir, extra)).unwrap();
     let load = move || Config::load(Some(&path), &[]);
     let config = load().unwrap_or_else(|error| panic!("{error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let daemon = runtime.block_on(Daemon::start(config, Box::new(load), Arc::new(SystemClock)))?;
-    let (http, udp) = (daemon.http_address(), daemon.udp_addresses().to_vec());
-    Ok(Running { runtime, daemon, http, udp, sender: UdpSocket::bind("127.0.0.1:0").unwrap() })
+    let daemon =
+        runtime.block_on(Daemon::start_on(inherited, config, Box::new(load), Arc::new(SystemClock)))?;
+    let (http, addresses) = (daemon.http_address(), daemon.addresses().to_vec());
+    let udp = addresses.iter().filter_map(|address| match address {
+        Address::Udp(address) => Some(*address),
+        _ => None,
+    });
+    let udp = udp.collect();
+    Ok(Running { runtime, daemon, http, addresses, udp, sender: UdpSocket::bind("127.0.0.1:0").unwrap() })
 }
 
 impl Running {

@@ -3,8 +3,8 @@
 //! `cargo test --test store -- --ignored write_the_fixture`,
 //! and never changed after its release.
 
-use crate::world::{ALL, START_MS, World, dump, open, options, read};
-use statsdeck::store::{FsBackend, MemoryBackend, Options, Store};
+use crate::world::{ALL, START_MS, TestStore, World, dump, open, options, read};
+use statsdeck::store::{FsBackend, MemoryBackend, Options};
 use std::path::{Path, PathBuf};
 
 fn fixture() -> PathBuf {
@@ -24,9 +24,14 @@ fn version_1_reads() {
     assert_eq!((stats.blocks, stats.blocks_lost, stats.frames_lost, stats.tails_cut), (1, 0, 0, 0));
     let mut text = dump(&read(&store, ALL));
     for series in &recovered.series {
-        text.push_str(&format!("{} {} {:?}\n", series.id.0, series.key.labels, series.last));
+        text.push_str(&format!(
+            "{} {} {:?}\n",
+            series.id.0,
+            store.catalogue.series(series.id).unwrap().labels,
+            series.last
+        ));
     }
-    text.push_str(&format!("{} {:?}\n", recovered.next_id, recovered.last_end_ms));
+    text.push_str(&format!("{} {:?}\n", store.catalogue.next_id(), recovered.last_end_ms));
     let expected = fixture().join("expected.txt");
     if std::env::var_os("STATSDECK_WRITE_FIXTURE").is_some() {
         std::fs::write(&expected, &text).unwrap();
@@ -40,7 +45,7 @@ fn write_the_fixture() {
     let dir = fixture().join("store");
     let _ = std::fs::remove_dir_all(&dir);
     let options = Options { dir: dir.clone(), ..options() };
-    let (store, _) = Store::open(options, FsBackend, START_MS).unwrap();
+    let (store, _) = TestStore::open(options, FsBackend, START_MS).unwrap();
     let mut world = World::new(4, 6);
     for _ in 0..16 {
         let batch = world.window(0);
@@ -64,7 +69,7 @@ fn refusal(prefix: &str, change: fn(&mut Vec<u8>)) -> String {
         backend.put(&options().dir.join(name), &bytes);
     }
     let before = backend.files();
-    let error = Store::open(options(), backend.clone(), START_MS).err().expect("refused");
+    let error = TestStore::open(options(), backend.clone(), START_MS).err().expect("refused");
     assert_eq!(backend.files(), before, "nothing is touched");
     error.to_string()
 }

@@ -2,22 +2,21 @@
 //! goes: what was acknowledged is there, and at most the one window in flight
 //! besides.
 
-use crate::world::{ALL, Model, World, dump, open, options, read};
-use statsdeck::model::FlushBatch;
+use crate::world::{ALL, Model, TestStore, Window, World, dump, open, options, read};
+use statsdeck::store::MemoryBackend;
 use statsdeck::store::memory::Fault;
-use statsdeck::store::{MemoryBackend, Store};
 
 const WINDOWS: usize = 24;
 
 /// What the writer believes.
 struct Told {
     acknowledged: Model,
-    in_flight: Option<FlushBatch>,
+    in_flight: Option<Window>,
     world: World,
 }
 
 /// Writes windows, retries each once, stops at the first that stays refused.
-fn run(store: &Store, mut world: World) -> Told {
+fn run(store: &TestStore, mut world: World) -> Told {
     let mut told = Told { acknowledged: Model::default(), in_flight: None, world: world.clone() };
     for at in 0..WINDOWS {
         let batch = world.window(i64::from(at == 17) * 4);
@@ -116,7 +115,7 @@ fn a_fault_while_opening_costs_nothing() {
         for at in 0..6 {
             let crashed = backend.crashed(seed);
             crashed.fail_at(at, Fault::Fail, true);
-            let _ = Store::open(options(), crashed.clone(), 0)
+            let _ = TestStore::open(options(), crashed.clone(), 0)
                 .map(|(store, _)| run(&store, told.world.successor()));
             let again = crashed.crashed(seed + 1);
             let (store, recovered) = open(&again);

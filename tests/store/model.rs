@@ -1,6 +1,6 @@
 //! Random windows, upkeep and restarts: the store and a plain map agree.
 
-use crate::world::{ALL, Model, SPAN_MS, START_MS, WINDOW_MS, World, dump, open, read};
+use crate::world::{ALL, Model, SPAN_MS, START_MS, TestStore, WINDOW_MS, Window, World, dump, open, read};
 use proptest::prelude::*;
 use statsdeck::model::label::NAME;
 use statsdeck::model::{
@@ -74,7 +74,7 @@ proptest! {
 }
 
 /// 35 windows of which the first are in blocks.
-fn filled() -> (statsdeck::store::Store, Model) {
+fn filled() -> (TestStore, Model) {
     let (mut world, mut model) = (World::new(7, 40), Model::default());
     let (store, _) = open(&MemoryBackend::new());
     for _ in 0..35 {
@@ -136,16 +136,18 @@ fn a_distribution_counts_by_its_size() {
     (0..1000u32).for_each(|member| sketch.insert(&member.to_le_bytes()));
     let values = (0..1000).map(|value| (f64::from(value * value), 1.0));
     store
-        .append(&FlushBatch {
-            start_ms: START_MS,
-            end_ms: START_MS + WINDOW_MS,
-            new_series: vec![
+        .append(&Window {
+            named: vec![
                 (SeriesId(0), key("timer", MetricType::Timer)),
                 (SeriesId(1), key("set", MetricType::Set)),
             ],
-            timers: vec![(SeriesId(0), Histogram::from_values(values))],
-            sets: vec![(SeriesId(1), sketch)],
-            ..FlushBatch::default()
+            batch: FlushBatch {
+                start_ms: START_MS,
+                end_ms: START_MS + WINDOW_MS,
+                timers: vec![(SeriesId(0), Histogram::from_values(values))],
+                sets: vec![(SeriesId(1), sketch)],
+                ..FlushBatch::default()
+            },
         })
         .unwrap();
     for name in ["timer", "set"] {
@@ -161,7 +163,7 @@ fn a_distribution_counts_by_its_size() {
 #[test]
 fn the_engine_reads_it_as_any_source() {
     let (store, model) = filled();
-    let source: &dyn Source = &store;
+    let source: &dyn Source = &store.store;
     let request = Select { matchers: &[], range: ALL, step_ms: 0, max_series: 99, max_points: 99_999 };
     assert_eq!(dump(&source.select(&request).unwrap()), dump(&model.series(ALL)));
     let error = source.select(&Select { max_series: 1, ..request }).unwrap_err();

@@ -3,9 +3,9 @@
 //!
 //! `STATSDECK_SEEDS=10000 cargo test --test store simulation` for a long run.
 
-use crate::world::{ALL, Dice, Model, START_MS, World, dump, options, read};
+use crate::world::{ALL, Dice, Model, START_MS, TestStore, World, dump, options, read};
+use statsdeck::store::MemoryBackend;
 use statsdeck::store::memory::Fault;
-use statsdeck::store::{MemoryBackend, Store};
 
 #[test]
 fn nothing_acknowledged_is_lost_over_many_lives() {
@@ -26,7 +26,7 @@ fn simulate(seed: u64) {
             let fault = [Fault::Fail, Fault::Tear, Fault::Deny][dice.roll(3) as usize];
             backend.fail_at(backend.operations() + dice.roll(60), fault, dice.roll(2) == 0);
         }
-        if let Ok((store, recovered)) = Store::open(options(), backend.clone(), START_MS) {
+        if let Ok((store, recovered)) = TestStore::open(options(), backend.clone(), START_MS) {
             let found = dump(&read(&store, ALL));
             let position = possible.iter().position(|model| dump(&model.series(ALL)) == found);
             let position = position.unwrap_or_else(|| {
@@ -51,7 +51,7 @@ fn simulate(seed: u64) {
 
 /// Returns what the next life may find: all that was acknowledged, or the
 /// window in flight besides.
-fn live(store: &Store, dice: &mut Dice, world: &mut World, model: &mut Model) -> Vec<Model> {
+fn live(store: &TestStore, dice: &mut Dice, world: &mut World, model: &mut Model) -> Vec<Model> {
     for _ in 0..dice.roll(30) {
         let batch = world.window(if dice.roll(12) == 0 { dice.roll(15) as i64 } else { 0 });
         if store.append(&batch).is_err() && store.append(&batch).is_err() {

@@ -1,6 +1,7 @@
 //! A small world that makes windows as the aggregator would, and a plain model
 //! of what a store must know after them.
 
+use statsdeck::catalogue::Catalogue;
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::label::NAME;
 use statsdeck::model::sample::stale_nan;
@@ -8,8 +9,10 @@ use statsdeck::model::{
     FlushBatch, Histogram, Labels, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, Sketch,
     TimeRange,
 };
-use statsdeck::store::{MemoryBackend, Options, Recovered, Store};
+use statsdeck::store::{Backend, Error, MemoryBackend, Options, Recovered, Store};
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 
 pub const WINDOW_MS: i64 = 10_000;
 pub const SPAN_MS: i64 = 10 * WINDOW_MS;
@@ -30,6 +33,57 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % sides
+    }
+}
+
+/// A window, and what its series are that are new.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    pub named: Vec<(SeriesId, SeriesKey)>,
+    pub batch: FlushBatch,
+}
+
+impl Deref for Window {
+    type Target = FlushBatch;
+
+    fn deref(&self) -> &FlushBatch {
+        &self.batch
+    }
+}
+
+/// A store and its catalogue.
+pub struct TestStore {
+    pub store: Store,
+    pub catalogue: Arc<Catalogue>,
+}
+
+impl TestStore {
+    pub fn open(
+        options: Options,
+        backend: impl Backend + 'static,
+        now_ms: i64,
+    ) -> Result<(TestStore, Recovered), Error> {
+        let catalogue = Arc::new(Catalogue::new(usize::MAX));
+        let (store, recovered) = Store::open(options, backend, catalogue.clone(), now_ms)?;
+        Ok((TestStore { store, catalogue }, recovered))
+    }
+
+    /// Names the window's new series, then appends it.
+    pub fn append(&self, window: &Window) -> Result<(), Error> {
+        let new = window.named.iter().filter(|(id, _)| self.catalogue.series(*id).is_none());
+        let new: Vec<(SeriesId, SeriesKey)> = new.cloned().collect();
+        if !new.is_empty() {
+            self.catalogue.restore(new, 0);
+        }
+        self.store.append(&window.batch)
+    }
+}
+
+impl Deref for TestStore {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
     }
 }
 
@@ -59,10 +113,11 @@ impl World {
     }
 
     /// The next window, after `gap` windows without any.
-    pub fn window(&mut self, gap: i64) -> FlushBatch {
+    pub fn window(&mut self, gap: i64) -> Window {
         let start_ms = self.end_ms + gap * WINDOW_MS;
         self.end_ms = start_ms + WINDOW_MS;
-        let mut batch = FlushBatch { start_ms, end_ms: self.end_ms, ..FlushBatch::default() };
+        let mut batch = Window::default();
+        (batch.batch.start_ms, batch.batch.end_ms) = (start_ms, self.end_ms);
         if self.series.len() < self.most_series {
             for _ in 0..=self.dice.roll(3) {
                 self.begin(&mut batch);
@@ -79,14 +134,14 @@ impl World {
         World { series: Vec::new(), next_id: self.next_id + 100, ..self.clone() }
     }
 
-    fn begin(&mut self, batch: &mut FlushBatch) {
+    fn begin(&mut self, batch: &mut Window) {
         let id = SeriesId(self.next_id);
         self.next_id += 1;
         let metric_type = MetricType::ALL[id.0 as usize % 5];
         let name = format!("etl.{metric_type}.{}", id.0 % 3);
         let labels = Labels::from_pairs([(NAME, name), ("host", format!("web-{}", id.0))]);
         let key = SeriesKey { labels, metric_type };
-        batch.new_series.push((id, key.clone()));
+        batch.named.push((id, key.clone()));
         self.series.push(Live { id, key, total: 0.0, living: false, fresh: true });
     }
 
@@ -99,7 +154,8 @@ impl World {
         }
     }
 
-    fn sample(&mut self, at: usize, batch: &mut FlushBatch) {
+    fn sample(&mut self, at: usize, window: &mut Window) {
+        let batch = &mut window.batch;
         let fate = self.dice.roll(10);
         let number = self.number();
         let many = self.dice.roll(12);
@@ -160,8 +216,8 @@ enum Value {
 }
 
 impl Model {
-    pub fn apply(&mut self, batch: &FlushBatch) {
-        self.keys.extend(batch.new_series.iter().cloned());
+    pub fn apply(&mut self, batch: &Window) {
+        self.keys.extend(batch.named.iter().cloned());
         self.last_end_ms = Some(batch.end_ms);
         for counter in &batch.counters {
             if let Some(start) = counter.start_total {
@@ -234,8 +290,8 @@ pub fn options() -> Options {
     Options { retention_ms: 1000 * SPAN_MS, block_span_ms: SPAN_MS, ..Options::new("/data") }
 }
 
-pub fn open(backend: &MemoryBackend) -> (Store, Recovered) {
-    Store::open(options(), backend.clone(), START_MS).expect("the store opens")
+pub fn open(backend: &MemoryBackend) -> (TestStore, Recovered) {
+    TestStore::open(options(), backend.clone(), START_MS).expect("the store opens")
 }
 
 pub fn read(store: &Store, range: TimeRange) -> Vec<Series> {

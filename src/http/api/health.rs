@@ -1,5 +1,7 @@
 //! `/-/healthy`, `/-/ready` and `/-/reload`, as in Prometheus.
 
+use crate::clock::Clock;
+use crate::telemetry::Telemetry;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,14 +13,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Asks for a reload; the answer is an error's text or none.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
+/// A store that has not taken samples for longer is no passing trouble.
+const STORE_PATIENCE_MS: i64 = 60_000;
+
 /// What the handlers need.
-#[derive(Debug)]
 pub struct HealthState {
     /// Whether everything is up and the stop has not begun.
     pub ready: watch::Receiver<bool>,
     /// Follows the flushes; closed when the thread that flushes is gone.
     pub flushed: watch::Receiver<i64>,
     pub reload: mpsc::Sender<ReloadRequest>,
+    pub telemetry: Arc<Telemetry>,
+    pub clock: Arc<dyn Clock>,
 }
 
 /// `/-/healthy` and `/-/ready`.
@@ -32,7 +38,8 @@ pub fn reload_router(state: Arc<HealthState>) -> Router {
 }
 
 async fn healthy(State(state): State<Arc<HealthState>>) -> Response {
-    if state.flushed.has_changed().is_ok() {
+    let stopping = !*state.ready.borrow();
+    if stopping || state.flushed.has_changed().is_ok() {
         "statsdeck is healthy.\n".into_response()
     } else {
         let message = "statsdeck is not healthy: windows are not flushed any more; restart it.\n";
@@ -41,10 +48,19 @@ async fn healthy(State(state): State<Arc<HealthState>>) -> Response {
 }
 
 async fn ready(State(state): State<Arc<HealthState>>) -> Response {
-    if *state.ready.borrow() {
-        "statsdeck is ready.\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "statsdeck is not ready.\n").into_response()
+    let refused = |message| (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+    if !*state.ready.borrow() {
+        return refused("statsdeck is not ready.\n".into());
+    }
+    match state.telemetry.store_failing_since_ms.value() {
+        0 => "statsdeck is ready.\n".into_response(),
+        since_ms => match state.clock.now_ms() - since_ms {
+            ..=STORE_PATIENCE_MS => "statsdeck is ready.\n".into_response(),
+            failing_ms => refused(format!(
+                "statsdeck is not ready: nothing could be stored for {} s; the log says why.\n",
+                failing_ms / 1000
+            )),
+        },
     }
 }
 
@@ -62,13 +78,46 @@ async fn reload(State(state): State<Arc<HealthState>>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+
+    fn state(
+        flushed: watch::Receiver<i64>,
+        ready: watch::Receiver<bool>,
+        clock: &Arc<ManualClock>,
+    ) -> Arc<HealthState> {
+        let (telemetry, clock) = (Arc::default(), clock.clone());
+        Arc::new(HealthState { ready, flushed, reload: mpsc::channel(1).0, telemetry, clock })
+    }
 
     #[tokio::test]
     async fn without_flushes_nothing_is_healthy() {
-        let ((flushed, follows), (_, ready)) = (watch::channel(0), watch::channel(true));
-        let state = Arc::new(HealthState { ready, flushed: follows, reload: mpsc::channel(1).0 });
+        let ((flushed, follows), (up, ready)) = (watch::channel(0), watch::channel(true));
+        let state = state(follows, ready, &Arc::new(ManualClock::at(0)));
         assert_eq!(healthy(State(state.clone())).await.status(), StatusCode::OK);
         drop(flushed);
-        assert_eq!(healthy(State(state)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(healthy(State(state.clone())).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        // While it stops that is as it should be.
+        up.send_replace(false);
+        assert_eq!(healthy(State(state)).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_takes_nothing_for_long_is_not_ready() {
+        let ((_flushed, follows), (_up, ready_follows)) = (watch::channel(0), watch::channel(true));
+        let clock = Arc::new(ManualClock::at(1_000_000));
+        let state = state(follows, ready_follows, &clock);
+        // When it began to fail, what time it is, and the answer.
+        let cases = [
+            (0, 2_000_000, 200),
+            (1_950_000, 2_000_000, 200),
+            (1_930_000, 2_000_000, 503),
+            (0, 2_000_000, 200),
+        ];
+        for (since_ms, now_ms, expected) in cases {
+            state.telemetry.store_failing_since_ms.set(since_ms);
+            clock.set(now_ms);
+            assert_eq!(ready(State(state.clone())).await.status(), expected, "{since_ms}");
+            assert_eq!(healthy(State(state.clone())).await.status(), 200, "a restart would not help");
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::http::auth::{self, Auth, AuthError, Scope};
 use crate::model::{MetricType, Observation, Value};
 use crate::protocol::tag::{self, Tags};
 use crate::protocol::{Line, Reject, number};
-use crate::telemetry::{Telemetry, Transport};
+use crate::telemetry::{Limited, Telemetry, Transport};
 use arc_swap::ArcSwap;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -79,6 +79,15 @@ async fn ingest(State(state): State<Arc<IngestState>>, headers: HeaderMap, body:
     if let Err(error) = state.auth.load().check(Scope::Write, authorization, now_ms) {
         return refuse_auth(error);
     }
+    if headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        count_refused(&state.telemetry, 1, Reject::BadJson);
+        (state.refused)(now_ms, "a compressed body", Refusal::Rejected(Reject::BadJson));
+        let error = json!({"error": "compressed bodies are not taken; send JSON without Content-Encoding"});
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, Json(error)).into_response();
+    }
     let items = match serde_json::from_slice::<JsonValue>(&body) {
         Ok(JsonValue::Array(items)) => items,
         Ok(one) => vec![one],
@@ -140,7 +149,8 @@ fn insert(state: &IngestState, now_ms: i64, items: &[Item]) -> usize {
         let line =
             Line { name: item.name.as_bytes(), tags, at_ms: None, observations: smallvec![observation] };
         match table.parsed(now_ms, &line) {
-            Ok(()) => {}
+            // To the sender, what a mapping drops was taken.
+            Ok(()) | Err(Refusal::Limited(Limited::MappingDrop)) => {}
             // Rejected is none: all were checked.
             Err(refusal @ (Refusal::Limited(_) | Refusal::Rejected(_))) => {
                 limited += 1;

@@ -6,7 +6,7 @@
 
 use super::answer::{Failure, result_data, success};
 use super::params::{MAX_BODY_BYTES, Params, invalid};
-use super::{ApiState, series};
+use super::{ApiState, MAX_CONCURRENT, series};
 use crate::query::{Cancel, Engine, Error};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -14,6 +14,8 @@ use axum::response::Response;
 use axum::routing::get;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// The Prometheus whose API this is: clients choose what they ask by it.
 const COMPATIBLE_WITH: &str = "3.5.0";
@@ -76,30 +78,50 @@ async fn build_info() -> Response {
     success(&data, &[])
 }
 
-/// Runs `work` within the limits of number and time.
+/// Runs `work` within the limits of number and time: with its share of the
+/// points first, and again, alone of its kind, where it needs more of them.
 pub(super) async fn evaluated<T: Send + 'static>(
     state: &ApiState,
     params: &Params,
-    work: impl FnOnce(Engine) -> Result<T, Error> + Send + 'static,
+    work: impl Fn(Engine) -> Result<T, Error> + Send + Sync + 'static,
 ) -> Result<T, Failure> {
-    let longest = state.engine.options().timeout;
+    let options = state.engine.options();
     let asked = params.span_ms("timeout")?.map(|ms| Duration::from_millis(ms.unsigned_abs()));
-    let deadline = tokio::time::Instant::now() + asked.map_or(longest, |asked| asked.min(longest));
-    let permit = tokio::time::timeout_at(deadline, Arc::clone(&state.permits).acquire_owned())
+    let deadline = Instant::now() + asked.map_or(options.timeout, |asked| asked.min(options.timeout));
+    let work = Arc::new(work);
+    let share = options.max_points / MAX_CONCURRENT;
+    let first = turn(&state.permits, deadline, state.engine.clone().with_max_points(share), &work).await?;
+    match first {
+        Err(error) if error.is_of_points() => {
+            Ok(turn(&state.heavy, deadline, state.engine.clone(), &work).await??)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Runs `work` once there is a permit.
+async fn turn<T: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    deadline: Instant,
+    engine: Engine,
+    work: &Arc<impl Fn(Engine) -> Result<T, Error> + Send + Sync + 'static>,
+) -> Result<Result<T, Error>, Failure> {
+    let permit = tokio::time::timeout_at(deadline, Arc::clone(permits).acquire_owned())
         .await
         .map_err(|_| Failure::timeout("too many queries are running; try again later"))?
         .map_err(|_| Failure::internal("the server is stopping"))?;
     let cancel = Cancel::new();
-    let engine = state.engine.with_cancel(cancel.clone());
+    let engine = engine.with_cancel(cancel.clone());
     // Dropped with this future, be it done or given up by the client.
     let _given_up = CancelOnDrop(cancel.clone());
+    let work = Arc::clone(work);
     let task = tokio::task::spawn_blocking(move || {
         // Held until the work has really stopped.
         let _permit = permit;
         work(engine)
     });
     match tokio::time::timeout_at(deadline, task).await {
-        Ok(Ok(result)) => Ok(result?),
+        Ok(Ok(result)) => Ok(result),
         Ok(Err(_)) => Err(Failure::internal("the evaluation failed unexpectedly")),
         Err(_) => {
             cancel.time_out();

@@ -1,0 +1,256 @@
+//! Writes the block of a span: whole, durable and read back, or not at all.
+//!
+//! Series are taken in passes by their numbers, so that never more than a part
+//! of the span is in memory. Within a pass their chunks lie in the order of
+//! their names: siblings are read together.
+
+use super::backend::{Backend, File};
+use super::block::{Block, CRC_BYTES, Footer, HEADER_BYTES, MAGIC, TRAILER_MAGIC, Unreadable, VERSION};
+use super::block_index::{Entry, put_entries};
+use super::chunk::put_chunk;
+use super::error::Error;
+use super::head::Span;
+use super::id_set::IdSet;
+use super::names::NameWriter;
+use super::point::{Class, last_float};
+use super::section::{Table, Wanted};
+use super::stream::Stream;
+use super::transpose::gather;
+use crate::catalogue::{Catalogue, key};
+use crate::model::{MetricType, SeriesId, TimeRange};
+use std::path::Path;
+
+/// Chunks are gathered to writes of this size.
+const WRITE_BYTES: usize = 1 << 20;
+/// Points of so many bytes are in memory at a time, roughly.
+const PASS_BYTES: u64 = 128 << 20;
+/// Memory of a series in a pass besides its points, in bytes.
+const SERIES_BYTES: u64 = 128;
+
+/// Writes the block of `span` to `path`. Also returns how many series had to be
+/// left out, because nobody knows their name or their points do not read back:
+/// one series must not stop all others.
+pub(super) fn write(
+    backend: &dyn Backend,
+    path: &Path,
+    span: &Span,
+    catalogue: &Catalogue,
+) -> Result<(Block, u64), Error> {
+    let unfinished = path.with_extension("tmp");
+    let named = write_file(backend, &unfinished, span, catalogue).and_then(|unwritten| {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        verify(backend, &unfinished)?;
+        backend.rename(&unfinished, path).map_err(Error::io("rename to", path))?;
+        backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
+        Ok(unwritten)
+    });
+    match named {
+        Ok(unwritten) => Ok((reopen(backend, path)?, unwritten)),
+        Err(error) => {
+            // What is left of it goes at the next start, if not now.
+            let _ = backend.remove(&unfinished);
+            Err(error)
+        }
+    }
+}
+
+fn reopen(backend: &dyn Backend, path: &Path) -> Result<Block, Error> {
+    match Block::open(backend, path) {
+        Ok(block) => Ok(block),
+        Err(Unreadable::Damaged(reason)) => Err(Error::Verify { path: path.into(), reason: reason.into() }),
+        Err(Unreadable::Failed(error)) => Err(error),
+    }
+}
+
+fn verify(backend: &dyn Backend, path: &Path) -> Result<(), Error> {
+    let error = |reason: String| Err(Error::Verify { path: path.into(), reason });
+    let block = reopen(backend, path)?;
+    let file = backend.open(path).map_err(Error::io("open", path))?;
+    let (mut count, mut bad) = (0, None);
+    block.entries(&*file, Wanted::ALL, |entry| {
+        count += 1;
+        if bad.is_none() && block.read(&*file, &entry).is_err() {
+            bad = Some(entry);
+        }
+    })?;
+    if let Some(entry) = bad {
+        return error(format!("chunk of series {} at byte {}", entry.id, entry.offset));
+    }
+    if block.names(&*file)?.is_none() || block.index_damaged() || count != block.series().len() {
+        return error("its index or its names".into());
+    }
+    Ok(())
+}
+
+fn write_file(backend: &dyn Backend, path: &Path, span: &Span, catalogue: &Catalogue) -> Result<u64, Error> {
+    let file = backend.create(path).map_err(Error::io("create", path))?;
+    let mut writer = Writer { file: &*file, path, out: Vec::with_capacity(WRITE_BYTES), written: 0 };
+    writer.out.extend_from_slice(&MAGIC);
+    writer.out.extend_from_slice(&VERSION.to_le_bytes());
+    debug_assert_eq!(writer.out.len(), HEADER_BYTES);
+
+    let ids: Vec<u32> = span.series().iter().collect();
+    let order = by_name(catalogue, &span.series());
+    let mut unwritten = (ids.len() - order.len()) as u64;
+    let mut contents = Contents::new(span.end_ms);
+    for pass in passes(span, &ids) {
+        let streams = gather(backend, span, pass)?;
+        let place = |id: &u32| pass.binary_search(id).ok();
+        let in_pass = order.iter().filter_map(|(id, metric_type)| Some((place(id)?, *id, *metric_type)));
+        let mut entries = Vec::with_capacity(pass.len());
+        for (place, id, metric_type) in in_pass {
+            let Some(stream) = streams.get(place).filter(|stream| stream.points() > 0) else { continue };
+            match writer.put(id, metric_type, stream) {
+                Some(entry) => entries.push(entry),
+                None => unwritten += 1,
+            }
+            writer.flush_if_large()?;
+        }
+        contents.add(entries);
+    }
+    writer.finish(span, catalogue, contents)?;
+    file.sync().map_err(Error::io("sync", path))?;
+    Ok(unwritten)
+}
+
+/// The series of which somebody knows the name, in the order of names.
+fn by_name(catalogue: &Catalogue, series: &IdSet) -> Vec<(u32, MetricType)> {
+    let mut order = Vec::with_capacity(series.len());
+    catalogue.in_key_order(|id, key| {
+        if series.contains(id.0) {
+            order.extend(key::metric_type(key).map(|metric_type| (id.0, metric_type)));
+        }
+    });
+    order
+}
+
+/// The series in parts whose points fit into memory.
+fn passes<'a>(span: &Span, ids: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
+    let bytes: u64 = span.frames.iter().map(|frame| frame.data_bytes()).sum();
+    let passes = (bytes + ids.len() as u64 * SERIES_BYTES).div_ceil(PASS_BYTES).max(1);
+    ids.chunks(ids.len().div_ceil(passes as usize).max(1))
+}
+
+/// What the index will say.
+struct Contents {
+    end_ms: i64,
+    index: Vec<u8>,
+    table: Table,
+    range: TimeRange,
+    series: IdSet,
+}
+
+impl Contents {
+    fn new(end_ms: i64) -> Self {
+        let range = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
+        Contents { end_ms, index: Vec::new(), table: Table::default(), range, series: IdSet::default() }
+    }
+
+    fn add(&mut self, mut entries: Vec<Entry>) {
+        entries.sort_unstable_by_key(|entry| entry.id);
+        put_entries(&mut self.index, &mut self.table, &entries, self.end_ms);
+        for entry in &entries {
+            self.range.start_ms = self.range.start_ms.min(entry.first_ms);
+            self.range.end_ms = self.range.end_ms.max(entry.last_ms);
+        }
+        self.series.unite(&IdSet::of_ascending(entries.iter().map(|entry| entry.id)));
+    }
+}
+
+struct Writer<'a> {
+    file: &'a dyn File,
+    path: &'a Path,
+    out: Vec<u8>,
+    written: u64,
+}
+
+impl Writer<'_> {
+    /// Writes the chunk of a series; `None` when its points do not read back.
+    fn put(&mut self, id: u32, metric_type: MetricType, stream: &Stream) -> Option<Entry> {
+        let start = self.out.len();
+        let points = put_chunk(&mut self.out, SeriesId(id), Class::of(metric_type), stream);
+        let Some(points) = points else {
+            tracing::error!(series = id, "points of a series do not read back from memory and are lost");
+            self.out.truncate(start);
+            return None;
+        };
+        let crc = crc32fast::hash(self.out.get(start..).unwrap_or_default());
+        self.out.extend_from_slice(&crc.to_le_bytes());
+        debug_assert_eq!(size_of_val(&crc), CRC_BYTES);
+        let (last, ended) = last_float(&points);
+        Some(Entry {
+            id,
+            metric_type,
+            offset: self.written + start as u64,
+            length: (self.out.len() - start) as u32,
+            first_ms: stream.first_ms(),
+            last_ms: stream.last_ms().unwrap_or_default(),
+            last,
+            ended,
+        })
+    }
+
+    /// Index, names, footer, trailer.
+    fn finish(&mut self, span: &Span, catalogue: &Catalogue, contents: Contents) -> Result<(), Error> {
+        let index_at = self.flush()?;
+        let Contents { end_ms, index, table, range, series } = contents;
+        self.put_part(&index)?;
+        self.put_part(table.bytes())?;
+        let mut names = NameWriter::default();
+        catalogue.in_key_order(|id, key| {
+            if series.contains(id.0) {
+                names.push(id.0, key);
+            }
+        });
+        let names = names.into_bytes();
+        self.put_part(&names)?;
+        let footer = Footer {
+            end_ms,
+            last_end_ms: span.last_end_ms(),
+            next_id: catalogue.next_id(),
+            // Of a block without points: none.
+            range: if series.is_empty() { TimeRange { start_ms: end_ms, end_ms: end_ms - 1 } } else { range },
+            index_at,
+            index_bytes: self.length(index.len())?,
+            groups: table.groups() as u32,
+            table_crc: crc32fast::hash(table.bytes()),
+            names_bytes: self.length(names.len())?,
+            names_crc: crc32fast::hash(&names),
+            series,
+        };
+        let footer_at = self.flush()?;
+        footer.put(&mut self.out);
+        let (length, crc) = (self.length(self.out.len())?, crc32fast::hash(&self.out));
+        self.out.extend_from_slice(&footer_at.to_le_bytes());
+        self.out.extend_from_slice(&length.to_le_bytes());
+        self.out.extend_from_slice(&crc.to_le_bytes());
+        self.out.extend_from_slice(&TRAILER_MAGIC);
+        self.flush().map(drop)
+    }
+
+    fn length(&self, bytes: usize) -> Result<u32, Error> {
+        let too_long =
+            || Error::Verify { path: self.path.into(), reason: "a part takes more than 4 GiB".into() };
+        u32::try_from(bytes).map_err(|_| too_long())
+    }
+
+    fn put_part(&mut self, part: &[u8]) -> Result<(), Error> {
+        for piece in part.chunks(WRITE_BYTES) {
+            self.out.extend_from_slice(piece);
+            self.flush_if_large()?;
+        }
+        Ok(())
+    }
+
+    fn flush_if_large(&mut self) -> Result<(), Error> {
+        if self.out.len() >= WRITE_BYTES { self.flush().map(drop) } else { Ok(()) }
+    }
+
+    /// Returns how many bytes are written.
+    fn flush(&mut self) -> Result<u64, Error> {
+        self.file.write_at(&self.out, self.written).map_err(Error::io("write", self.path))?;
+        self.written += self.out.len() as u64;
+        self.out.clear();
+        Ok(self.written)
+    }
+}

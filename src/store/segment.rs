@@ -1,0 +1,90 @@
+//! A segment of the log as its readers know it: its file, and which series its
+//! frames speak of.
+
+use super::backend::{Backend, File};
+use super::error::Error;
+use super::id_set::IdSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// See the module's head. Shared by the log, the head and queries.
+pub(super) struct Segment {
+    path: PathBuf,
+    /// Kept open, so that a name that goes away does not matter; of many
+    /// segments only the newest are.
+    file: Option<Arc<dyn File>>,
+    series: RwLock<IdSet>,
+    /// Counts frames that turned out to be damaged.
+    losses: Arc<AtomicU64>,
+}
+
+impl Segment {
+    pub(super) fn new(path: PathBuf, file: Option<Arc<dyn File>>, losses: Arc<AtomicU64>) -> Self {
+        Segment { path, file, series: RwLock::default(), losses }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its file.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub(super) fn file(&self, backend: &dyn Backend) -> Result<Arc<dyn File>, Error> {
+        match &self.file {
+            Some(file) => Ok(Arc::clone(file)),
+            None => backend.open(&self.path).map(Arc::from).map_err(Error::io("open", &self.path)),
+        }
+    }
+
+    /// The series that its frames speak of, as of now.
+    pub(super) fn series(&self) -> IdSet {
+        self.series.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn add(&self, ids: &IdSet) {
+        self.series.write().unwrap_or_else(PoisonError::into_inner).unite(ids);
+    }
+
+    pub(super) fn note_loss(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() + self.series.read().unwrap_or_else(PoisonError::into_inner).memory()
+    }
+}
+
+/// The files of frames that are read one after the other.
+#[derive(Default)]
+pub(super) struct Files {
+    segment: Option<Arc<Segment>>,
+    file: Option<Arc<dyn File>>,
+}
+
+impl Files {
+    /// The file of the segment; `None` when it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub(super) fn of(
+        &mut self,
+        backend: &dyn Backend,
+        segment: &Arc<Segment>,
+    ) -> Result<Option<Arc<dyn File>>, Error> {
+        if self.segment.as_ref().is_some_and(|last| Arc::ptr_eq(last, segment)) {
+            return Ok(self.file.clone());
+        }
+        self.file = match segment.file(backend) {
+            Ok(file) => Some(file),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        self.segment = Some(segment.clone());
+        Ok(self.file.clone())
+    }
+}
