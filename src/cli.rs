@@ -11,6 +11,7 @@ use crate::http::auth;
 use crate::ingest::Inherited;
 use crate::model::duration;
 use crate::notify::Receiver;
+use crate::protocol::TagStyles;
 use clap::{Args, Parser, Subcommand};
 use std::io::{self, IsTerminal, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -246,8 +247,14 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
 }
 
 fn test_mapping(run: &RunArgs, args: &mapping::TestMappingArgs) -> anyhow::Result<()> {
-    let mapping = if args.files.is_empty() { load(run)?.mapping } else { Mapping::load(&args.files)? };
-    print!("{}", mapping::explanation(&mapping.mapper, args)?);
+    let (mapping, tag_styles) = if args.files.is_empty() {
+        let config = load(run)?;
+        let first = config.listeners.first().map(|listener| listener.tag_styles);
+        (config.mapping, first.unwrap_or(TagStyles::ALL))
+    } else {
+        (Mapping::load(&args.files)?, TagStyles::ALL)
+    };
+    print!("{}", mapping::explanation(&mapping.mapper, tag_styles, args)?);
     Ok(())
 }
 

@@ -75,15 +75,18 @@ pub enum Limited {
     Series = 0,
     /// A mapping says `action: drop`.
     MappingDrop = 1,
+    /// An event, while more of them wait to be written than there is room for.
+    Markers = 2,
 }
 
 impl Limited {
-    pub const ALL: [Limited; 2] = [Limited::Series, Limited::MappingDrop];
+    pub const ALL: [Limited; 3] = [Limited::Series, Limited::MappingDrop, Limited::Markers];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Limited::Series => "series",
             Limited::MappingDrop => "mapping_drop",
+            Limited::Markers => "markers",
         }
     }
 }
@@ -154,6 +157,8 @@ pub struct Telemetry {
     pub labels_cut: Counter,
     /// When a line came last, in ms since the epoch; 0: never.
     pub last_line_ms: Level,
+    /// Accepted lines whose `|T` lies before the window that they were counted in.
+    pub lines_backdated: Counter,
     /// Values left out because their sum would leave a double's range.
     pub overflows: Counter,
     pub sockets: Mutex<Vec<std::sync::Arc<Socket>>>,
@@ -380,6 +385,12 @@ impl Telemetry {
             G,
             "Lines received less accepted, rejected and limited; 0 when the books balance.",
             plain(self.lines_unaccounted() as f64),
+        );
+        family(
+            "statsdeck_lines_backdated_total",
+            C,
+            "Accepted lines whose |T is before the window that they were counted in.",
+            count(&self.lines_backdated),
         );
         family(
             "statsdeck_overflows_total",

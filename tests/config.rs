@@ -122,6 +122,10 @@ fn problems_name_line_key_and_what_to_write() {
         &["statsdeck.toml:3: listen[0].dialect", "dogstatsd"],
     );
     check(
+        "[[listen]]\naddress = \"udp://127.0.0.1:1\"\ntag_styles = [\"influx\", \"prom\"]",
+        &["statsdeck.toml:3: listen[0].tag_styles", "\"prom\"", "\"graphite\""],
+    );
+    check(
         "[[listen]]\naddress = \"udp://127.0.0.1:1\"\nreceive_buffer = \"8 MB\"\nthreads = 0",
         &["listen[0].receive_buffer", "8MiB", "listen[0].threads", "between 1 and 64"],
     );

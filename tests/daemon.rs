@@ -380,3 +380,117 @@ fn hostile_bytes_are_survived() {
     daemon.await_scraped("statsdeck_lines_unaccounted", 0.0);
     daemon.stop();
 }
+
+#[test]
+fn an_event_is_a_marker_on_pages_and_in_the_api() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    daemon.send("queue:1|g\n_e{8,12}:Deployed|v1.2\\nto <b>|t:success|h:web-1|#env:prod");
+    let markers = |daemon: &harness::Running, query: &str| {
+        daemon.get(&format!("/api/v1/markers{query}")).json()["data"].as_array().unwrap().clone()
+    };
+    harness::wait_until(|| !markers(&daemon, "").is_empty()).expect("the event is kept");
+    let marker = &markers(&daemon, "")[0];
+    assert_eq!((&marker["title"], &marker["text"]), (&json!("Deployed"), &json!("v1.2\nto <b>")));
+    assert_eq!((&marker["kind"], &marker["host"]), (&json!("success"), &json!("web-1")));
+    assert_eq!(marker["tags"], json!(["env:prod"]));
+    let at = marker["time"].as_f64().unwrap();
+    assert_eq!(markers(&daemon, &format!("?start={}&end={}", at - 1.0, at + 1.0)).len(), 1);
+    assert_eq!(markers(&daemon, &format!("?end={}", at - 1.0)).len(), 0);
+    assert_eq!(daemon.get("/api/v1/markers?start=5&end=4").status, 400);
+    daemon.await_query("queue", 1.0);
+    let shown = || daemon.get("/dashboard").body;
+    harness::wait_until(|| shown().contains("class=\"mark success\"")).expect("the marker is drawn");
+    assert!(shown().contains("Deployed: v1.2 to &lt;b&gt;"), "{}", shown());
+    daemon.stop();
+    // It is there after a restart.
+    let daemon = start(dir.path(), "");
+    assert_eq!(markers(&daemon, "").len(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn an_event_just_before_the_stop_is_kept() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    daemon.send("_e{1,1}:a|b");
+    harness::wait_until(|| daemon.telemetry().lines_accepted.value() == 1).unwrap();
+    daemon.stop();
+    let daemon = start(dir.path(), "");
+    assert_eq!(daemon.get("/api/v1/markers").json()["data"][0]["title"], json!("a"));
+    daemon.stop();
+}
+
+#[test]
+fn markers_are_added_by_who_may_write() {
+    let dir = dir();
+    let hash = statsdeck::http::auth::format_hash("key");
+    let extra = format!("[[http.token]]\nname = \"ci\"\nhash = \"{hash}\"\nscopes = [\"write\"]\n");
+    let daemon = start(dir.path(), &extra);
+    let key = [("Authorization", "Bearer key")];
+    assert_eq!(daemon.post("/api/v1/markers", &[], r#"{"title": "x"}"#).status, 401);
+    let added = daemon.post(
+        "/api/v1/markers",
+        &key,
+        r#"{"title": "Release 7", "text": "by ci", "time": "2026-01-02T03:04:05Z", "kind": "warning", "tags": {"env": "prod"}}"#,
+    );
+    assert_eq!((added.status, &added.json()["data"]["tags"]), (201, &json!(["env:prod"])), "{}", added.body);
+    assert_eq!(daemon.post("/api/v1/markers", &key, r#"{"title": "now", "tags": ["a:b", "c"]}"#).status, 201);
+    for (body, part) in [
+        (r#"{"title": " "}"#, "title"),
+        (r#"{}"#, "title"),
+        (r#"[]"#, "no marker"),
+        ("title", "no marker"),
+        (r#"{"title": "x", "kind": "bad"}"#, "\\\"info\\\""),
+        (r#"{"title": "x", "priority": "high"}"#, "\\\"low\\\""),
+        (r#"{"title": "x", "time": "soon"}"#, "1970"),
+        (r#"{"title": "x", "time": -5}"#, "1970"),
+        (r#"{"title": "x", "time": 99999999999}"#, "a day ahead"),
+        (r#"{"title": "x", "titel": "y"}"#, "titel"),
+    ] {
+        let answer = daemon.post("/api/v1/markers", &key, body);
+        assert_eq!(answer.status, 400, "{body}: {}", answer.body);
+        assert!(answer.body.contains(part), "{body}: {}", answer.body);
+    }
+    let titles: Vec<String> = {
+        let json = daemon.get("/api/v1/markers?limit=1").json();
+        json["data"].as_array().unwrap().iter().map(|m| m["title"].to_string()).collect()
+    };
+    assert_eq!(titles, ["\"now\""]);
+    daemon.stop();
+}
+
+#[test]
+fn a_service_check_fires_a_rule() {
+    let dir = dir();
+    let rule = "[[alert.rule]]\nname = \"CheckFails\"\nexpr = 'service_check > 1'\n";
+    let daemon = start(dir.path(), rule);
+    daemon.send("_sc|db.up|0|h:db-1|#env:prod|m:fine");
+    daemon.await_query(r#"service_check{check="db.up", host="db-1", env="prod"}"#, 0.0);
+    daemon.send("_sc|db.up|2|h:db-1|#env:prod|m:cannot connect");
+    let firing = || daemon.get("/api/v1/alerts").body.contains("\"state\":\"firing\"");
+    harness::wait_until(firing).expect("the rule fires");
+    daemon.stop();
+}
+
+#[test]
+fn a_line_from_the_past_counts_now_and_is_counted_as_such() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    daemon.send("a:1|c|T1656581400\na:2|c|T99999999999\na:4|c");
+    daemon.await_query("a", 7.0);
+    daemon.await_scraped("statsdeck_lines_backdated_total", 1.0);
+    daemon.stop();
+}
+
+#[test]
+fn styles_of_tags_are_the_listeners() {
+    let dir = dir();
+    let extra = "[[listen]]\naddress = \"udp://127.0.0.1:0\"\n[[listen]]\naddress = \"udp://127.0.0.1:0\"\ntag_styles = [\"graphite\"]\n";
+    let daemon = start(dir.path(), extra);
+    daemon.send_to(0, "a,k=v:1|c\na:2|c|#k:v");
+    daemon.send_to(1, "a,k=v:4|c\na;k=v:8|c");
+    daemon.await_query(r#"a{k="v"}"#, 11.0);
+    daemon.await_query(r#"{"a,k=v"}"#, 4.0);
+    daemon.stop();
+}

@@ -8,7 +8,7 @@ use statsdeck::dashboard::number::Unit;
 use statsdeck::dashboard::range::Range;
 use statsdeck::dashboard::view::{Better, Kpi, KpiSource, Panel, PanelKind, Selection, Show, View};
 use statsdeck::model::label::NAME;
-use statsdeck::model::{Histogram, Labels, Matcher, MetricType};
+use statsdeck::model::{Histogram, Labels, Marker, MarkerKind, Matcher, MetricType};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -176,6 +176,15 @@ async fn nothing_that_was_sent_gets_out_raw() {
             summary: name.clone(),
             labels: vec![(name.clone(), name.clone())],
             ..firing()
+        });
+        fixture.markers.lock().unwrap().push(Marker {
+            at_ms: NOW_MS - 60_000,
+            title: name.clone(),
+            text: name.clone(),
+            host: name.clone(),
+            source: name.clone(),
+            tags: vec![(name.clone(), name.clone())],
+            ..Marker::default()
         });
         let encoded = statsdeck::dashboard::address::encoded(&name);
         for url in [
@@ -551,4 +560,48 @@ fn golden(name: &str, text: &str) {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(format!("dashboard_{name}"), text));
+}
+
+fn marker(minutes_ago: i64, kind: MarkerKind, title: &str) -> Marker {
+    Marker { at_ms: NOW_MS - minutes_ago * 60_000, kind, title: title.into(), ..Marker::default() }
+}
+
+#[tokio::test]
+async fn markers_stand_on_every_chart_of_lines_and_in_a_list() {
+    let fixture = filled();
+    *fixture.markers.lock().unwrap() = vec![
+        marker(500, MarkerKind::Info, "before the range"),
+        marker(30, MarkerKind::Success, "Deployed 1.2"),
+        Marker { text: "what\nhappened".into(), ..marker(10, MarkerKind::Info, "Flag on") },
+        marker(10, MarkerKind::Error, "Outage"),
+    ];
+    let page = fixture.get("/dashboard").await;
+    page.assert_sound();
+    // One chart of lines, and the two of the same minute share a line.
+    assert_eq!(page.body.matches("<svg class=\"mark ").count(), 2);
+    let title = "<svg class=\"mark error\" x=\"83.33%\" y=\"10\"><title>11:50:00 Outage · 11:50:00 Flag on: what happened</title>";
+    assert!(page.body.contains(title), "{}", page.body);
+    let text = page.text();
+    let list = &text[text.find("Markers 3").unwrap_or_else(|| panic!("{text}"))..];
+    let places: Vec<_> = ["Outage error", "Flag on", "Deployed 1.2 success"].map(|row| list.find(row)).into();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} {list}");
+    assert!(!text.contains("before the range"));
+    let without = filled().get("/dashboard").await;
+    assert!(!without.text().contains("Markers"));
+}
+
+#[tokio::test]
+async fn a_flood_of_markers_leaves_the_chart_readable() {
+    let fixture = filled();
+    let flood = (0..3_000).rev().map(|second| Marker {
+        at_ms: NOW_MS - second * 1_000,
+        title: format!("event {second}"),
+        ..Marker::default()
+    });
+    *fixture.markers.lock().unwrap() = flood.collect();
+    let page = fixture.get("/dashboard").await;
+    page.assert_sound();
+    assert_eq!(page.body.matches("<svg class=\"mark ").count(), 40);
+    assert!(page.text().contains("and 32 more"), "{}", page.text());
+    assert!(gunzipped_len(&page) < 150_000, "{}", gunzipped_len(&page));
 }

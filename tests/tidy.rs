@@ -40,8 +40,15 @@ const MAX_LINE_CHARS: usize = 120;
 const LONG_FILES: [&str; 0] = [];
 
 /// Places whose types have a form outside of the program.
-const SERDE: [&str; 6] =
-    ["config/", "http/api/", "notify/slack.rs", "notify/webhook.rs", "store/state.rs", "dashboard/share.rs"];
+const SERDE: [&str; 7] = [
+    "config/",
+    "http/api/",
+    "notify/slack.rs",
+    "notify/webhook.rs",
+    "store/state.rs",
+    "store/marker_table.rs",
+    "dashboard/share.rs",
+];
 /// Places that wait; everything else is plain functions.
 const ASYNC: [&str; 9] = [
     "admin/port.rs",

@@ -73,7 +73,7 @@ fn udp_is_taken_by_ipv4_and_ipv6() {
 #[test]
 fn tcp_takes_lines_however_they_are_cut() {
     let dir = dir();
-    let daemon = listen(dir.path(), "address = \"tcp://127.0.0.1:0\"");
+    let daemon = listen(dir.path(), "address = \"tcp://127.0.0.1:0\"\ntag_styles = [\"influx\"]");
     let mut stream = tcp(&daemon);
     stream.set_nodelay(true).unwrap();
     for part in ["a:1|c\na:2", "|c\n", "\r\n", "b:5|", "g\r\na:4|c\n"] {
@@ -82,11 +82,14 @@ fn tcp_takes_lines_however_they_are_cut() {
     }
     daemon.await_query("a", 7.0);
     daemon.await_query("b", 5.0);
+    stream.write_all(b"in,k=v:1|c\nin;k=v:2|c\n").unwrap();
+    daemon.await_query("in{k=\"v\"}", 1.0);
+    daemon.await_query("{\"in;k=v\"}", 2.0);
     // The last line needs no line feed.
     stream.write_all(b"a:8|c").unwrap();
     drop(stream);
     daemon.await_query("a", 15.0);
-    daemon.await_scraped(&received("tcp"), 5.0);
+    daemon.await_scraped(&received("tcp"), 7.0);
     daemon.await_scraped(&figure(&daemon, "statsdeck_connections", ""), 0.0);
     daemon.await_scraped(&figure(&daemon, "statsdeck_connections_accepted_total", ""), 1.0);
     daemon.stop();
@@ -163,6 +166,48 @@ fn a_unix_datagram_socket_takes_packets() {
     daemon.await_scraped("statsdeck_lines_rejected_total{reason=\"line_too_long\"}", 1.0);
     daemon.await_scraped(&figure(&daemon, "statsdeck_packets_truncated_total", ""), 1.0);
     daemon.await_scraped(&figure(&daemon, "statsdeck_packets_received_total", ""), 1001.0);
+    daemon.stop();
+}
+
+#[test]
+fn events_and_service_checks_come_over_every_transport() {
+    let dir = dir();
+    let at = |file: &str| dir.path().join(file);
+    let sections = [
+        "address = \"tcp://127.0.0.1:0\"\n".into(),
+        format!("address = \"unixgram://{}\"\n", at("gram").display()),
+        format!("address = \"unix://{}\"\n", at("lines").display()),
+        format!("address = \"unix://{}\"\nframing = \"datadog\"\n", at("framed").display()),
+    ];
+    let daemon = listen(dir.path(), &sections.join("[[listen]]\n"));
+    // A title may hold what ends fields.
+    let packet = |way: &str| {
+        let title = format!("{way}|c:1");
+        format!("_e{{{},4}}:{title}|a\\nb|#k:v\n_sc|from.{way}|1|m:slow|#no:tag\na:1|c\n", title.len())
+    };
+    let mut stream = tcp(&daemon);
+    let sent = packet("tcp");
+    for part in sent.as_bytes().chunks(7) {
+        stream.write_all(part).unwrap();
+    }
+    UnixDatagram::unbound().unwrap().send_to(packet("gram").as_bytes(), at("gram")).unwrap();
+    UnixStream::connect(at("lines")).unwrap().write_all(packet("lines").as_bytes()).unwrap();
+    UnixStream::connect(at("framed")).unwrap().write_all(&framed(&packet("framed"))).unwrap();
+    daemon.await_query("a", 4.0);
+    let titles = || {
+        let json = daemon.get("/api/v1/markers").json();
+        let mut titles: Vec<String> =
+            json["data"].as_array().unwrap().iter().map(|m| m["title"].as_str().unwrap().into()).collect();
+        titles.sort();
+        titles
+    };
+    wait_until(|| titles().len() == 4).expect("the events are kept");
+    assert_eq!(titles(), ["framed|c:1", "gram|c:1", "lines|c:1", "tcp|c:1"]);
+    for way in ["tcp", "gram", "lines", "framed"] {
+        daemon.await_query(&format!("service_check{{check=\"from.{way}\"}}"), 1.0);
+    }
+    daemon.await_query("count(service_check)", 4.0);
+    daemon.await_scraped("statsdeck_lines_unaccounted", 0.0);
     daemon.stop();
 }
 

@@ -1,25 +1,37 @@
 //! Any packet, in both dialects: nothing panics, and whatever is taken is what
-//! the floors above rely on.
+//! the floors above rely on. Metrics, events, service checks and tags in names.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use statsdeck::model::{MetricType, Observation, Value};
-use statsdeck::protocol::{Dialect, Line, packet, tag};
+use statsdeck::model::marker::{TEXT_BYTES_MAX, TITLE_BYTES_MAX};
+use statsdeck::protocol::tag_style::TagStyle;
+use statsdeck::protocol::{Dialect, Event, Line, Message, TagStyles, packet, tag};
 
 const LABELS_MAX: usize = 32;
+const NOW_MS: i64 = 1_800_000_000_000;
 
 fuzz_target!(|packet: &[u8]| {
     for line in packet::lines(packet) {
         assert!(!line.is_empty() && !line.contains(&b'\n'), "not a line");
-        let classic = Line::parse(line, Dialect::Statsd);
-        let dog = Line::parse(line, Dialect::Dogstatsd);
+        let classic = Message::parse(line, Dialect::Statsd);
+        let dog = Message::parse(line, Dialect::Dogstatsd);
         match (&classic, &dog) {
-            (Ok(classic), Ok(dog)) => {
+            (Ok(Message::Metric(classic)), Ok(Message::Metric(dog))) => {
                 sound(classic);
                 sound(dog);
                 differ_in_gauges_only(classic, dog);
                 comes_back(dog);
+            }
+            (Ok(Message::Event(event)), Ok(Message::Event(same))) => {
+                assert_eq!(event, same);
+                bounded(event, line);
+            }
+            (Ok(Message::Check(check)), Ok(Message::Check(same))) => {
+                assert_eq!(check, same);
+                assert!(check.status <= 3 && !check.name.is_empty());
+                check.as_line(sound).ok();
             }
             (Err(a), Err(b)) => assert_eq!(a, b, "the dialects reject for different reasons"),
             _ => panic!("only one dialect takes the line"),
@@ -27,10 +39,22 @@ fuzz_target!(|packet: &[u8]| {
     }
 });
 
+/// An event's parts lie in the line, and its marker is within its bounds.
+fn bounded(event: &Event<'_>, line: &[u8]) {
+    assert!(!event.title.is_empty());
+    assert!(event.title.len() + event.text.len() + 8 <= line.len());
+    if let Ok(marker) = event.marker(NOW_MS) {
+        assert!(!marker.title.is_empty() && marker.title.len() <= TITLE_BYTES_MAX);
+        assert!(marker.text.len() <= TEXT_BYTES_MAX);
+        assert!(marker.at_ms > 0 && marker.at_ms <= NOW_MS + 86_400_000);
+    }
+}
+
 fn sound(line: &Line<'_>) {
     assert!(!line.name.is_empty());
     assert!(!line.name.iter().any(|b| matches!(b, b':' | b'|' | b'\n')));
     assert!(!line.observations.is_empty());
+    assert!(line.at_ms.is_none_or(|at_ms| at_ms > 0));
     for observation in &line.observations {
         assert!(observation.weight.is_finite() && observation.weight >= 1.0, "weight {}", observation.weight);
         match observation.value {
@@ -39,7 +63,18 @@ fn sound(line: &Line<'_>) {
             Value::Member(member) => assert!(!member.is_empty() && observation.metric_type == MetricType::Set),
         }
     }
-    if let Ok(labels) = tag::labels(line.name, &line.tags, LABELS_MAX) {
+    let styles = TagStyle::ALL.into_iter().map(|style| TagStyles::NONE.with(style));
+    styles.chain([TagStyles::NONE, TagStyles::ALL]).for_each(|styles| labelled(line, styles));
+}
+
+fn labelled(line: &Line<'_>, styles: TagStyles) {
+    let named = styles.named(line.name);
+    assert!(!named.name.is_empty());
+    assert!(named.name.len() <= line.name.len());
+    assert!(named.tags.iter().all(|(key, _)| !key.is_empty()));
+    assert_eq!(named.tags.is_empty(), named.name == line.name);
+    let tags = named.tags.iter().copied().chain(line.tags.iter());
+    if let Ok(labels) = tag::labels_of(&named.name, tags, LABELS_MAX) {
         let names: Vec<&str> = labels.iter().map(|(name, _)| name).collect();
         assert!(names.len() <= LABELS_MAX + 1);
         assert!(names.is_sorted_by(|a, b| a < b), "labels are out of order or repeated: {names:?}");
@@ -73,6 +108,9 @@ fn comes_back(line: &Line<'_>) {
             MetricType::Histogram => "|h".bytes(),
             MetricType::Set => "|s".bytes(),
         });
+        if text.starts_with(b"_e{") {
+            continue;
+        }
         let again = Line::parse(&text, Dialect::Dogstatsd).expect("the plain form is taken");
         // A change is a plain value in this dialect, and the weight is not written.
         let value = match observation.value {

@@ -17,12 +17,13 @@ use super::registry::Registry;
 use super::spelling::{Spelling, SpellingHasher};
 use super::timer::{Timer, TimerValues};
 use crate::mapping::{Mapper, Treatment};
-use crate::model::{Histogram, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
-use crate::protocol::{Dialect, Line, Reject, packet};
+use crate::model::{Histogram, Marker, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
+use crate::protocol::{Dialect, Line, Message, Reject, TagStyles, packet};
 use crate::telemetry::{Limited, Telemetry, Transport};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 /// Dropped spellings that a table remembers.
 const DROPPED_MAX: usize = 100_000;
@@ -53,6 +54,11 @@ pub struct Table {
     registry: Arc<Registry>,
     telemetry: Arc<Telemetry>,
     transport: Transport,
+    tag_styles: TagStyles,
+    /// Length of a window in ms; 0 when the table is not told.
+    window_ms: i64,
+    /// Where events go as markers; bounded.
+    markers: Option<SyncSender<Marker>>,
     hasher: SpellingHasher,
     counters: Cells<f64>,
     gauges: Cells<Gauge>,
@@ -118,6 +124,9 @@ impl Table {
             registry,
             telemetry,
             transport,
+            tag_styles: TagStyles::NONE,
+            window_ms: 0,
+            markers: None,
             hasher: SpellingHasher::default(),
             counters: Cells::default(),
             gauges: Cells::default(),
@@ -143,6 +152,25 @@ impl Table {
         } else {
             self.next_mapper = Some(mapper);
         }
+    }
+
+    /// Reads tags in names as well.
+    #[must_use]
+    pub fn with_tag_styles(self, tag_styles: TagStyles) -> Self {
+        Table { tag_styles, ..self }
+    }
+
+    /// Hands events on as markers; without it they are limited.
+    #[must_use]
+    pub fn with_markers(self, markers: SyncSender<Marker>) -> Self {
+        Table { markers: Some(markers), ..self }
+    }
+
+    /// Counts the lines that are older than the open window, windows being
+    /// `window_ms` long and aligned to the clock.
+    #[must_use]
+    pub fn with_window(self, window_ms: i64) -> Self {
+        Table { window_ms, ..self }
     }
 
     /// Takes all lines of a packet and keeps the ledger; `refused` hears of
@@ -269,8 +297,27 @@ impl Table {
         if line.len() > self.options.line_bytes_max {
             return Err(Refusal::Rejected(Reject::LineTooLong));
         }
+        if line.first() == Some(&b'_') {
+            return self.message(now_ms, line, dialect);
+        }
         let line = Line::parse(line, dialect).map_err(Refusal::Rejected)?;
         self.insert(now_ms, &line)
+    }
+
+    /// A line that may be none of a metric.
+    #[cold]
+    fn message(&mut self, now_ms: i64, line: &[u8], dialect: Dialect) -> Result<(), Refusal> {
+        match Message::parse(line, dialect).map_err(Refusal::Rejected)? {
+            Message::Metric(line) => self.insert(now_ms, &line),
+            Message::Check(check) => {
+                check.as_line(|line| self.insert(now_ms, line)).map_err(Refusal::Rejected)?
+            }
+            Message::Event(event) => {
+                let marker = event.marker(now_ms).map_err(Refusal::Rejected)?;
+                let sent = self.markers.as_ref().is_some_and(|markers| markers.try_send(marker).is_ok());
+                if sent { Ok(()) } else { Err(Refusal::Limited(Limited::Markers)) }
+            }
+        }
     }
 
     /// Takes a line whole or not at all, but for the types that a mapping drops.
@@ -306,7 +353,13 @@ impl Table {
         if let Some(reason) = self.folds.end(now_ms) {
             self.telemetry.overflowed(reason);
         }
-        if taken { Ok(()) } else { Err(Refusal::Limited(Limited::MappingDrop)) }
+        if !taken {
+            return Err(Refusal::Limited(Limited::MappingDrop));
+        }
+        if let Some(at_ms) = line.at_ms {
+            self.note_time(now_ms, at_ms);
+        }
+        Ok(())
     }
 
     /// Takes a value with what a mapping does to it.
@@ -332,6 +385,14 @@ impl Table {
             }
         }
         self.observe(now_ms, cell, &Observation { value, ..*observation });
+    }
+
+    /// A line that says when it was observed still counts in the open window:
+    /// closed ones are written and done. How often that moved one is counted.
+    fn note_time(&self, now_ms: i64, at_ms: i64) {
+        if self.window_ms > 0 && at_ms < now_ms - now_ms.rem_euclid(self.window_ms) {
+            self.telemetry.lines_backdated.add(1);
+        }
     }
 
     fn observe(&mut self, now_ms: i64, cell: u32, observation: &Observation<'_>) {
@@ -402,7 +463,8 @@ impl Table {
         if let Some(found) = self.dropped.find(spelling) {
             return Ok(found);
         }
-        let mapped = MappedLine::new(line, metric_type, self.mapper.as_deref(), self.options.labels_max);
+        let mapper = self.mapper.as_deref();
+        let mapped = MappedLine::new(line, metric_type, self.tag_styles, mapper, self.options.labels_max);
         let Some(mapped) = mapped.map_err(Refusal::Rejected)? else {
             let room = self.dropped.len() < DROPPED_MAX && self.has_room();
             // Beyond the bound there is no cell, and the mapper is asked for every
@@ -441,7 +503,12 @@ impl Table {
     fn own_cell(&mut self, series: &SeriesKey, id: SeriesId, effect: u8) -> u32 {
         // No line can spell it: there is no line feed in a name.
         let name = format!("\n{}", series.labels);
-        let line = Line { name: name.as_bytes(), tags: Default::default(), observations: Default::default() };
+        let line = Line {
+            name: name.as_bytes(),
+            tags: Default::default(),
+            observations: Default::default(),
+            at_ms: None,
+        };
         let spelling = self.hasher.of(&line, series.metric_type);
         match self.find(spelling, series.metric_type) {
             Some((cell, _)) => {

@@ -127,27 +127,20 @@ impl TimerValues {
 
     #[inline(never)]
     fn record_else(&mut self, timer: &mut Timer, value: f64, weight: f64, divisor: f64) -> bool {
-        if let Timer::Plain { last, len, weighted } = timer
-            && value.abs() < PLAIN_VALUE_MAX
-            && weight < PLAIN_VALUE_MAX
+        let plain = value.abs() < PLAIN_VALUE_MAX && weight < PLAIN_VALUE_MAX;
+        if let Timer::Plain { last, len, weighted: weighted @ false } = timer
+            && plain
+            && usize::from(*len) <= PLAIN_MAX / 2
         {
-            if !*weighted {
-                let values = self.blocks.take(*last, usize::from(*len));
-                (*last, *len, *weighted) = (NONE, 0, true);
-                if values.len() <= PLAIN_MAX / 2 {
-                    for value in values {
-                        (*last, *len) = self.push_pair(*last, *len, value, 1.0);
-                    }
-                } else {
-                    let at = self.bucket(values.into_iter().map(|value| (value, 1.0)), divisor);
-                    *timer = Timer::Bucketed(at);
-                }
+            let values = self.blocks.take(*last, usize::from(*len));
+            (*last, *len, *weighted) = (NONE, 0, true);
+            for value in values {
+                (*last, *len) = self.push_pair(*last, *len, value, 1.0);
             }
         }
         if let Timer::Plain { last, len, weighted: true } = timer
+            && plain
             && usize::from(*len) + 2 <= PLAIN_MAX
-            && value.abs() < PLAIN_VALUE_MAX
-            && weight < PLAIN_VALUE_MAX
         {
             (*last, *len) = self.push_pair(*last, *len, value, weight);
             return true;

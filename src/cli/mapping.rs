@@ -5,7 +5,8 @@ use crate::mapping::explain::{Matched, explain, quoted};
 use crate::mapping::mapper::Mapped;
 use crate::mapping::{Kind, Mapper, Observer, Resolution, RuleSet, Style, Treatment};
 use crate::model::{Labels, MetricType, duration};
-use crate::protocol::{Dialect, Line, tag};
+use crate::protocol::tag::Tags;
+use crate::protocol::{Dialect, Message, TagStyles, tag};
 use clap::{Args, ValueEnum};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -48,22 +49,29 @@ impl KindArg {
     }
 }
 
-/// What becomes of a name, and why.
-pub fn explanation(mapper: &Mapper, args: &TestMappingArgs) -> anyhow::Result<String> {
+/// What becomes of a name, and why; `tag_styles` are those of the listener that
+/// it would come to.
+pub fn explanation(mapper: &Mapper, tag_styles: TagStyles, args: &TestMappingArgs) -> anyhow::Result<String> {
     anyhow::ensure!(
         !mapper.is_empty(),
         "there is no mapping file: name one with --mapping, or in [mapping] of the config"
     );
     let text = args.name.as_str();
-    let (name, tags, sent) = match Line::parse(text.as_bytes(), Dialect::Statsd) {
-        Ok(line) => {
-            let name = String::from_utf8_lossy(line.name).into_owned();
+    let (name, tags, sent) = match Message::parse(text.as_bytes(), Dialect::Statsd) {
+        Ok(Message::Metric(line)) => {
             let metric_type = line.observations.first().map(|observation| observation.metric_type);
-            (name, tag::labels(b"x", &line.tags, LABELS_MAX)?.without_name(), metric_type)
+            (line.name, line.tags, metric_type)
+        }
+        Ok(Message::Event(_) | Message::Check(_)) => {
+            anyhow::bail!("{text:?} is no metric: events and service checks are not mapped")
         }
         Err(reject) if text.contains([':', '|']) => anyhow::bail!("{text:?} is no line: {reject}"),
-        Err(_) => (text.to_owned(), Labels::default(), None),
+        Err(_) => (text.as_bytes(), Tags::default(), None),
     };
+    let named = tag_styles.named(name);
+    let tags = named.tags.iter().copied().chain(tags.iter());
+    let tags = tag::labels_of(b"x", tags, LABELS_MAX)?.without_name();
+    let name = String::from_utf8_lossy(&named.name);
     let asked = sent.or(args.kind.map(KindArg::metric_type));
     let types = match asked {
         Some(metric_type) => vec![metric_type],

@@ -13,7 +13,7 @@ use crate::dashboard::view::View;
 use crate::http::auth;
 use crate::model::duration;
 use crate::notify::Target;
-use crate::protocol::Dialect;
+use crate::protocol::{Dialect, TagStyles};
 use crate::{aggregate, ingest};
 use jiff::tz::TimeZone;
 use std::io::{self, Read};
@@ -58,6 +58,7 @@ pub struct Config {
 pub struct Listener {
     pub socket: ingest::Options,
     pub dialect: Dialect,
+    pub tag_styles: TagStyles,
 }
 
 #[derive(Clone, Debug)]

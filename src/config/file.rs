@@ -34,6 +34,7 @@ pub struct File {
 pub struct Listen {
     pub address: Spanned<String>,
     pub dialect: Option<Spanned<String>>,
+    pub tag_styles: Option<Spanned<Vec<String>>>,
     pub allow: Option<Spanned<Vec<Spanned<String>>>>,
     pub receive_buffer: Option<Spanned<String>>,
     pub threads: Option<Spanned<u64>>,

@@ -10,7 +10,8 @@ use crate::ingest::allow::Allow;
 use crate::ingest::framing::{Bounds, Framing};
 use crate::ingest::{self, Address, socket};
 use crate::model::duration;
-use crate::protocol::Dialect;
+use crate::protocol::tag_style::TagStyle;
+use crate::protocol::{Dialect, TagStyles};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -39,7 +40,8 @@ pub fn listeners(
 ) -> Vec<Listener> {
     let Some(written) = written else {
         let address = Address::Udp(SocketAddr::from(([127, 0, 0, 1], 8125)));
-        return vec![Listener { socket: defaults(address, line_bytes_max), dialect: Dialect::Statsd }];
+        let socket = defaults(address, line_bytes_max);
+        return vec![Listener { socket, dialect: Dialect::Statsd, tag_styles: TagStyles::ALL }];
     };
     let mut listeners: Vec<Listener> = Vec::new();
     for (at, section) in written.iter().enumerate() {
@@ -51,7 +53,8 @@ pub fn listeners(
         }
         reading.refuse_without_effect(&address);
         let socket = reading.options(address, line_bytes_max);
-        listeners.push(Listener { socket, dialect: reading.dialect() });
+        let (dialect, tag_styles) = (reading.dialect(), reading.tag_styles());
+        listeners.push(Listener { socket, dialect, tag_styles });
     }
     listeners
 }
@@ -258,5 +261,21 @@ impl Reading<'_> {
                 Dialect::Statsd
             }
         }
+    }
+
+    fn tag_styles(&mut self) -> TagStyles {
+        let Some(words) = &self.section.tag_styles else { return TagStyles::ALL };
+        let mut styles = TagStyles::NONE;
+        for word in words.as_ref() {
+            match TagStyle::parse(word) {
+                Some(style) => styles = styles.with(style),
+                None => {
+                    let known = TagStyle::ALL.map(|style| format!("{:?}", style.as_str())).join(", ");
+                    let message = format!("no such style: {word:?}; known are {known}");
+                    self.problem(words.span(), "tag_styles", message);
+                }
+            }
+        }
+        styles
     }
 }

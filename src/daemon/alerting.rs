@@ -94,6 +94,11 @@ impl Alerting {
         }
     }
 
+    /// The file of small tables; markers are kept in it as well.
+    pub fn store(&self) -> Arc<StateStore> {
+        self.store.clone()
+    }
+
     /// What is counted of the evaluations.
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()

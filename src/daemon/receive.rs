@@ -11,7 +11,7 @@ use crate::config::config::Listener as ListenerConfig;
 use crate::ingest::framing::{Framing, Piece};
 use crate::ingest::listener::{DatagramListener, StreamListener};
 use crate::ingest::{Address, Inherited, socket};
-use crate::protocol::{Dialect, Reject};
+use crate::protocol::{Dialect, Reject, TagStyles};
 use crate::telemetry::{Socket as Books, Telemetry, Transport};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +28,7 @@ const UNIX_QUEUE_MIN: u32 = 256;
 pub struct Bound {
     pub address: Address,
     dialect: Dialect,
+    tag_styles: TagStyles,
     asked_buffer: usize,
     framing: Framing,
     sockets: Sockets,
@@ -62,6 +63,7 @@ pub fn bind(config: &ListenerConfig, inherited: &mut Inherited) -> io::Result<Bo
     Ok(Bound {
         address,
         dialect: config.dialect,
+        tag_styles: config.tag_styles,
         asked_buffer: options.receive_buffer,
         framing: options.framing,
         sockets,
@@ -102,7 +104,7 @@ impl Receivers {
     pub fn start(
         &mut self,
         bound: Bound,
-        mut table: impl FnMut(Transport) -> Arc<Mutex<Table>>,
+        mut table: impl FnMut(Transport, TagStyles) -> Arc<Mutex<Table>>,
     ) -> io::Result<()> {
         let transport = transport(&bound.address);
         let filler = |table, books| Filler {
@@ -117,7 +119,7 @@ impl Receivers {
         match bound.sockets {
             Sockets::Stream(listener) => {
                 let books = self.around.telemetry.socket(bound.address.to_string(), true);
-                let filler = filler(table(transport), books.clone());
+                let filler = filler(table(transport, bound.tag_styles), books.clone());
                 let counts_packets = bound.framing == Framing::Datadog;
                 let take = move |piece: Piece<'_>| {
                     if counts_packets && matches!(piece, Piece::Packet(_)) {
@@ -145,7 +147,8 @@ impl Receivers {
                     if !bound.address.is_unix() {
                         report_buffer(bound.asked_buffer, &books);
                     }
-                    let (filler, stop) = (filler(table(transport), books), self.stop_threads.clone());
+                    let (filler, stop) =
+                        (filler(table(transport, bound.tag_styles), books), self.stop_threads.clone());
                     let thread = std::thread::Builder::new().name(format!("receive-{at}"));
                     self.threads.push(thread.spawn(move || filler.run(listener, &stop))?);
                 }

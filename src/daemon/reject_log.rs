@@ -42,6 +42,9 @@ impl RejectLog {
             Refusal::Limited(limited @ Limited::Series) => {
                 (limited.as_str(), "there is no room even in an overflow series; send fewer series")
             }
+            Refusal::Limited(limited @ Limited::Markers) => {
+                (limited.as_str(), "too many events wait to be written; send fewer a second")
+            }
             // As its user wants it.
             Refusal::Limited(Limited::MappingDrop) => return,
         };

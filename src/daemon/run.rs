@@ -4,7 +4,9 @@ use super::admin_port::{self, AdminPort};
 use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
 use super::flusher::{Flusher, lock};
-use super::kernel_drops::{self, Told, Watched};
+use super::keeper::Keeper;
+use super::kernel_drops::{Told, Watched};
+use super::marker_writer::{self, MarkerWriter};
 use super::notices::notices;
 use super::receive::{self, Around, Receivers};
 use super::reject_log::RejectLog;
@@ -20,6 +22,7 @@ use crate::config::Config;
 use crate::http::api::ApiState;
 use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
+use crate::http::api::markers::MarkersState;
 use crate::http::auth::Auth;
 use crate::http::guard::Guard;
 use crate::http::makers::Makers;
@@ -29,7 +32,7 @@ use crate::http::scrape::ScrapeState;
 use crate::http::server;
 use crate::ingest::{Address, Inherited};
 use crate::mapping::Mapper;
-use crate::protocol::Reject;
+use crate::protocol::{Reject, TagStyles};
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, RecoveredSeries, Store};
 use crate::telemetry::{Counter, Telemetry, Transport};
@@ -44,12 +47,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc as async_mpsc, watch};
 
-/// How often the store tidies up and drops old blocks.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 /// A flush waits so long for the rules, and half a window at most.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the kernel is asked for its drops.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +89,8 @@ pub struct Daemon {
     flusher: JoinHandle<()>,
     stop_keeper: mpsc::Sender<()>,
     keeper: JoinHandle<()>,
+    stop_markers: mpsc::Sender<()>,
+    markers: JoinHandle<()>,
 }
 
 /// What a reload exchanges.
@@ -166,14 +167,18 @@ impl Daemon {
 
         let mapper = config.mapping.mapper.clone();
         let mut tables = Vec::new();
-        let mut new_table = |transport| {
-            let mut table = Table::new(config.table, registry.clone(), telemetry.clone(), transport);
+        let (events, waiting) = mpsc::sync_channel(marker_writer::WAITING_MAX);
+        let mut new_table = |transport, tag_styles| {
+            let mut table = Table::new(config.table, registry.clone(), telemetry.clone(), transport)
+                .with_tag_styles(tag_styles)
+                .with_window(config.windows.interval_ms)
+                .with_markers(events.clone());
             table.set_mapper((!mapper.is_empty()).then(|| mapper.clone()));
             let table = Arc::new(Mutex::new(table));
             tables.push(table.clone());
             table
         };
-        let http_table = new_table(Transport::Http);
+        let http_table = new_table(Transport::Http, TagStyles::NONE);
         let mut sources = vec![("http".to_owned(), http_table.clone())];
         let rejects = Arc::new(RejectLog::default());
         let told = Arc::new(Told::read(&config.data_dir));
@@ -185,8 +190,8 @@ impl Daemon {
         });
         for bound in bound {
             let name = bound.address.to_string();
-            receivers.start(bound, &mut |transport| {
-                let table = new_table(transport);
+            receivers.start(bound, &mut |transport, tag_styles| {
+                let table = new_table(transport, tag_styles);
                 sources.push((name.clone(), table.clone()));
                 table
             })?;
@@ -242,6 +247,17 @@ impl Daemon {
         let makers =
             Makers::new(windows.clone(), registry.clone(), telemetry.clone(), clock.clone(), sources);
         let makers = Arc::new(makers);
+        let marker_writer = MarkerWriter {
+            store: alerting.store(),
+            clock: clock.clone(),
+            waiting,
+            retention_ms: config.retention_ms,
+        };
+        let (stop_markers, markers_stop) = mpsc::channel();
+        let markers = std::thread::Builder::new()
+            .name("markers".into())
+            .spawn(move || marker_writer.run(&markers_stop))?;
+
         let parts = PageParts {
             engine: engine.clone(),
             clock: clock.clone(),
@@ -250,6 +266,12 @@ impl Daemon {
             alerts: {
                 let alerting = alerting.clone();
                 Arc::new(move || alerting.rows())
+            },
+            markers: {
+                let store = alerting.store();
+                Arc::new(move |start_ms, end_ms, limit| {
+                    store.markers(start_ms, end_ms, limit).map_err(|error| error.to_string())
+                })
             },
             intake: {
                 let (telemetry, addresses, clock) = (telemetry.clone(), addresses.clone(), clock.clone());
@@ -293,6 +315,12 @@ impl Daemon {
                 telemetry: telemetry.clone(),
                 auth: auth.clone(),
                 clock: clock.clone(),
+            }),
+            markers: Arc::new(MarkersState {
+                store: alerting.store(),
+                auth: auth.clone(),
+                clock: clock.clone(),
+                retention_ms: config.retention_ms,
             }),
             scrape: Arc::new(ScrapeState::new(windows, registry, source, telemetry.clone(), scrape_follows)),
             api: Arc::new(ApiState::new(engine, clock.clone())),
@@ -340,6 +368,8 @@ impl Daemon {
             flusher,
             stop_keeper,
             keeper,
+            stop_markers,
+            markers,
         })
     }
 
@@ -401,11 +431,13 @@ impl Daemon {
         self.receivers.stop().await;
         let (stop_flusher, flusher) = (self.stop_flusher, self.flusher);
         let (stop_keeper, keeper) = (self.stop_keeper, self.keeper);
+        let (stop_markers, markers) = (self.stop_markers, self.markers);
         let joined = tokio::task::spawn_blocking(move || {
+            drop(stop_markers);
             drop(stop_keeper);
             drop(stop_flusher);
-            let keeper = keeper.join().is_ok();
-            flusher.join().is_ok() && keeper
+            let others = markers.join().is_ok() & keeper.join().is_ok();
+            flusher.join().is_ok() && others
         });
         if !joined.await.unwrap_or(false) {
             tracing::error!("a thread ended by a panic");
@@ -454,55 +486,6 @@ impl Reloadable {
         self.pages.views.store(Arc::new(config.views));
         self.map(config.mapping.mapper);
         Ok(())
-    }
-}
-
-/// Keeps the house: old blocks go, forgotten series go, the kernel's figures
-/// come into the books.
-struct Keeper {
-    clock: Arc<dyn Clock>,
-    store: Arc<Store>,
-    windows: Arc<Mutex<Windows>>,
-    registry: Arc<Registry>,
-    telemetry: Arc<Telemetry>,
-    watched: Vec<Arc<Watched>>,
-    told: Arc<Told>,
-    retention_ms: i64,
-}
-
-impl Keeper {
-    fn run(self, stop: &mpsc::Receiver<()>) {
-        let mut until_maintenance = Duration::ZERO;
-        loop {
-            kernel_drops::look(&self.watched, &self.told, self.clock.now_ms());
-            if until_maintenance.is_zero() {
-                self.maintain();
-                until_maintenance = MAINTENANCE_INTERVAL;
-            }
-            match stop.recv_timeout(WATCH_INTERVAL) {
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-            until_maintenance = until_maintenance.saturating_sub(WATCH_INTERVAL);
-        }
-    }
-
-    fn maintain(&self) {
-        let now_ms = self.clock.now_ms();
-        match self.store.maintain(now_ms) {
-            Ok(done) if done != store::Maintained::default() => {
-                tracing::info!(written = done.blocks_written, dropped = done.blocks_dropped, "blocks");
-            }
-            Ok(_) => {}
-            Err(error) => {
-                self.telemetry.store_errors.add(1);
-                tracing::error!(%error, "the store could not tidy up; will be tried again");
-            }
-        }
-        let present = self.store.present();
-        let silent_since_ms = now_ms - self.retention_ms;
-        lock(&self.windows).forget(silent_since_ms, |id| present.has(id), &self.registry);
-        self.registry.catalogue().settle();
     }
 }
 

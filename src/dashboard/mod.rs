@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod chart;
 pub mod day_totals;
 pub mod export;
+pub mod marker;
 pub mod markup;
 pub mod number;
 pub mod page;

@@ -12,7 +12,7 @@ use super::number::{self, Unit};
 use super::range::Span;
 use super::view::{Selection, Show};
 use crate::model::{
-    Histogram, Matcher, MetricType, Points, Sample, Select, Series, Sketch, TimeRange, sample, sketch,
+    Histogram, Marker, Matcher, MetricType, Points, Sample, Select, Series, Sketch, TimeRange, sample, sketch,
 };
 use crate::model::{Labels, label::NAME};
 use crate::query::{Engine, Error, Number, Value};
@@ -34,6 +34,8 @@ pub struct Reader {
     pub points: usize,
     /// Days that were read before.
     pub day_totals: Arc<DayTotals>,
+    /// What happened in the span, in the order of time.
+    pub markers: Arc<[Marker]>,
 }
 
 /// Series read to draw a gauge's lines; more is an error that says so.

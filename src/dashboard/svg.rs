@@ -8,8 +8,10 @@
 use super::axis::ValueAxis;
 use super::calendar::Calendar;
 use super::chart::{BarChart, LineChart};
+use super::marker;
 use super::markup::{Decimal, Markup, put};
 use super::number;
+use crate::model::Marker;
 
 /// Units of a path to a pixel of height: half a pixel is seen on fine screens.
 const UNITS_PER_PX: i64 = 2;
@@ -24,6 +26,8 @@ pub struct Frame<'a> {
     pub id: &'a str,
     pub title: &'a str,
     pub height_px: u16,
+    /// What happened, in the order of time; for charts of lines.
+    pub markers: &'a [Marker],
 }
 
 /// A chart of lines.
@@ -75,7 +79,10 @@ pub fn line_chart(chart: &LineChart, calendar: &Calendar, frame: Frame<'_>) -> M
             put!(svg, "<path class=\"line dots s", at + 1, "\" d=\"", dots, "\"/>");
         }
     }
-    put!(svg, "</svg></svg>");
+    put!(svg, "</svg>");
+    let span = (grid.start_ms, grid.end_ms());
+    marker::put_markers(&mut svg, frame.markers, span, (TOP_PX, height), calendar);
+    put!(svg, "</svg>");
     svg
 }
 

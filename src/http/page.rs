@@ -6,7 +6,9 @@ use super::live;
 use super::makers::{LIMIT, Report};
 use super::page_file;
 use super::page_response::html;
-pub use super::page_state::{AlertFeed, Dropped, Intake, IntakeFeed, NoticeFeed, PageParts, PageState};
+pub use super::page_state::{
+    AlertFeed, Dropped, Intake, IntakeFeed, MarkerFeed, NoticeFeed, PageParts, PageState,
+};
 use crate::dashboard::address::{Address, PageKind};
 use crate::dashboard::alerts::AlertRow;
 use crate::dashboard::calendar::Calendar;
@@ -18,7 +20,7 @@ use crate::dashboard::range::Range;
 use crate::dashboard::reading::Reader;
 use crate::dashboard::source::PanelSource;
 use crate::dashboard::view::View;
-use crate::model::TimeRange;
+use crate::model::{Marker, TimeRange};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -38,6 +40,8 @@ const BEGINNINGS_MS: [i64; 2] = [15 * 60_000, HOUR_MS];
 const GRID_POINTS: usize = 364;
 const VIEW_POINTS: usize = 480;
 const ALONE_POINTS: usize = 720;
+/// Markers of one page; the newest are shown.
+const MARKERS_MAX: usize = 500;
 
 /// Parameters of a URL as they stand there.
 pub type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
@@ -85,8 +89,9 @@ async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: He
         (None, Some(view)) => view.range,
         (None, None) => default_range(&state, &calendar, anchor_ms).await,
     };
-    let page = Page {
+    let mut page = Page {
         alerts: (state.parts.alerts)().into(),
+        markers: Arc::new([]),
         notices: range_error
             .map(|error| error.to_string())
             .into_iter()
@@ -99,6 +104,7 @@ async fn answer(state: Arc<PageState>, kind: PageKind, pairs: Pairs, headers: He
         now_ms,
         anchor_ms,
     };
+    page.read_markers().await;
     page.answer(view, &views, &headers).await
 }
 
@@ -126,6 +132,7 @@ struct Page {
     /// What "now" is in a range.
     anchor_ms: i64,
     alerts: Arc<[AlertRow]>,
+    markers: Arc<[Marker]>,
     notices: Vec<String>,
 }
 
@@ -182,7 +189,25 @@ impl Page {
     }
 
     fn reader(&self, points: usize) -> Reader {
-        self.state.reader(&self.calendar, self.range.span(self.anchor_ms), points)
+        let reader = self.state.reader(&self.calendar, self.range.span(self.anchor_ms), points);
+        Reader { markers: self.markers.clone(), ..reader }
+    }
+
+    async fn read_markers(&mut self) {
+        let feed = self.state.parts.markers.clone();
+        let span = self.range.span(self.anchor_ms);
+        let reader = self.reader(GRID_POINTS);
+        let read = self
+            .state
+            .read(reader, self.state.deadline(), move |_| feed(span.start_ms, span.end_ms, MARKERS_MAX));
+        match read.await.and_then(|read| read) {
+            Ok(markers) => self.markers = markers.into(),
+            Err(reason) => self.notices.push(format!("The markers could not be read: {reason}")),
+        }
+    }
+
+    fn put_markers(&self, markup: &mut Markup) {
+        markup.put(page::marker_panel(&self.markers, &self.calendar));
     }
 
     async fn view(&mut self, view: &View) -> Content {
@@ -231,6 +256,7 @@ impl Page {
             markup.put(panel);
         });
         put!(markup, "</section>");
+        self.put_markers(&mut markup);
         Content { status: StatusCode::OK, title: view.title.clone(), kind: "view", markup }
     }
 
@@ -246,6 +272,7 @@ impl Page {
             markup.put(panel);
         }
         put!(markup, "</section>");
+        self.put_markers(&mut markup);
         Content { status: StatusCode::OK, title: name.to_owned(), kind: "metric", markup }
     }
 
@@ -313,6 +340,7 @@ impl Page {
             markup.put(panel);
         }
         put!(markup, "</section>");
+        self.put_markers(&mut markup);
         let pager = self.pager(number, pages);
         if !pager.is_empty() {
             put!(markup, "<div class=\"head\"><span></span>", pager, "</div>");

@@ -10,6 +10,7 @@ use crate::dashboard::number;
 use crate::dashboard::range::Span;
 use crate::dashboard::reading::Reader;
 use crate::dashboard::view::View;
+use crate::model::Marker;
 use crate::query::{Cancel, Engine};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -70,6 +71,9 @@ impl Dropped {
 pub type AlertFeed = Arc<dyn Fn() -> Vec<AlertRow> + Send + Sync>;
 /// Gives sentences that every page shows at its top.
 pub type NoticeFeed = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+/// Gives the newest markers between two times in ms, both included: at most as
+/// many as asked for, in the order of time.
+pub type MarkerFeed = Arc<dyn Fn(i64, i64, usize) -> Result<Vec<Marker>, String> + Send + Sync>;
 /// Tells what came in.
 pub type IntakeFeed = Arc<dyn Fn() -> Intake + Send + Sync>;
 
@@ -82,6 +86,7 @@ pub struct PageParts {
     /// Length of a window, in ms.
     pub window_ms: i64,
     pub alerts: AlertFeed,
+    pub markers: MarkerFeed,
     pub intake: IntakeFeed,
     pub notices: NoticeFeed,
     /// Who makes the series; where nothing is received nobody does.
@@ -138,6 +143,7 @@ impl PageState {
             window_ms: self.parts.window_ms.max(1),
             points,
             day_totals: self.day_totals.clone(),
+            markers: Arc::new([]),
         }
     }
 

@@ -4,6 +4,7 @@ use super::api;
 use super::api::alerts::{self, AlertsState};
 use super::api::health::{self, HealthState};
 use super::api::ingest::{self, IngestState};
+use super::api::markers::{self, MarkersState};
 use super::guard::{self, Guard};
 use super::makers::Makers;
 use super::page::{self, PageState};
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub struct Parts {
     pub guard: Guard,
     pub ingest: Arc<IngestState>,
+    pub markers: Arc<MarkersState>,
     pub scrape: Arc<ScrapeState>,
     pub api: Arc<api::ApiState>,
     pub makers: Arc<Makers>,
@@ -31,6 +33,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(api::router().with_state(parts.api))
         .merge(api::top::router(parts.makers))
         .merge(alerts::router().with_state(parts.alerts))
+        .merge(markers::router().with_state(parts.markers.clone()))
         .merge(page::router().with_state(parts.pages));
     let readable = readable.layer(middleware::from_fn_with_state(guard.clone(), guard::read));
     let settings = health::reload_router(parts.health.clone())
@@ -40,6 +43,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(settings)
         // Senders present their token to the handler, whose answers are JSON.
         .merge(ingest::router(parts.ingest))
+        .merge(markers::write_router().with_state(parts.markers))
         .merge(health::router(parts.health))
         .layer(middleware::from_fn_with_state(guard, guard::every))
 }

@@ -22,14 +22,16 @@ pub enum Reject {
     UnknownType,
     /// A sample rate that is no number in (0, 1].
     BadSampleRate,
-    /// A `|T` that is no time.
+    /// A `|T`, or an event's or a check's `d:`, that is no time.
     BadTimestamp,
     /// Longer than `limits.line_bytes`.
     LineTooLong,
     /// More labels than `limits.labels`.
     TooManyLabels,
-    /// An event or a service check, which this version does not take.
-    Unsupported,
+    /// An event that is not formed as one, or whose lengths are wrong.
+    BadEvent,
+    /// A service check that is not formed as one.
+    BadCheck,
     /// By HTTP: no JSON, or an item that is not formed as one.
     BadJson,
     /// By HTTP: good in itself, but another item of its request was bad.
@@ -37,7 +39,7 @@ pub enum Reject {
 }
 
 impl Reject {
-    pub const ALL: [Reject; 14] = [
+    pub const ALL: [Reject; 15] = [
         Reject::EmptyName,
         Reject::NoValue,
         Reject::NoType,
@@ -49,7 +51,8 @@ impl Reject {
         Reject::BadTimestamp,
         Reject::LineTooLong,
         Reject::TooManyLabels,
-        Reject::Unsupported,
+        Reject::BadEvent,
+        Reject::BadCheck,
         Reject::BadJson,
         Reject::Batch,
     ];
@@ -68,7 +71,8 @@ impl Reject {
             Reject::BadTimestamp => "bad_timestamp",
             Reject::LineTooLong => "line_too_long",
             Reject::TooManyLabels => "too_many_labels",
-            Reject::Unsupported => "unsupported",
+            Reject::BadEvent => "bad_event",
+            Reject::BadCheck => "bad_service_check",
             Reject::BadJson => "bad_json",
             Reject::Batch => "batch",
         }
@@ -83,12 +87,15 @@ impl Reject {
             Reject::EmptyValue => "no value between ':' and '|'",
             Reject::BadValue => "the value is not a plain decimal number",
             Reject::Overflow => "the value is too large",
-            Reject::UnknownType => "unknown type; known are c, g, ms, h, d and s",
+            Reject::UnknownType => "unknown type; known are c, g, ms, h, d, s and m",
             Reject::BadSampleRate => "the sample rate after '|@' must be a number above 0 and at most 1",
-            Reject::BadTimestamp => "the time after '|T' must be whole seconds since 1970",
+            Reject::BadTimestamp => "the time after '|T' or '|d:' must be whole seconds since 1970",
             Reject::LineTooLong => "the line is longer than limits.line_bytes",
             Reject::TooManyLabels => "the line has more tags than limits.labels",
-            Reject::Unsupported => "events and service checks are not taken yet",
+            Reject::BadEvent => {
+                "not an event; write _e{<title's bytes>,<text's bytes>}:title|text, the title not empty"
+            }
+            Reject::BadCheck => "not a service check; write _sc|name|0, |1, |2 or |3",
             Reject::BadJson => "not JSON of the form {\"metric\": …, \"value\": …, \"type\": …}",
             Reject::Batch => "another item of the same request was bad",
         }

@@ -21,6 +21,14 @@ pub fn finite(text: &[u8]) -> Result<f64, Reject> {
     if number.is_finite() { Ok(number) } else { Err(Reject::Overflow) }
 }
 
+/// A time in whole seconds since the epoch, above 0, as ms.
+pub fn time_ms(text: &[u8]) -> Result<i64, Reject> {
+    // Twelve digits reach the year 33658; more would be ms or µs by mistake.
+    let whole = (1..=12).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    let seconds = text.iter().fold(0i64, |sum, b| sum.wrapping_mul(10).wrapping_add(i64::from(b & 15)));
+    if whole && seconds > 0 { Ok(seconds * 1000) } else { Err(Reject::BadTimestamp) }
+}
+
 /// The commonest case by far: up to 15 digits, which a double holds exactly.
 fn short_integer(text: &[u8]) -> Option<f64> {
     if text.is_empty() || text.len() > 15 {
@@ -46,6 +54,15 @@ mod tests {
             ["0", "1", "123456789012345", "1234567890123456", "1.5", "-1", "+1", "1e-3", ".5", "5.", "-0"]
         {
             assert_eq!(finite(text.as_bytes()), Ok(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_whole_seconds_above_zero() {
+        assert_eq!(time_ms(b"1656581400"), Ok(1_656_581_400_000));
+        assert_eq!(time_ms(b"0001"), Ok(1000));
+        for text in ["", "0", "000", "-1", "+1", "1.5", "1e9", "1656581400000", "x", " 1"] {
+            assert_eq!(time_ms(text.as_bytes()), Err(Reject::BadTimestamp), "{text}");
         }
     }
 

@@ -1,13 +1,17 @@
 //! A packet: lines between line feeds.
 
+use super::event;
+
 /// The lines of a packet, without empty ones; a trailing carriage return and
-/// blanks around a line are not part of it.
+/// blanks around a line are not part of it, but for an event, whose lengths
+/// count the blanks.
 pub fn lines(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = packet;
     std::iter::from_fn(move || {
         while !rest.is_empty() {
             let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-            let line = rest[..end].trim_ascii();
+            let line = &rest[..end];
+            let line = if line.starts_with(event::PREFIX) { line } else { line.trim_ascii() };
             rest = rest.get(end + 1..).unwrap_or_default();
             if !line.is_empty() {
                 return Some(line);
@@ -21,10 +25,11 @@ pub fn lines(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
 mod tests {
     #[test]
     fn lines_are_cut_at_line_feeds() {
-        let cases: [(&str, &[&str]); 6] = [
+        let cases: [(&str, &[&str]); 7] = [
             ("a:1|c", &["a:1|c"]),
             ("a:1|c\nb:2|c\n", &["a:1|c", "b:2|c"]),
             ("a:1|c\r\nb:2|c\r\n", &["a:1|c", "b:2|c"]),
+            ("_e{1,2}:a|b \na:1|c \n", &["_e{1,2}:a|b ", "a:1|c"]),
             ("\n\n a:1|c \n\n", &["a:1|c"]),
             ("", &[]),
             ("\n", &[]),

@@ -7,6 +7,10 @@ use std::borrow::Cow;
 /// `|#` sections that one line may have; DogStatsD clients send one.
 pub const SECTIONS_MAX: usize = 4;
 
+/// A section that begins so is one tag, commas and all. No wire can send it: a
+/// field ends at a `|`.
+pub(super) const WHOLE: u8 = b'|';
+
 /// Names that begin so are ours alone.
 pub const OWN_PREFIX: &str = "statsdeck_";
 
@@ -40,15 +44,27 @@ impl<'a> Tags<'a> {
     /// Key and value of each tag; empty elements are skipped, a tag without
     /// `:` has an empty value.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + '_ {
-        self.sections().iter().flat_map(|section| section.split(|b| *b == b',')).filter_map(|element| {
-            let element = element.trim_ascii();
-            let (key, value) = match memchr::memchr(b':', element) {
-                Some(at) => (&element[..at], &element[at + 1..]),
-                None => (element, &[][..]),
-            };
-            (!key.is_empty()).then_some((key, value))
-        })
+        let elements = self.sections().iter().flat_map(|section| {
+            let whole = section.strip_prefix(&[WHOLE]);
+            whole.unwrap_or(section).split(move |b| *b == b',' && whole.is_none())
+        });
+        elements.filter_map(|element| split(element, b':'))
     }
+}
+
+/// Key and value of one tag; `None` when there is no key.
+pub(super) fn split(element: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let element = element.trim_ascii();
+    let (key, value) = match memchr::memchr(separator, element) {
+        Some(at) => (&element[..at], &element[at + 1..]),
+        None => (element, &[][..]),
+    };
+    (!key.is_empty()).then_some((key, value))
+}
+
+/// Labels of a metric with the tags of its line; see `labels_of`.
+pub fn labels(name: &[u8], tags: &Tags<'_>, labels_max: usize) -> Result<Labels, Reject> {
+    labels_of(name, tags.iter(), labels_max)
 }
 
 /// Labels of a metric with tags, at most `labels_max` of them beside the name.
@@ -58,13 +74,17 @@ impl<'a> Tags<'a> {
 /// `__name__` cannot take the name's place: it becomes `exported___name__`.
 /// Names of metrics and tags in our own name space (`statsdeck_…`) get the
 /// prefix `exported_` too.
-pub fn labels(name: &[u8], tags: &Tags<'_>, labels_max: usize) -> Result<Labels, Reject> {
+pub fn labels_of<'a>(
+    name: &[u8],
+    tags: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    labels_max: usize,
+) -> Result<Labels, Reject> {
     let mut name = String::from_utf8_lossy(name);
     if escape_name(&name).starts_with(OWN_PREFIX) {
         name.to_mut().insert_str(0, "exported_");
     }
     let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = vec![(Cow::Borrowed(NAME), name)];
-    for (key, value) in tags.iter() {
+    for (key, value) in tags {
         let mut key = String::from_utf8_lossy(key);
         if key == NAME || key.starts_with(OWN_PREFIX) {
             key.to_mut().insert_str(0, "exported_");

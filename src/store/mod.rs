@@ -14,6 +14,7 @@ mod error;
 mod frame;
 mod head;
 mod id_set;
+pub mod marker_table;
 pub mod memory;
 mod names;
 mod point;

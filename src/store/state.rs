@@ -1,5 +1,5 @@
 //! Small durable tables beside the samples: alert states, what each receiver
-//! was told, and the history of alerts. One redb file, `state.redb`; each
+//! was told, the history of alerts, and markers (`marker_table.rs`). One redb file, `state.redb`; each
 //! `save_*` is one atomic, synced commit.
 //!
 //! A file that is damaged is moved aside and an empty one takes its place: then
@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::marker_table::MARKERS;
 use super::state_file::{Refusal, StateFile, database_error};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ pub const HISTORY_AGE_MAX_MS: i64 = 30 * 86_400_000;
 /// Written into the file; a higher one was written by a newer program.
 const VERSION: i64 = 1;
 
-const META: TableDefinition<&str, i64> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<&str, i64> = TableDefinition::new("meta");
 /// (rule, alert) → [`AlertRecord`]
 const ALERTS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("alerts");
 /// (receiver, alert) → [`SentRecord`]
@@ -134,7 +135,7 @@ impl Error {
 /// The open file. One writer at a time: a second waits.
 #[derive(Debug)]
 pub struct StateStore {
-    file: StateFile,
+    pub(super) file: StateFile,
 }
 
 impl StateStore {
@@ -311,8 +312,15 @@ fn create_tables(database: &Database) -> Result<i64, redb::Error> {
         let mut meta = write.open_table(META)?;
         let found = meta.get("version")?.map(|version| version.value());
         match found {
-            Some(version) => version,
+            Some(version) => {
+                if version <= VERSION {
+                    // Came later than the version: files without it are good.
+                    write.open_table(MARKERS)?;
+                }
+                version
+            }
             None => {
+                write.open_table(MARKERS)?;
                 meta.insert("version", VERSION)?;
                 write.open_table(ALERTS)?;
                 write.open_table(SENT)?;
@@ -326,7 +334,7 @@ fn create_tables(database: &Database) -> Result<i64, redb::Error> {
 }
 
 /// A row, unless it can not be read: then the rest still can.
-fn decode<T: for<'de> Deserialize<'de>>(table: &str, bytes: &[u8]) -> Option<T> {
+pub(super) fn decode<T: for<'de> Deserialize<'de>>(table: &str, bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(bytes)
         .inspect_err(|error| tracing::warn!(table, %error, "skipped a row of the state database"))
         .ok()

@@ -11,7 +11,8 @@ use statsdeck::dashboard::calendar::Calendar;
 use statsdeck::dashboard::view::{Selection, View};
 use statsdeck::http::page::{Intake, PageParts, PageState, router};
 use statsdeck::model::{
-    Histogram, Labels, Matcher, MetricType, Select, Series, SeriesKey, Sketch, TimeRange, label::NAME, sample,
+    Histogram, Labels, Marker, Matcher, MetricType, Select, Series, SeriesKey, Sketch, TimeRange,
+    label::NAME, sample,
 };
 use statsdeck::query::{Engine, MemorySource, Options, Source, SourceError};
 use std::io::Read;
@@ -31,6 +32,7 @@ pub struct Fixture {
     held: Arc<Mutex<Option<Held>>>,
     state: Arc<PageState>,
     alerts: Arc<Mutex<Vec<AlertRow>>>,
+    pub markers: Arc<Mutex<Vec<Marker>>>,
     intake: Arc<Mutex<Intake>>,
     pub notices: Arc<Mutex<Vec<String>>>,
     flushed: watch::Sender<i64>,
@@ -89,7 +91,8 @@ impl Fixture {
         let (flushed, receiver) = watch::channel(now_ms);
         let notices: Arc<Mutex<Vec<String>>> = Arc::default();
         let shown = notices.clone();
-        let (feed, facts) = (alerts.clone(), intake.clone());
+        let markers: Arc<Mutex<Vec<Marker>>> = Arc::default();
+        let (feed, facts, told) = (alerts.clone(), intake.clone(), markers.clone());
         let holding = HoldingSource { inner: source.clone(), held: held.clone() };
         let clock = Arc::new(ManualClock::at(now_ms));
         let parts = PageParts {
@@ -98,6 +101,10 @@ impl Fixture {
             calendar: berlin(),
             window_ms: WINDOW_MS,
             alerts: Arc::new(move || feed.lock().unwrap().clone()),
+            markers: Arc::new(move |start_ms, end_ms, _| {
+                let all = told.lock().unwrap().clone();
+                Ok(all.into_iter().filter(|m| (start_ms..=end_ms).contains(&m.at_ms)).collect())
+            }),
             intake: Arc::new(move || facts.lock().unwrap().clone()),
             notices: Arc::new(move || shown.lock().unwrap().clone()),
             makers: None,
@@ -105,7 +112,18 @@ impl Fixture {
         };
         let mut state = PageState::new(parts, views);
         state.panel_limit = Duration::from_millis(1_500);
-        Fixture { source, held, state: Arc::new(state), alerts, intake, notices, flushed, clock, now_ms }
+        Fixture {
+            source,
+            held,
+            state: Arc::new(state),
+            alerts,
+            markers,
+            intake,
+            notices,
+            flushed,
+            clock,
+            now_ms,
+        }
     }
 
     fn time_ms(&self, window: i64) -> i64 {

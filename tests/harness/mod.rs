@@ -7,6 +7,7 @@ use statsdeck::clock::SystemClock;
 use statsdeck::config::Config;
 use statsdeck::daemon::{Daemon, Error};
 use statsdeck::ingest::{Address, Inherited};
+use statsdeck::telemetry::Telemetry;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
@@ -97,7 +98,15 @@ impl Running {
     }
 
     pub fn send_to(&self, listener: usize, packet: &str) {
-        self.sender.send_to(packet.as_bytes(), self.udp[listener]).unwrap();
+        self.send_bytes_to(listener, packet.as_bytes());
+    }
+
+    pub fn send_bytes_to(&self, listener: usize, packet: &[u8]) {
+        self.sender.send_to(packet, self.udp[listener]).unwrap();
+    }
+
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        self.daemon.telemetry()
     }
 
     pub fn get(&self, path: &str) -> Answer {

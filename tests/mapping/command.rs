@@ -27,6 +27,7 @@ fn test_mapping_says_what_and_why() {
         &["web.api.latency", "--type", "observer"],
         &["web.api_v2.latency:320|ms|#route:mine,env:prod"],
         &["web.api.hits:1|c|#route:mine,env:prod"],
+        &["web.api.hits,route=mine,env=prod:1|c"],
         &["debug.x"],
         &["unknown.name", "--type", "gauge"],
         &["web.users", "--type", "set"],
@@ -46,6 +47,8 @@ fn test_mapping_is_told_what_it_lacks() {
     assert!(!ok && text.contains("cannot read nowhere.yml"), "{text}");
     let (ok, text) = run(&["test-mapping", "a.b:1|x", "--mapping", "example.yml"]);
     assert!(!ok && text.contains("unknown type"), "{text}");
+    let (ok, text) = run(&["test-mapping", "_sc|db|0", "--mapping", "example.yml"]);
+    assert!(!ok && text.contains("service checks are not mapped"), "{text}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
 use statsdeck::catalogue::Catalogue;
 use statsdeck::config::Mapping;
 use statsdeck::model::Labels;
-use statsdeck::protocol::Dialect;
+use statsdeck::protocol::{Dialect, TagStyles};
 use statsdeck::telemetry::{Limited, Telemetry, Transport};
 use std::sync::Arc;
 
@@ -41,7 +41,8 @@ impl Fixture {
             idle_windows_max: 30,
             spellings_max: 1_000_000,
         };
-        let mut table = Table::new(options, registry.clone(), telemetry.clone(), Transport::Udp);
+        let table = Table::new(options, registry.clone(), telemetry.clone(), Transport::Udp);
+        let mut table = table.with_tag_styles(TagStyles::ALL);
         table.set_mapper(Some(mapping(yaml).mapper));
         let windows = Windows::new(OPTIONS, telemetry.clone(), vec![], 0);
         Fixture { table, registry, telemetry, windows }
@@ -180,16 +181,37 @@ mappings:
     check(yaml, "a.x:1|c\nb.c:1|c\nb.d:1|c", &[r#"by_regex{rest="x"} 1"#, "narrow 1", "wide 1"]);
 }
 
+/// A mapping that honours labels or does not.
+fn honouring(honor: bool) -> String {
+    format!(
+        "mappings:\n- match: a.*\n  name: x\n  honor_labels: {honor}\n  labels: {{env: mapped, part: $1}}\n"
+    )
+}
+
 #[test]
 fn labels_win_over_tags_unless_tags_are_honoured() {
-    let yaml = |honor: bool| {
-        format!(
-            "mappings:\n- match: a.*\n  name: x\n  honor_labels: {honor}\n  labels: {{env: mapped, part: $1}}\n"
-        )
-    };
-    check(&yaml(false), "a.b:1|c|#env:sent", &[r#"x{env="mapped", part="b"} 1"#]);
-    check(&yaml(true), "a.b:1|c|#env:sent", &[r#"x{env="sent", part="b"} 1"#]);
-    check(&yaml(true), "a.b:1|c", &[r#"x{env="mapped", part="b"} 1"#]);
+    check(&honouring(false), "a.b:1|c|#env:sent", &[r#"x{env="mapped", part="b"} 1"#]);
+    check(&honouring(true), "a.b:1|c|#env:sent", &[r#"x{env="sent", part="b"} 1"#]);
+    check(&honouring(true), "a.b:1|c", &[r#"x{env="mapped", part="b"} 1"#]);
+}
+
+#[test]
+fn tags_in_a_name_are_tags_to_a_mapping() {
+    for name in ["a.b,env=sent,host=h", "a.b#env=sent,host=h", "a.b;env=sent;host=h", "a.[env=sent,host=h]b"]
+    {
+        let line = format!("{name}:1|c|#zone:eu");
+        check(&honouring(false), &line, &[r#"x{env="mapped", host="h", part="b", zone="eu"} 1"#]);
+        check(&honouring(true), &line, &[r#"x{env="sent", host="h", part="b", zone="eu"} 1"#]);
+    }
+    check(&honouring(true), "other,k=v:1|c", &[r#"other{k="v"} 1"#]);
+    check("mappings:\n- {match: a.b, name: x, action: drop}\n", "a.b,k=v:1|c", &[]);
+}
+
+#[test]
+fn service_checks_are_no_business_of_a_mapping() {
+    let yaml = "mappings:\n- {match: ., match_type: regex, name: x, action: drop}\n";
+    check(yaml, "_sc|db,x=y|2|#env:prod", &[r#"service_check{check="db,x=y", env="prod"} 2"#]);
+    check(yaml, "service_check:2|g|#check:db", &[]);
 }
 
 #[test]

@@ -110,7 +110,8 @@ fn bars_body(reader: &Reader, source: &PanelSource, body: &mut Body, height_px: 
 
 fn put_lines(body: &mut Body, reader: &Reader, source: &PanelSource, chart: &LineChart, height_px: u16) {
     let id = format!("{}-l", source.id());
-    let frame = Frame { id: &id, title: &shortened(source.title(), 200), height_px };
+    let markers = &reader.markers;
+    let frame = Frame { id: &id, title: &shortened(source.title(), 200), height_px, markers };
     put_chart(body, reader, source, ChartKind::Lines, svg::line_chart(chart, &reader.calendar, frame));
     if !chart.has_data() {
         put!(body.charts, "<p class=\"nothing\">no data in this range</p>");
@@ -123,7 +124,7 @@ fn put_lines(body: &mut Body, reader: &Reader, source: &PanelSource, chart: &Lin
 fn put_bars(body: &mut Body, reader: &Reader, source: &PanelSource, bars: &BarChart, height_px: u16) {
     let id = format!("{}-b", source.id());
     let title = format!("{} per day", shortened(source.title(), 200));
-    let frame = Frame { id: &id, title: &title, height_px };
+    let frame = Frame { id: &id, title: &title, height_px, markers: &[] };
     put_chart(body, reader, source, ChartKind::Bars, svg::bar_chart(bars, &reader.calendar, frame));
     if !bars.has_data() {
         put!(body.charts, "<p class=\"nothing\">no data in these days</p>");

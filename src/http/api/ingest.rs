@@ -157,7 +157,8 @@ fn insert(state: &IngestState, now_ms: i64, items: &[Item]) -> Inserted {
             ItemValue::Member(member) => Value::Member(member.as_bytes()),
         };
         let observation = Observation { value, metric_type: item.metric_type, weight: item.weight };
-        let line = Line { name: item.name.as_bytes(), tags, observations: smallvec![observation] };
+        let line =
+            Line { name: item.name.as_bytes(), tags, at_ms: None, observations: smallvec![observation] };
         match table.parsed(now_ms, &line) {
             Ok(()) => inserted.overflowed += usize::from(table.overflowed()),
             // To the sender, what a mapping drops was taken.

@@ -99,7 +99,12 @@
     }
     return here;
   };
-  const fill = (plotted, rows, point) => {
+  // What happened where the pointer is, as the markers' own titles say it.
+  const noteMarkers = (plotted, x) => all(".mark", plotted).forEach((node) => {
+    const box = node.querySelector(".hit").getBoundingClientRect();
+    if (Math.abs((box.left + box.right) / 2 - x) < 7) tip.append(make("p", "note", node.querySelector("title").textContent));
+  });
+  const fill = (plotted, rows, point, x) => {
     tip.replaceChildren();
     const row = rows && rows[point + 1];
     if (!row) return tip.append(make("p", "", rows === null ? "values cannot be read" : "reading …"));
@@ -113,6 +118,7 @@
       line.append(make("b", "", value));
       tip.append(line);
     });
+    noteMarkers(plotted, x);
   };
   const place = (x, y) => {
     tip.classList.add("on");
@@ -127,11 +133,11 @@
     const x = mark(plotted, chart, point);
     const url = plotted.dataset.values;
     const mine = over = { plotted, point, y };
-    const late = setTimeout(() => { if (over === mine) { fill(plotted, undefined, point); place(x, y); } }, 150);
+    const late = setTimeout(() => { if (over === mine) { fill(plotted, undefined, point, x); place(x, y); } }, 150);
     const rows = await read(url);
     clearTimeout(late);
     if (over !== mine) return;
-    fill(plotted, rows, point);
+    fill(plotted, rows, point, x);
     place(x, y);
   };
 

@@ -1,0 +1,65 @@
+//! The thread that keeps the house: old blocks go, forgotten series go, the
+//! kernel's figures come into the books.
+
+use super::flusher::lock;
+use super::kernel_drops::{self, Told, Watched};
+use crate::aggregate::{Registry, Windows};
+use crate::clock::Clock;
+use crate::store::{self, Store};
+use crate::telemetry::Telemetry;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+/// How often the store tidies up and drops old blocks.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the kernel is asked for its drops.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// See the module's head.
+pub struct Keeper {
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<Store>,
+    pub windows: Arc<Mutex<Windows>>,
+    pub registry: Arc<Registry>,
+    pub telemetry: Arc<Telemetry>,
+    pub watched: Vec<Arc<Watched>>,
+    pub told: Arc<Told>,
+    pub retention_ms: i64,
+}
+
+impl Keeper {
+    /// Runs until the other end of `stop` is dropped.
+    pub fn run(self, stop: &mpsc::Receiver<()>) {
+        let mut until_maintenance = Duration::ZERO;
+        loop {
+            kernel_drops::look(&self.watched, &self.told, self.clock.now_ms());
+            if until_maintenance.is_zero() {
+                self.maintain();
+                until_maintenance = MAINTENANCE_INTERVAL;
+            }
+            match stop.recv_timeout(WATCH_INTERVAL) {
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+            until_maintenance = until_maintenance.saturating_sub(WATCH_INTERVAL);
+        }
+    }
+
+    fn maintain(&self) {
+        let now_ms = self.clock.now_ms();
+        match self.store.maintain(now_ms) {
+            Ok(done) if done != store::Maintained::default() => {
+                tracing::info!(written = done.blocks_written, dropped = done.blocks_dropped, "blocks");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.telemetry.store_errors.add(1);
+                tracing::error!(%error, "the store could not tidy up; will be tried again");
+            }
+        }
+        let present = self.store.present();
+        let silent_since_ms = now_ms - self.retention_ms;
+        lock(&self.windows).forget(silent_since_ms, |id| present.has(id), &self.registry);
+        self.registry.catalogue().settle();
+    }
+}
