@@ -90,6 +90,13 @@ impl<T: Default> Cells<T> {
         &mut cell.value
     }
 
+    /// Keeps a cell as if the window before had values of it; says whose it is.
+    pub fn keep(&mut self, at: u32) -> SeriesId {
+        let cell = self.cell_mut(at);
+        cell.idle_windows = cell.idle_windows.min(1);
+        cell.id
+    }
+
     /// Whose cell it is.
     pub fn id(&self, at: u32) -> SeriesId {
         self.cell(at).id

@@ -8,6 +8,7 @@ mod blocks;
 mod cells;
 pub mod effect;
 mod holders;
+mod late;
 pub mod mapped_line;
 pub mod overflow;
 pub mod quota;

@@ -11,13 +11,14 @@
 
 use super::cells::Cells;
 use super::effect::{BucketCounts, Effect, Effects};
+use super::late::{LateTable, LateTime, Outcome};
 use super::mapped_line::MappedLine;
 use super::overflow::{Fold, Folds, offender};
 use super::registry::Registry;
 use super::spelling::{Spelling, SpellingHasher};
 use super::timer::{Timer, TimerValues};
 use crate::mapping::{Mapper, Treatment};
-use crate::model::{Histogram, Marker, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
+use crate::model::{Histogram, Late, Marker, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
 use crate::protocol::{Dialect, Line, Message, Reject, TagStyles, packet};
 use crate::telemetry::{Limited, Telemetry, Transport};
 use foldhash::fast::RandomState;
@@ -57,6 +58,8 @@ pub struct Table {
     tag_styles: TagStyles,
     /// Length of a window in ms; 0 when the table is not told.
     window_ms: i64,
+    /// Values for windows that are closed.
+    late: LateTable,
     /// Where events go as markers; bounded.
     markers: Option<SyncSender<Marker>>,
     hasher: SpellingHasher,
@@ -101,6 +104,8 @@ pub struct Partial {
     pub sets: Vec<(SeriesId, Sketch)>,
     /// Values of timers by the buckets that their mapping shows.
     pub buckets: Vec<(SeriesId, BucketCounts)>,
+    /// Values for windows before; in any order.
+    pub late: Late,
     /// How series are treated from now on.
     pub treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
 }
@@ -126,6 +131,7 @@ impl Table {
             transport,
             tag_styles: TagStyles::NONE,
             window_ms: 0,
+            late: LateTable::default(),
             markers: None,
             hasher: SpellingHasher::default(),
             counters: Cells::default(),
@@ -166,11 +172,12 @@ impl Table {
         Table { markers: Some(markers), ..self }
     }
 
-    /// Counts the lines that are older than the open window, windows being
-    /// `window_ms` long and aligned to the clock.
+    /// Lines that say when they were observed count in the window of that
+    /// time, unless it is more than `lateness_ms` ago. Windows are `window_ms`
+    /// long and aligned to the clock.
     #[must_use]
-    pub fn with_window(self, window_ms: i64) -> Self {
-        Table { window_ms, ..self }
+    pub fn with_window(self, window_ms: i64, lateness_ms: i64) -> Self {
+        Table { window_ms, late: LateTable::new(window_ms, lateness_ms), ..self }
     }
 
     /// Takes all lines of a packet and keeps the ledger; `refused` hears of
@@ -225,6 +232,7 @@ impl Table {
             treatments: std::mem::take(&mut self.treatments),
             buckets: self.take_buckets(),
             counters: Vec::with_capacity(self.counters.touched()),
+            late: self.late.take(),
             ..Partial::default()
         };
         let next_mapper = self.next_mapper.take();
@@ -331,6 +339,7 @@ impl Table {
             }
         }
         let mut taken = false;
+        let late = line.at_ms.and_then(|at_ms| self.late.time(now_ms, at_ms));
         for observation in &line.observations {
             let (cell, effect) = match last {
                 Some((metric_type, found)) if metric_type == observation.metric_type => found,
@@ -338,7 +347,7 @@ impl Table {
             };
             last = Some((observation.metric_type, (cell, effect)));
             match effect {
-                Effects::NONE => self.observe(now_ms, cell, observation),
+                Effects::NONE if late.is_none() => self.observe(now_ms, cell, observation),
                 Effects::DROP => {
                     // Past their bound they have no cell.
                     if cell != NO_CELL {
@@ -346,7 +355,7 @@ impl Table {
                     }
                     continue;
                 }
-                effect => self.observe_with(effect, now_ms, cell, observation),
+                effect => self.observe_with(effect, late, now_ms, cell, observation),
             }
             taken = true;
         }
@@ -357,14 +366,21 @@ impl Table {
             return Err(Refusal::Limited(Limited::MappingDrop));
         }
         if let Some(at_ms) = line.at_ms {
-            self.note_time(now_ms, at_ms);
+            self.note_time(now_ms, at_ms, late);
         }
         Ok(())
     }
 
-    /// Takes a value with what a mapping does to it.
+    /// Takes a value with what a mapping does to it, or one that is late.
     #[inline(never)]
-    fn observe_with(&mut self, effect: u8, now_ms: i64, cell: u32, observation: &Observation<'_>) {
+    fn observe_with(
+        &mut self,
+        effect: u8,
+        late: Option<LateTime>,
+        now_ms: i64,
+        cell: u32,
+        observation: &Observation<'_>,
+    ) {
         let Effect { scale, bounds } = self.effects.get(effect);
         let value = match observation.value {
             Value::Number(number) => Value::Number(number * scale),
@@ -384,14 +400,33 @@ impl Table {
                 counts.add(number / observation.metric_type.unit_divisor(), observation.weight);
             }
         }
-        self.observe(now_ms, cell, &Observation { value, ..*observation });
+        let observation = &Observation { value, ..*observation };
+        match late.map(|time| self.observe_late(time, cell, observation)) {
+            Some(Outcome::Taken) => {}
+            Some(Outcome::Overflow) => self.telemetry.overflows.add(1),
+            None | Some(Outcome::NotHere) => self.observe(now_ms, cell, observation),
+        }
     }
 
-    /// A line that says when it was observed still counts in the open window:
-    /// closed ones are written and done. How often that moved one is counted.
-    fn note_time(&self, now_ms: i64, at_ms: i64) {
-        if self.window_ms > 0 && at_ms < now_ms - now_ms.rem_euclid(self.window_ms) {
+    fn observe_late(&mut self, time: LateTime, cell: u32, observation: &Observation<'_>) -> Outcome {
+        let id = match observation.metric_type {
+            MetricType::Counter => self.counters.keep(cell),
+            MetricType::Gauge => self.gauges.keep(cell),
+            MetricType::Timer => self.timers.keep(cell),
+            MetricType::Histogram => self.histograms.keep(cell),
+            MetricType::Set => self.sets.keep(cell),
+        };
+        self.late.observe(time, id, observation)
+    }
+
+    /// Counts a line that was observed before the open window: whether it
+    /// counts in its own or, for all that, in the open one.
+    #[cold]
+    fn note_time(&mut self, now_ms: i64, at_ms: i64, late: Option<LateTime>) {
+        if late.is_some() && !self.late.missed() {
             self.telemetry.lines_backdated.add(1);
+        } else if self.window_ms > 0 && at_ms < now_ms - now_ms.rem_euclid(self.window_ms) {
+            self.telemetry.lines_too_late.add(1);
         }
     }
 
