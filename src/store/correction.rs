@@ -39,14 +39,20 @@ pub(super) struct Correction {
 /// Corrections by series, in the order of the frames that brought them.
 pub(super) type Corrections = BTreeMap<u32, Vec<Correction>>;
 
-/// A total, and its time.
-pub(super) type Total = (i64, f64);
+/// What a counter had at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Total {
+    at_ms: i64,
+    value: f64,
+    /// It is no total of a window, but where the counter begins.
+    is_start: bool,
+}
 
 /// Points that are no total of a window, but where a counter begins.
 pub(super) type Starts = BTreeSet<(u32, i64)>;
 
 /// Reads what `frames`, which ascend, correct of the series in `ids`, which
-/// ascend, for windows that end by `end_ms`. `None` when a file went away,
+/// ascend, for windows that start by `end_ms`. `None` when a file went away,
 /// unless `gone_is_damage`.
 ///
 /// # Errors
@@ -73,8 +79,8 @@ pub(super) fn read(
         for kind in LateKind::ALL {
             let read =
                 frame.read_late(&*file, kind, Wanted::Ids(ids), &mut reader, |id, window_ms, value| {
-                    if window_ms <= end_ms {
-                        let start_ms = window_ms.saturating_sub(interval_ms);
+                    let start_ms = window_ms.saturating_sub(interval_ms);
+                    if start_ms <= end_ms {
                         let correction = Correction { window_ms, until_ms: frame.end_ms, start_ms, value };
                         corrections.entry(id).or_default().push(correction);
                     }
@@ -113,8 +119,9 @@ pub(super) fn read_ahead(
         };
         let read = frame.read(&*file, Kind::Counters, Wanted::Ids(&ids), &mut reader, |id, value| {
             if let FrameValue::Counter(total, start) = value {
-                let first = start.map_or((frame.end_ms, total), |start| (frame.start_ms, start));
-                totals.insert(id, first);
+                let total = Total { at_ms: frame.end_ms, value: total, is_start: false };
+                let start = start.map(|value| Total { at_ms: frame.start_ms, value, is_start: true });
+                totals.insert(id, start.unwrap_or(total));
             }
         });
         read.map_err(Error::io("read", frame.segment().path()))?;
@@ -205,16 +212,20 @@ fn correct_totals(
         let following = samples.get(at..).unwrap_or_default();
         let next = following.iter().find(|sample| !is_stale(sample.value));
         let is_there = next.is_some_and(|sample| sample.timestamp_ms == window_ms);
-        let Some((next_ms, next_total)) = next.map(|s| (s.timestamp_ms, s.value)).or(ahead) else { continue };
-        let total = |through_ms| next_total + deltas.through(through_ms, next_ms);
+        let next = next.map(|sample| Total {
+            at_ms: sample.timestamp_ms,
+            value: sample.value,
+            is_start: is_start(sample.timestamp_ms),
+        });
+        let Some(next) = next.or(ahead).filter(|next| next.at_ms >= window_ms) else { continue };
+        let total = |through_ms| next.value + deltas.through(through_ms, next.at_ms);
         let before = samples.get(..at).unwrap_or_default().last();
         let added_before = added.last().map(|sample| sample.timestamp_ms);
         let is_value = |sample: &&Sample| !is_stale(sample.value);
         let recent = before.filter(is_value).map(|sample| sample.timestamp_ms).max(added_before);
-        let was_there = before.is_some_and(|sample| !is_stale(sample.value));
         // A total has the one before it, or its own start, here or in a block.
-        let is_known = is_there && (was_there || !is_start(window_ms));
-        let begins = recent.is_none_or(|recent_ms| recent_ms < start_ms) && !is_known;
+        let is_total = next.at_ms == window_ms && !next.is_start;
+        let begins = recent.is_none_or(|recent_ms| recent_ms < start_ms) && !is_total;
         if begins && keep(window_ms, start_ms) {
             added.push(Sample { timestamp_ms: start_ms, value: total(start_ms) });
         }
@@ -380,7 +391,8 @@ mod tests {
             &[(10, 0.0), (20, 1.0), (30, 6.0), (40, 6.0), (50, 6.0), (60, 6.0)],
         );
         // What follows is not among the points.
-        check(&[], &[], &[(20, 50, 5.0)], Some((40, 7.0)), &[(10, 7.0), (20, 12.0)]);
+        let ahead = Total { at_ms: 40, value: 7.0, is_start: true };
+        check(&[], &[], &[(20, 50, 5.0)], Some(ahead), &[(10, 7.0), (20, 12.0)]);
         check(&[], &[], &[(20, 50, 5.0)], None, &[]);
     }
 

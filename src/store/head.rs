@@ -31,7 +31,8 @@ pub(super) struct Head {
 pub(super) struct Complete {
     pub(super) span: Arc<Span>,
     pub(super) later: Vec<Arc<Frame>>,
-    pub(super) span_ms: i64,
+    /// What is not later is in a block before.
+    pub(super) sealed_ms: i64,
 }
 
 /// Size of the head.
@@ -68,14 +69,14 @@ impl Head {
 
     /// The oldest span that no window can come into any more, nor a value that
     /// is late by no more than `lateness_ms`.
-    pub(super) fn oldest_complete(&mut self, lateness_ms: i64) -> Option<Complete> {
+    pub(super) fn oldest_complete(&mut self, lateness_ms: i64, sealed_ms: i64) -> Option<Complete> {
         if self.open.as_ref().is_some_and(|open| open.last_end_ms() >= open.end_ms) {
             self.close();
         }
         let newest_ms = self.frames().next_back().map_or(i64::MIN, |frame| frame.end_ms);
         let span = self.closed.first().filter(|span| newest_ms >= span.end_ms.saturating_add(lateness_ms))?;
         let later = self.frames().filter(|frame| frame.end_ms > span.end_ms).cloned().collect();
-        Some(Complete { span: span.clone(), later, span_ms: self.span_ms })
+        Some(Complete { span: span.clone(), later, sealed_ms })
     }
 
     /// Forgets a span whose block is in place.

@@ -156,9 +156,11 @@ impl View {
         for frame in &self.late {
             let Some(file) = files.of(store.backend(), frame.segment())? else { continue };
             let missing: Vec<u32> = candidates.minus(&found).collect();
+            let interval_ms = frame.late().map_or(0, |late| late.interval_ms);
             for kind in LateKind::ALL {
                 let each = |id, window_ms, _| {
-                    if window_ms > self.sealed_ms && self.range.contains(window_ms) {
+                    let window = TimeRange { start_ms: window_ms - interval_ms, end_ms: window_ms };
+                    if window_ms > self.sealed_ms && self.range.overlaps(&window) {
                         found.insert(id);
                     }
                 };

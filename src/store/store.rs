@@ -344,7 +344,8 @@ impl Store {
     fn oldest_complete(&self) -> Option<Complete> {
         let _writer = lock(&self.writer);
         let mut state = self.state_mut();
-        let complete = state.head.oldest_complete(self.options.lateness_ms)?;
+        let sealed_ms = state.sealed_ms;
+        let complete = state.head.oldest_complete(self.options.lateness_ms, sealed_ms)?;
         state.floor_ms = state.floor_ms.max(complete.span.end_ms);
         Some(complete)
     }

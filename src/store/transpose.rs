@@ -85,11 +85,10 @@ fn correct(
         read.insert(*id, points);
     }
     let ahead = correction::read_ahead(backend, &complete.later, unknown, true)?.unwrap_or_default();
-    let first_ms = complete.span.end_ms - complete.span_ms;
     for (id, mut points) in read {
         let late = corrections.get(&id).map(Vec::as_slice).unwrap_or_default();
         let is_start = |at_ms| starts.contains(&(id, at_ms));
-        let keep = |window_ms, _| window_ms > first_ms;
+        let keep = |window_ms, _| complete.sealed_ms < window_ms && window_ms <= complete.span.end_ms;
         correction::apply(&mut points, late, ahead.get(&id).copied(), is_start, keep);
         if let Some(stream) = ids.binary_search(&id).ok().and_then(|at| streams.get_mut(at)) {
             *stream = stream_of(&points);
