@@ -275,6 +275,7 @@ enum Step {
     Close,
     Silence(u8),
     Restart(i64),
+    Kill,
     Maintain,
     Read(i64, i64),
 }
@@ -287,6 +288,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::Close),
         2 => (1u8..9).prop_map(Step::Silence),
         2 => prop_oneof![0i64..2_000, 0i64..70_000].prop_map(Step::Restart),
+        1 => Just(Step::Kill),
         2 => Just(Step::Maintain),
         3 => (-20i64..60, 0i64..20).prop_map(|(from, length)| Step::Read(from, length)),
     ]
@@ -321,6 +323,13 @@ fn run(steps: &[Step]) {
                 life.parts = None;
                 life.start();
                 assert_eq!(dump(&life.read(ALL), ALL), before, "{case}");
+            }
+            // What was not flushed is lost.
+            Step::Kill => {
+                life.parts = None;
+                life.backend = life.backend.crashed(number as u64);
+                life.start();
+                model.open.clear();
             }
             Step::Maintain => {
                 let before = dump(&life.read(ALL), ALL);
