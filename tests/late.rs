@@ -355,13 +355,112 @@ fn run(steps: &[Step]) {
     model.close(life.close_window());
     check_totals(&mut life, &model, "at last");
     let before = dump(&life.read(ALL), ALL);
-    (0..20).for_each(|_| drop(life.close_window()));
+    for _ in 0..20 {
+        life.close_window();
+    }
     assert!(life.maintain() > 0);
     let until = TimeRange { end_ms: model.windows.last().unwrap().1, ..ALL };
     assert_eq!(dump(&life.read(until), until), before, "in blocks");
     check_totals(&mut life, &model, "in blocks");
     let stats = life.store().stats();
     assert_eq!(stats.samples_refused + stats.frames_lost + stats.chunks_lost, 0);
+}
+
+/// Points of a series as seconds since the start and value.
+fn told(life: &mut Life, name: &str) -> Vec<(i64, Option<f64>)> {
+    let series = life.read(ALL).into_iter().find(|series| series.labels.name() == name);
+    let Some(Points::Floats(points)) = series.map(|series| series.points) else {
+        panic!("{name}: no floats")
+    };
+    let value = |value: f64| (!is_stale(value)).then_some(value);
+    points.iter().map(|s| ((s.timestamp_ms - START_MS) / 1000, value(s.value))).collect()
+}
+
+#[test]
+fn a_gauge_that_always_comes_late_is_drawn_at_its_times() {
+    let mut life = Life::begin();
+    for window in 0..8 {
+        life.now_ms = START_MS + window * WINDOW_MS + 1_000;
+        let observed = life.now_ms / 1000 - 30;
+        life.line(0, &format!("g:{window}|g|T{observed}"));
+        life.close_window();
+    }
+    let points = told(&mut life, "g");
+    // What is not known yet is the value before.
+    let expected = [0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7].into_iter().enumerate();
+    let expected: Vec<_> =
+        expected.map(|(at, value)| (at as i64 * 10 - 20, Some(f64::from(value)))).collect();
+    assert_eq!(points, expected);
+}
+
+#[test]
+fn a_late_value_of_a_gauge_does_not_undo_a_newer_one() {
+    let mut life = Life::begin();
+    let start = START_MS / 1000;
+    life.line(0, "g:1|g");
+    for _ in 0..2 {
+        life.close_window();
+    }
+    life.now_ms += 1;
+    life.line(0, "g:5|g");
+    // Of the window before, observed in this order: 8, 7.
+    life.line(0, &format!("g:7|g|T{}", start + 18));
+    life.line(1, &format!("g:8|g|T{}", start + 11));
+    life.close_window();
+    life.close_window();
+    assert_eq!(told(&mut life, "g"), [(10, Some(1.0)), (20, Some(7.0)), (30, Some(5.0)), (40, Some(5.0))]);
+    // Not known to be newer: a change counts now.
+    life.line(0, &format!("g:+2|g|T{}", start + 15));
+    life.close_window();
+    assert_eq!(told(&mut life, "g").last(), Some(&(50, Some(7.0))));
+    assert_eq!((life.telemetry.lines_backdated.value(), life.telemetry.lines_too_late.value()), (2, 1));
+}
+
+#[test]
+fn a_gauge_expires_by_the_time_that_it_was_observed() {
+    let mut life = Life::begin();
+    life.now_ms += 5 * WINDOW_MS + 1;
+    life.line(0, &format!("g:3|g|T{}", START_MS / 1000 + 1));
+    life.close_window();
+    assert_eq!(told(&mut life, "g"), [(60, Some(3.0))], "in the window that was open since then");
+    life.now_ms += 4 * WINDOW_MS;
+    life.line(0, &format!("h:3|g|T{}", START_MS / 1000 + 55));
+    life.close_window();
+    assert_eq!(told(&mut life, "h"), [(60, Some(3.0)), (110, None)]);
+}
+
+#[test]
+fn lines_kept_back_while_it_was_down_count_at_their_times() {
+    let mut life = Life::begin();
+    life.line(0, "c:1|c");
+    life.close_window();
+    life.restart(40_000);
+    let start = START_MS / 1000;
+    life.line(0, &format!("c:2|c|T{}\nc:4|c|T{}\nc:8|c", start + 15, start + 31));
+    life.close_window();
+    let expected = [(0, 0.0), (10, 1.0), (20, 3.0), (30, 3.0), (40, 7.0), (50, 7.0), (60, 15.0)];
+    let mut points = told(&mut life, "c");
+    // The stop closed a window of a millisecond.
+    points.dedup();
+    assert_eq!(points, expected.map(|(at, value)| (at, Some(value))));
+}
+
+#[test]
+fn what_is_too_late_counts_in_the_open_window_and_apart() {
+    let mut life = Life::begin();
+    for _ in 0..10 {
+        life.close_window();
+    }
+    let now = life.now_ms / 1000;
+    // Too old, just in time, the open window, the future.
+    for ago in [61, 60, 0, -100] {
+        life.line(0, &format!("c:1|c|T{}", now - ago));
+    }
+    life.close_window();
+    assert_eq!((life.telemetry.lines_backdated.value(), life.telemetry.lines_too_late.value()), (1, 1));
+    let points = told(&mut life, "c");
+    assert_eq!((points[1], points.last().copied()), ((50, Some(1.0)), Some((110, Some(4.0)))));
+    assert_eq!(life.telemetry.lines_unaccounted(), 0);
 }
 
 proptest! {
