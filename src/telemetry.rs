@@ -397,7 +397,7 @@ impl Telemetry {
         family(
             "statsdeck_lines_too_late_total",
             C,
-            "Accepted lines whose |T is before the open window and that count in it for all that: older than window.lateness, a gauge's change, or one more than is kept.",
+            "Accepted lines whose |T is before the open window and that count in it for all that.",
             count(&self.lines_too_late),
         );
         family(

@@ -10,6 +10,7 @@ use super::table::{Gauge, Partial};
 use crate::model::histogram::BucketKey;
 use crate::model::late::{LateGauge, LateValue};
 use crate::model::{Histogram, Late, MetricType, Observation, SeriesId, Sketch, Value};
+use crate::telemetry::Telemetry;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
@@ -44,6 +45,7 @@ pub struct LateTable {
     lateness_ms: i64,
     cells: HashMap<(SeriesId, i64), Cell, RandomState>,
     bytes: usize,
+    /// A value of the line asked about last had no place.
     missed: bool,
 }
 
@@ -78,8 +80,7 @@ impl LateTable {
     #[cold]
     pub fn time(&mut self, now_ms: i64, at_ms: i64) -> Option<LateTime> {
         self.missed = false;
-        let closed = self.window_ms > 0 && at_ms < now_ms - now_ms.rem_euclid(self.window_ms);
-        let in_time = closed && at_ms >= now_ms - self.lateness_ms;
+        let in_time = self.is_closed(now_ms, at_ms) && at_ms >= now_ms - self.lateness_ms;
         in_time.then(|| LateTime { at_ms, end_ms: (at_ms.div_euclid(self.window_ms) + 1) * self.window_ms })
     }
 
@@ -102,9 +103,19 @@ impl LateTable {
         if taken { Outcome::Taken } else { Outcome::Overflow }
     }
 
-    /// Whether a value of the line asked about last had no place.
-    pub fn missed(&self) -> bool {
-        self.missed
+    /// Counts the line asked about last, if its window is closed: whether it
+    /// counts there or, for all that, in the open one.
+    #[cold]
+    pub fn count(&self, now_ms: i64, at_ms: i64, time: Option<LateTime>, telemetry: &Telemetry) {
+        if time.is_some() && !self.missed {
+            telemetry.lines_backdated.add(1);
+        } else if self.is_closed(now_ms, at_ms) {
+            telemetry.lines_too_late.add(1);
+        }
+    }
+
+    fn is_closed(&self, now_ms: i64, at_ms: i64) -> bool {
+        self.window_ms > 0 && at_ms < now_ms - now_ms.rem_euclid(self.window_ms)
     }
 
     /// What there is, in any order; what follows is for the next batch.
@@ -321,7 +332,7 @@ mod tests {
         let time = LateTime { at_ms: 5_000, end_ms: 10_000 };
         let change = Observation { value: Value::Change(1.0), ..number(MetricType::Gauge, 0.0) };
         assert_eq!(table.observe(time, SeriesId(0), &change), Outcome::NotHere);
-        assert!(table.missed());
+        assert!(table.missed);
         let mut taken = 0;
         while table.observe(time, SeriesId(taken), &number(MetricType::Counter, 1.0)) == Outcome::Taken {
             taken += 1;

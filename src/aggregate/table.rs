@@ -56,8 +56,6 @@ pub struct Table {
     telemetry: Arc<Telemetry>,
     transport: Transport,
     tag_styles: TagStyles,
-    /// Length of a window in ms; 0 when the table is not told.
-    window_ms: i64,
     /// Values for windows that are closed.
     late: LateTable,
     /// Where events go as markers; bounded.
@@ -130,7 +128,6 @@ impl Table {
             telemetry,
             transport,
             tag_styles: TagStyles::NONE,
-            window_ms: 0,
             late: LateTable::default(),
             markers: None,
             hasher: SpellingHasher::default(),
@@ -177,7 +174,7 @@ impl Table {
     /// long and aligned to the clock.
     #[must_use]
     pub fn with_window(self, window_ms: i64, lateness_ms: i64) -> Self {
-        Table { window_ms, late: LateTable::new(window_ms, lateness_ms), ..self }
+        Table { late: LateTable::new(window_ms, lateness_ms), ..self }
     }
 
     /// Takes all lines of a packet and keeps the ledger; `refused` hears of
@@ -366,7 +363,7 @@ impl Table {
             return Err(Refusal::Limited(Limited::MappingDrop));
         }
         if let Some(at_ms) = line.at_ms {
-            self.note_time(now_ms, at_ms, late);
+            self.late.count(now_ms, at_ms, late, &self.telemetry);
         }
         Ok(())
     }
@@ -417,17 +414,6 @@ impl Table {
             MetricType::Set => self.sets.keep(cell),
         };
         self.late.observe(time, id, observation)
-    }
-
-    /// Counts a line that was observed before the open window: whether it
-    /// counts in its own or, for all that, in the open one.
-    #[cold]
-    fn note_time(&mut self, now_ms: i64, at_ms: i64, late: Option<LateTime>) {
-        if late.is_some() && !self.late.missed() {
-            self.telemetry.lines_backdated.add(1);
-        } else if self.window_ms > 0 && at_ms < now_ms - now_ms.rem_euclid(self.window_ms) {
-            self.telemetry.lines_too_late.add(1);
-        }
     }
 
     fn observe(&mut self, now_ms: i64, cell: u32, observation: &Observation<'_>) {
