@@ -15,6 +15,7 @@ pub mod quota;
 pub mod registry;
 mod series_list;
 mod spelling;
+mod stage;
 pub mod table;
 pub mod timer;
 pub mod top;

@@ -16,6 +16,7 @@ use super::mapped_line::MappedLine;
 use super::overflow::{Fold, Folds, offender};
 use super::registry::Registry;
 use super::spelling::{Spelling, SpellingHasher};
+use super::stage::Stage;
 use super::timer::{Timer, TimerValues};
 use crate::mapping::{Mapper, Treatment};
 use crate::model::{Histogram, Late, Marker, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
@@ -60,7 +61,7 @@ pub struct Table {
     late: LateTable,
     /// Where events go as markers; bounded.
     markers: Option<SyncSender<Marker>>,
-    hasher: SpellingHasher,
+    pub(super) hasher: SpellingHasher,
     counters: Cells<f64>,
     gauges: Cells<Gauge>,
     timers: Cells<Timer>,
@@ -107,6 +108,9 @@ pub struct Partial {
     /// How series are treated from now on.
     pub treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
 }
+
+/// A cell's number, and what a mapping does to its values.
+pub(super) type Found = (u32, u8);
 
 /// Why a line was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,13 +191,36 @@ impl Table {
         mut refused: impl FnMut(&[u8], Refusal),
     ) {
         let (mut received, mut accepted) = (0, 0);
-        for line in packet::lines(packet) {
-            received += 1;
-            match self.line(now_ms, line, dialect) {
-                Ok(()) => accepted += 1,
-                Err(refusal) => {
-                    self.count_refusal(refusal);
-                    refused(line, refusal);
+        let mut texts = packet::lines(packet).peekable();
+        let mut stage = Stage::default();
+        while texts.peek().is_some() {
+            // Lines are read first and looked up together: the searches wait for
+            // memory, and do so at the same time.
+            let mut special = None;
+            while !stage.is_full()
+                && let Some(text) = texts.next()
+            {
+                received += 1;
+                if text.len() > self.options.line_bytes_max {
+                    self.refuse(text, Refusal::Rejected(Reject::LineTooLong), &mut refused);
+                } else if text.first() == Some(&b'_') {
+                    special = Some(text);
+                    break;
+                } else if let Err(reject) = stage.read(text, dialect) {
+                    self.refuse(text, Refusal::Rejected(reject), &mut refused);
+                }
+            }
+            stage.find(self);
+            for (text, line, found) in stage.drain() {
+                match self.insert(now_ms, line, found) {
+                    Ok(()) => accepted += 1,
+                    Err(refusal) => self.refuse(text, refusal, &mut refused),
+                }
+            }
+            if let Some(text) = special {
+                match self.message(now_ms, text, dialect) {
+                    Ok(()) => accepted += 1,
+                    Err(refusal) => self.refuse(text, refusal, &mut refused),
                 }
             }
         }
@@ -209,7 +236,7 @@ impl Table {
     pub fn parsed(&mut self, now_ms: i64, line: &Line<'_>) -> Result<(), Refusal> {
         self.telemetry.received(self.transport, 1);
         self.telemetry.last_line_ms.set(now_ms);
-        let taken = self.insert(now_ms, line);
+        let taken = self.insert(now_ms, line, None);
         match taken {
             Ok(()) => self.telemetry.lines_accepted.add(1),
             Err(refusal) => self.count_refusal(refusal),
@@ -298,24 +325,13 @@ impl Table {
         self.len() == 0
     }
 
-    fn line(&mut self, now_ms: i64, line: &[u8], dialect: Dialect) -> Result<(), Refusal> {
-        if line.len() > self.options.line_bytes_max {
-            return Err(Refusal::Rejected(Reject::LineTooLong));
-        }
-        if line.first() == Some(&b'_') {
-            return self.message(now_ms, line, dialect);
-        }
-        let line = Line::parse(line, dialect).map_err(Refusal::Rejected)?;
-        self.insert(now_ms, &line)
-    }
-
     /// A line that may be none of a metric.
     #[cold]
     fn message(&mut self, now_ms: i64, line: &[u8], dialect: Dialect) -> Result<(), Refusal> {
         match Message::parse(line, dialect).map_err(Refusal::Rejected)? {
-            Message::Metric(line) => self.insert(now_ms, &line),
+            Message::Metric(line) => self.insert(now_ms, &line, None),
             Message::Check(check) => {
-                check.as_line(|line| self.insert(now_ms, line)).map_err(Refusal::Rejected)?
+                check.as_line(|line| self.insert(now_ms, line, None)).map_err(Refusal::Rejected)?
             }
             Message::Event(event) => {
                 let marker = event.marker(now_ms).map_err(Refusal::Rejected)?;
@@ -326,13 +342,18 @@ impl Table {
     }
 
     /// Takes a line whole or not at all, but for the types that a mapping drops.
-    fn insert(&mut self, now_ms: i64, line: &Line<'_>) -> Result<(), Refusal> {
+    /// `found` is the cell of its first observation, if that was looked for.
+    fn insert(&mut self, now_ms: i64, line: &Line<'_>, found: Option<Found>) -> Result<(), Refusal> {
         self.folds.begin();
         let mut last = None;
         // Every series is found before any value is taken.
         for observation in &line.observations {
             if last.is_none_or(|(metric_type, _)| metric_type != observation.metric_type) {
-                last = Some((observation.metric_type, self.cell(line, observation.metric_type)?));
+                let found = match found.filter(|_| last.is_none()) {
+                    Some(found) => found,
+                    None => self.cell(line, observation.metric_type)?,
+                };
+                last = Some((observation.metric_type, found));
             }
         }
         let mut taken = false;
@@ -452,7 +473,7 @@ impl Table {
     /// The cell of this line's series of that type, made if it is new, and
     /// what a mapping does to its values.
     #[inline]
-    fn cell(&mut self, line: &Line<'_>, metric_type: MetricType) -> Result<(u32, u8), Refusal> {
+    fn cell(&mut self, line: &Line<'_>, metric_type: MetricType) -> Result<Found, Refusal> {
         let spelling = self.hasher.of(line, metric_type);
         match self.find(spelling, metric_type) {
             Some(found) => Ok(found),
@@ -461,7 +482,7 @@ impl Table {
     }
 
     #[inline]
-    fn find(&self, spelling: Spelling, metric_type: MetricType) -> Option<(u32, u8)> {
+    pub(super) fn find(&self, spelling: Spelling, metric_type: MetricType) -> Option<Found> {
         match metric_type {
             MetricType::Counter => self.counters.find(spelling),
             MetricType::Gauge => self.gauges.find(spelling),
@@ -477,7 +498,7 @@ impl Table {
         spelling: Spelling,
         line: &Line<'_>,
         metric_type: MetricType,
-    ) -> Result<(u32, u8), Refusal> {
+    ) -> Result<Found, Refusal> {
         if let Some(found) = self.folds.find(spelling.hash) {
             return Ok(found);
         }
@@ -553,6 +574,12 @@ impl Table {
     /// Whether one more spelling may be known.
     fn has_room(&self) -> bool {
         self.len() < self.options.spellings_max
+    }
+
+    #[cold]
+    fn refuse(&self, text: &[u8], refusal: Refusal, refused: &mut impl FnMut(&[u8], Refusal)) {
+        self.count_refusal(refusal);
+        refused(text, refusal);
     }
 
     fn count_refusal(&self, refusal: Refusal) {
