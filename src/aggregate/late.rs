@@ -6,7 +6,8 @@
 //! change is not known. Memory is bounded: what is beyond it counts in the open
 //! window.
 
-use super::table::{Gauge, Partial};
+use super::gauge::Gauge;
+use super::table::Partial;
 use crate::model::histogram::BucketKey;
 use crate::model::late::{LateGauge, LateValue};
 use crate::model::{Histogram, Late, MetricType, Observation, SeriesId, Sketch, Value};

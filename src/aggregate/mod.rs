@@ -7,6 +7,7 @@
 mod blocks;
 mod cells;
 pub mod effect;
+pub mod gauge;
 mod holders;
 mod late;
 pub mod mapped_line;
