@@ -463,6 +463,49 @@ fn what_is_too_late_counts_in_the_open_window_and_apart() {
     assert_eq!(life.telemetry.lines_unaccounted(), 0);
 }
 
+#[test]
+fn queries_see_late_values_once_while_blocks_come_and_go() {
+    let mut life = Life::begin();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let store = life.store();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Acquire) {
+                    let request =
+                        Select { matchers: &[], range: ALL, step_ms: 0, max_series: 9, max_points: 99_999 };
+                    for series in store.select(&request).unwrap() {
+                        let Points::Floats(points) = &series.points else { panic!("counters are floats") };
+                        // One a window comes in time, two come five windows later.
+                        let falls = points.windows(2).find(|pair| pair[0].value > pair[1].value);
+                        assert_eq!(falls, None);
+                        let rises = points.windows(2).map(|pair| pair[1].value - pair[0].value);
+                        assert!(rises.into_iter().all(|rise| rise <= 3.0), "{points:?}");
+                    }
+                }
+            });
+        }
+        for window in 0..400 {
+            life.now_ms = START_MS + window * WINDOW_MS + 1_000;
+            life.line(0, "c:1|c");
+            if window >= 5 {
+                let then = life.now_ms / 1000 - 50;
+                life.line(1, &format!("c:2|c|T{then}"));
+            }
+            life.close_window();
+            if window % 3 == 0 {
+                life.maintain();
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+    });
+    assert!(store.stats().blocks > 30);
+    let points = told(&mut life, "c");
+    // All but the last five windows have their late value.
+    let expected = (0..=400).map(|at| (at * 10, Some((at + 2 * at.min(395)) as f64)));
+    assert_eq!(points, expected.collect::<Vec<_>>());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(std::env::var("STATSDECK_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(200)))]
 
