@@ -25,11 +25,12 @@ pub fn lines(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
 mod tests {
     #[test]
     fn lines_are_cut_at_line_feeds() {
-        let cases: [(&str, &[&str]); 7] = [
+        let cases: [(&str, &[&str]); 8] = [
             ("a:1|c", &["a:1|c"]),
             ("a:1|c\nb:2|c\n", &["a:1|c", "b:2|c"]),
             ("a:1|c\r\nb:2|c\r\n", &["a:1|c", "b:2|c"]),
             ("_e{1,2}:a|b \na:1|c \n", &["_e{1,2}:a|b ", "a:1|c"]),
+            (" _e{1,2}:a|b \n", &["_e{1,2}:a|b "]),
             ("\n\n a:1|c \n\n", &["a:1|c"]),
             ("", &[]),
             ("\n", &[]),
