@@ -58,8 +58,7 @@ fn as_on_the_wire(line: &Line<'_>, labels: &str) {
         Value::Number(number) | Value::Change(number) => text.extend(format!("{number:e}").bytes()),
         Value::Member(member) => text.extend(member),
     }
-    let plain_member =
-        !matches!(value, Value::Member(member) if member.is_empty() || member.contains(&b'|'));
+    let plain_member = !matches!(value, Value::Member(member) if member.is_empty() || member.contains(&b'|'));
     if line.name.contains(&b':') || !plain_member {
         return;
     }

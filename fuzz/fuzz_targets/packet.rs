@@ -6,8 +6,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use statsdeck::model::{MetricType, Observation, Value};
 use statsdeck::model::marker::{TEXT_BYTES_MAX, TITLE_BYTES_MAX};
+use statsdeck::model::{MetricType, Observation, Value};
 use statsdeck::protocol::tag_style::TagStyle;
 use statsdeck::protocol::{Dialect, Event, Line, Message, TagStyles, packet, tag};
 
@@ -80,9 +80,15 @@ fn sound(line: &Line<'_>) {
     for observation in &line.observations {
         assert!(observation.weight.is_finite() && observation.weight >= 1.0, "weight {}", observation.weight);
         match observation.value {
-            Value::Number(number) => assert!(number.is_finite() && observation.metric_type != MetricType::Set),
-            Value::Change(number) => assert!(number.is_finite() && observation.metric_type == MetricType::Gauge),
-            Value::Member(member) => assert!(!member.is_empty() && observation.metric_type == MetricType::Set),
+            Value::Number(number) => {
+                assert!(number.is_finite() && observation.metric_type != MetricType::Set)
+            }
+            Value::Change(number) => {
+                assert!(number.is_finite() && observation.metric_type == MetricType::Gauge)
+            }
+            Value::Member(member) => {
+                assert!(!member.is_empty() && observation.metric_type == MetricType::Set)
+            }
         }
     }
 }

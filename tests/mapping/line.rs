@@ -32,7 +32,11 @@ fn mapping(yaml: &str) -> Mapping {
 
 impl Fixture {
     fn new(yaml: &str) -> Self {
-        let registry = Arc::new(Registry::new(Arc::new(Catalogue::new(1000))));
+        Fixture::limited(yaml, 1000)
+    }
+
+    fn limited(yaml: &str, series_max: usize) -> Self {
+        let registry = Arc::new(Registry::new(Arc::new(Catalogue::new(series_max))));
         let telemetry = Arc::new(Telemetry::default());
         let options = table::Options {
             line_bytes_max: 8192,
@@ -342,6 +346,27 @@ mappings:
     f.flush(20_000);
     let again = f.treated().buckets.unwrap().counts;
     assert_eq!(again.counts[0], counts.counts[0] + 1.0);
+}
+
+#[test]
+fn a_scale_holds_for_values_beyond_the_limit_of_series_too() {
+    let yaml = "mappings:\n- {match: s.*, name: sum, scale: 10, labels: {of: $1}}\n\
+                - {match: r.*, name: sum, scale: -1, labels: {of: $1}}\n\
+                - {match: t.*, name: took, scale: 2, observer_type: histogram}\n";
+    let mut f = Fixture::limited(yaml, 1);
+    for end_ms in [10_000, 20_000] {
+        f.send("s.a:1|c\ns.b:2|c\ns.c:3|c\nr.b:5|c\nt.a:1|h:4|h\nplain:7|c");
+        f.flush(end_ms);
+    }
+    assert_eq!(
+        f.told(),
+        [
+            r#"statsdeck_overflow_counter{statsdeck_overflow="true"} 14"#,
+            r#"statsdeck_overflow_histogram{statsdeck_overflow="true"} n=4 sum=20"#,
+            r#"sum{of="a"} 20"#,
+            r#"sum{statsdeck_overflow="true"} 90"#,
+        ]
+    );
 }
 
 #[test]
