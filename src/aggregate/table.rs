@@ -473,6 +473,7 @@ impl Table {
             return Ok((if room { add(&mut self.dropped) } else { NO_CELL }, Effects::DROP));
         };
         let limited = Refusal::Limited(Limited::Series);
+        let scale = mapped.effect.scale;
         let effect = self.effects.number(mapped.effect).ok_or(limited)?;
         let (labels, cut) = mapped.labels.cut(self.options.label_bytes_max);
         self.telemetry.labels_cut.add(cut);
@@ -490,11 +491,13 @@ impl Table {
                 Ok((cell, effect))
             }
             Err(reason) => {
+                // The values mean what those of the series mean; buckets are a series' own.
+                let effect = self.effects.number(Effect { scale, bounds: None }).ok_or(limited)?;
                 let (id, overflow, known) = self.registry.register_overflow(&series).ok_or(limited)?;
-                let cell = self.own_cell(&overflow, id, Effects::NONE);
-                let fold = self.folds.over(cell, reason, &offender(series.labels.name(), known));
+                let cell = self.own_cell(&overflow, id, effect);
+                let fold = self.folds.over(cell, effect, reason, &offender(series.labels.name(), known));
                 self.folds.note(spelling.hash, fold);
-                Ok((cell, Effects::NONE))
+                Ok((cell, effect))
             }
         }
     }
