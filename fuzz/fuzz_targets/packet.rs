@@ -1,7 +1,7 @@
 //! Any packet, in both dialects: nothing panics, and whatever is taken is what
 //! the floors above rely on. Metrics, events, service checks and tags in names.
 //! What is dear to check (labels, all tag styles, writing and reading again) is
-//! checked for one input of sixteen, for the sake of speed.
+//! checked for one input of four, for the sake of speed.
 
 #![no_main]
 
@@ -54,11 +54,11 @@ fuzz_target!(|packet: &[u8]| {
     }
 });
 
-/// One input of sixteen, and always the same ones, so that what was found is
+/// One input of four, and always the same ones, so that what was found is
 /// found again.
 fn is_picked(packet: &[u8]) -> bool {
     let mix = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    (packet.iter().fold(0x811c_9dc5, mix) >> 16).is_multiple_of(16)
+    (packet.iter().fold(0x811c_9dc5, mix) >> 16).is_multiple_of(4)
 }
 
 /// An event's parts lie in the line, and its marker is within its bounds.
