@@ -396,6 +396,26 @@ fn new_mappings_hold_from_the_next_window_on() {
 }
 
 #[test]
+fn mappings_may_come_and_go_without_end() {
+    let mut f = Fixture::new("mappings: []\n");
+    let mut end_ms = 0;
+    for scale in 1..=300 {
+        let yaml = format!("mappings:\n- {{match: a.*, name: sum, scale: {scale}}}\n");
+        f.table.set_mapper(Some(mapping(&yaml).mapper));
+        f.send("a.b:1|c");
+        // Long enough that nothing is known any more.
+        for _ in 0..32 {
+            end_ms += 10_000;
+            f.flush(end_ms);
+        }
+        assert!(f.table.is_empty());
+    }
+    f.send("a.b:0|c");
+    f.flush(end_ms + 10_000);
+    assert_eq!(f.told(), [format!("sum {}", (1..=300).sum::<i32>())]);
+}
+
+#[test]
 fn a_mapping_cannot_break_the_rules_of_series() {
     // Our own name space, an empty name, too many labels.
     let many: String = (0..9).map(|at| format!("label{at}: x, ")).collect();
