@@ -148,6 +148,8 @@ impl Table {
     /// asked about anew once the open window has been taken.
     pub fn set_mapper(&mut self, mapper: Option<Arc<Mapper>>) {
         if self.is_empty() {
+            // No spelling names an effect.
+            self.effects = Effects::default();
             self.mapper = mapper;
         } else {
             self.next_mapper = Some(mapper);
