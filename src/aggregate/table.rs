@@ -11,6 +11,7 @@
 
 use super::cells::Cells;
 use super::effect::{BucketCounts, Effect, Effects};
+use super::gauge::{Gauge, GaugeCells};
 use super::mapped_line::MappedLine;
 use super::overflow::{Fold, Folds, offender};
 use super::registry::Registry;
@@ -61,7 +62,7 @@ pub struct Table {
     markers: Option<SyncSender<Marker>>,
     hasher: SpellingHasher,
     counters: Cells<f64>,
-    gauges: Cells<Gauge>,
+    gauges: GaugeCells,
     timers: Cells<Timer>,
     histograms: Cells<Timer>,
     /// Values of both.
@@ -78,17 +79,6 @@ pub struct Table {
     buckets: HashMap<(MetricType, u32), BucketCounts, RandomState>,
     /// How series that got a spelling in the open window are treated.
     treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
-}
-
-/// What a window did to a gauge, before it is known what it was.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Gauge {
-    /// The value it was set to last, and when (ms since the epoch).
-    pub set: Option<(f64, i64)>,
-    /// Sum of the changes since then.
-    pub change: f64,
-    /// Extremes, as far as absolute values are known.
-    pub extremes: Option<(f64, f64)>,
 }
 
 /// What a table held of a window, by series; a series may come more than once.
@@ -129,7 +119,7 @@ impl Table {
             markers: None,
             hasher: SpellingHasher::default(),
             counters: Cells::default(),
-            gauges: Cells::default(),
+            gauges: GaugeCells::default(),
             timers: Cells::default(),
             histograms: Cells::default(),
             timer_values: TimerValues::default(),
@@ -241,8 +231,7 @@ impl Table {
         let mut release = |_, id| released.push(id);
         let counters = |id, sum: &mut f64| partial.counters.push((id, std::mem::take(sum)));
         self.counters.close(idle_max, counters, &mut release);
-        let gauges = |id, gauge: &mut Gauge| partial.gauges.push((id, std::mem::take(gauge)));
-        self.gauges.close(idle_max, gauges, &mut release);
+        self.gauges.close(idle_max, |id, gauge| partial.gauges.push((id, gauge)), &mut release);
         let (values, buckets) = (&mut self.timer_values, &mut self.buckets);
         for (cells, metric_type) in
             [(&mut self.timers, MetricType::Timer), (&mut self.histograms, MetricType::Histogram)]
@@ -544,30 +533,5 @@ impl Table {
             Refusal::Rejected(reject) => self.telemetry.rejected(reject),
             Refusal::Limited(limited) => self.telemetry.limited(limited),
         }
-    }
-}
-
-impl Gauge {
-    fn set(&mut self, value: f64, now_ms: i64) {
-        let (min, max) = self.extremes.unwrap_or((value, value));
-        *self = Gauge {
-            set: Some((value, now_ms)),
-            change: 0.0,
-            extremes: Some((min.min(value), max.max(value))),
-        };
-    }
-
-    /// False when the change was left out, as the value would be infinite.
-    fn change(&mut self, by: f64) -> bool {
-        let change = self.change + by;
-        let value = self.set.map_or(change, |(base, _)| base + change);
-        if !change.is_finite() || !value.is_finite() {
-            return false;
-        }
-        self.change = change;
-        if let Some((min, max)) = self.extremes {
-            self.extremes = Some((min.min(value), max.max(value)));
-        }
-        true
     }
 }
