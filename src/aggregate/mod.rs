@@ -7,6 +7,7 @@
 mod blocks;
 mod cells;
 pub mod effect;
+pub mod gauge;
 mod holders;
 pub mod mapped_line;
 pub mod overflow;

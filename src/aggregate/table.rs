@@ -11,6 +11,7 @@
 
 use super::cells::Cells;
 use super::effect::{BucketCounts, Effect, Effects};
+use super::gauge::{Gauge, GaugeCells};
 use super::mapped_line::MappedLine;
 use super::overflow::{Fold, Folds, offender};
 use super::registry::Registry;
@@ -62,7 +63,7 @@ pub struct Table {
     markers: Option<SyncSender<Marker>>,
     pub(super) hasher: SpellingHasher,
     counters: Cells<f64>,
-    gauges: Cells<Gauge>,
+    gauges: GaugeCells,
     timers: Cells<Timer>,
     histograms: Cells<Timer>,
     /// Values of both.
@@ -79,17 +80,6 @@ pub struct Table {
     buckets: HashMap<(MetricType, u32), BucketCounts, RandomState>,
     /// How series that got a spelling in the open window are treated.
     treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
-}
-
-/// What a window did to a gauge, before it is known what it was.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Gauge {
-    /// The value it was set to last, and when (ms since the epoch).
-    pub set: Option<(f64, i64)>,
-    /// Sum of the changes since then.
-    pub change: f64,
-    /// Extremes, as far as absolute values are known.
-    pub extremes: Option<(f64, f64)>,
 }
 
 /// What a table held of a window, by series; a series may come more than once.
@@ -133,7 +123,7 @@ impl Table {
             markers: None,
             hasher: SpellingHasher::default(),
             counters: Cells::default(),
-            gauges: Cells::default(),
+            gauges: GaugeCells::default(),
             timers: Cells::default(),
             histograms: Cells::default(),
             timer_values: TimerValues::default(),
@@ -152,6 +142,8 @@ impl Table {
     /// asked about anew once the open window has been taken.
     pub fn set_mapper(&mut self, mapper: Option<Arc<Mapper>>) {
         if self.is_empty() {
+            // No spelling names an effect.
+            self.effects = Effects::default();
             self.mapper = mapper;
         } else {
             self.next_mapper = Some(mapper);
@@ -266,8 +258,7 @@ impl Table {
         let mut release = |_, id| released.push(id);
         let counters = |id, sum: &mut f64| partial.counters.push((id, std::mem::take(sum)));
         self.counters.close(idle_max, counters, &mut release);
-        let gauges = |id, gauge: &mut Gauge| partial.gauges.push((id, std::mem::take(gauge)));
-        self.gauges.close(idle_max, gauges, &mut release);
+        self.gauges.close(idle_max, |id, gauge| partial.gauges.push((id, gauge)), &mut release);
         let (values, buckets) = (&mut self.timer_values, &mut self.buckets);
         for (cells, metric_type) in
             [(&mut self.timers, MetricType::Timer), (&mut self.histograms, MetricType::Histogram)]
@@ -494,6 +485,7 @@ impl Table {
             return Ok((if room { add(&mut self.dropped) } else { NO_CELL }, Effects::DROP));
         };
         let limited = Refusal::Limited(Limited::Series);
+        let scale = mapped.effect.scale;
         let effect = self.effects.number(mapped.effect).ok_or(limited)?;
         let (labels, cut) = mapped.labels.cut(self.options.label_bytes_max);
         self.telemetry.labels_cut.add(cut);
@@ -511,11 +503,13 @@ impl Table {
                 Ok((cell, effect))
             }
             Err(reason) => {
+                // The values mean what those of the series mean; buckets are a series' own.
+                let effect = self.effects.number(Effect { scale, bounds: None }).ok_or(limited)?;
                 let (id, overflow, known) = self.registry.register_overflow(&series).ok_or(limited)?;
-                let cell = self.own_cell(&overflow, id, Effects::NONE);
-                let fold = self.folds.over(cell, reason, &offender(series.labels.name(), known));
+                let cell = self.own_cell(&overflow, id, effect);
+                let fold = self.folds.over(cell, effect, reason, &offender(series.labels.name(), known));
                 self.folds.note(spelling.hash, fold);
-                Ok((cell, Effects::NONE))
+                Ok((cell, effect))
             }
         }
     }
@@ -566,30 +560,5 @@ impl Table {
             Refusal::Rejected(reject) => self.telemetry.rejected(reject),
             Refusal::Limited(limited) => self.telemetry.limited(limited),
         }
-    }
-}
-
-impl Gauge {
-    fn set(&mut self, value: f64, now_ms: i64) {
-        let (min, max) = self.extremes.unwrap_or((value, value));
-        *self = Gauge {
-            set: Some((value, now_ms)),
-            change: 0.0,
-            extremes: Some((min.min(value), max.max(value))),
-        };
-    }
-
-    /// False when the change was left out, as the value would be infinite.
-    fn change(&mut self, by: f64) -> bool {
-        let change = self.change + by;
-        let value = self.set.map_or(change, |(base, _)| base + change);
-        if !change.is_finite() || !value.is_finite() {
-            return false;
-        }
-        self.change = change;
-        if let Some((min, max)) = self.extremes {
-            self.extremes = Some((min.min(value), max.max(value)));
-        }
-        true
     }
 }

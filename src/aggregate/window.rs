@@ -1,9 +1,10 @@
 //! What outlives a window: counters' totals, gauges' last values, when each
 //! series was heard last; and the merge of all tables into one batch.
 
+use super::gauge::Gauge;
 use super::registry::Registry;
 use super::series_list::{Entry, Heard, SeriesList};
-use super::table::{Gauge, Partial};
+use super::table::Partial;
 use super::treated::TreatedSeries;
 use crate::model::batch::{CounterValue, GaugeValue};
 use crate::model::{FlushBatch, MetricType, SeriesId};
