@@ -11,7 +11,7 @@
 
 use super::cells::Cells;
 use super::effect::{BucketCounts, Effect, Effects};
-use super::gauge::Gauge;
+use super::gauge::{Gauge, GaugeCells};
 use super::late::{LateTable, LateTime, Outcome};
 use super::mapped_line::MappedLine;
 use super::overflow::{Fold, Folds, offender};
@@ -64,7 +64,7 @@ pub struct Table {
     markers: Option<SyncSender<Marker>>,
     pub(super) hasher: SpellingHasher,
     counters: Cells<f64>,
-    gauges: Cells<Gauge>,
+    gauges: GaugeCells,
     timers: Cells<Timer>,
     histograms: Cells<Timer>,
     /// Values of both.
@@ -126,7 +126,7 @@ impl Table {
             markers: None,
             hasher: SpellingHasher::default(),
             counters: Cells::default(),
-            gauges: Cells::default(),
+            gauges: GaugeCells::default(),
             timers: Cells::default(),
             histograms: Cells::default(),
             timer_values: TimerValues::default(),
@@ -145,6 +145,8 @@ impl Table {
     /// asked about anew once the open window has been taken.
     pub fn set_mapper(&mut self, mapper: Option<Arc<Mapper>>) {
         if self.is_empty() {
+            // No spelling names an effect.
+            self.effects = Effects::default();
             self.mapper = mapper;
         } else {
             self.next_mapper = Some(mapper);
@@ -261,8 +263,7 @@ impl Table {
         let mut release = |_, id| released.push(id);
         let counters = |id, sum: &mut f64| partial.counters.push((id, std::mem::take(sum)));
         self.counters.close(idle_max, counters, &mut release);
-        let gauges = |id, gauge: &mut Gauge| partial.gauges.push((id, std::mem::take(gauge)));
-        self.gauges.close(idle_max, gauges, &mut release);
+        self.gauges.close(idle_max, |id, gauge| partial.gauges.push((id, gauge)), &mut release);
         let (values, buckets) = (&mut self.timer_values, &mut self.buckets);
         for (cells, metric_type) in
             [(&mut self.timers, MetricType::Timer), (&mut self.histograms, MetricType::Histogram)]
@@ -418,11 +419,11 @@ impl Table {
 
     fn observe_late(&mut self, time: LateTime, cell: u32, observation: &Observation<'_>) -> Outcome {
         let id = match observation.metric_type {
-            MetricType::Counter => self.counters.keep(cell),
-            MetricType::Gauge => self.gauges.keep(cell),
-            MetricType::Timer => self.timers.keep(cell),
-            MetricType::Histogram => self.histograms.keep(cell),
-            MetricType::Set => self.sets.keep(cell),
+            MetricType::Counter => self.counters.renew(cell),
+            MetricType::Gauge => self.gauges.renew(cell),
+            MetricType::Timer => self.timers.renew(cell),
+            MetricType::Histogram => self.histograms.renew(cell),
+            MetricType::Set => self.sets.renew(cell),
         };
         self.late.observe(time, id, observation)
     }
@@ -505,6 +506,7 @@ impl Table {
             return Ok((if room { add(&mut self.dropped) } else { NO_CELL }, Effects::DROP));
         };
         let limited = Refusal::Limited(Limited::Series);
+        let scale = mapped.effect.scale;
         let effect = self.effects.number(mapped.effect).ok_or(limited)?;
         let (labels, cut) = mapped.labels.cut(self.options.label_bytes_max);
         self.telemetry.labels_cut.add(cut);
@@ -522,11 +524,13 @@ impl Table {
                 Ok((cell, effect))
             }
             Err(reason) => {
+                // The values mean what those of the series mean; buckets are a series' own.
+                let effect = self.effects.number(Effect { scale, bounds: None }).ok_or(limited)?;
                 let (id, overflow, known) = self.registry.register_overflow(&series).ok_or(limited)?;
-                let cell = self.own_cell(&overflow, id, Effects::NONE);
-                let fold = self.folds.over(cell, reason, &offender(series.labels.name(), known));
+                let cell = self.own_cell(&overflow, id, effect);
+                let fold = self.folds.over(cell, effect, reason, &offender(series.labels.name(), known));
                 self.folds.note(spelling.hash, fold);
-                Ok((cell, Effects::NONE))
+                Ok((cell, effect))
             }
         }
     }

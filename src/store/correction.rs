@@ -207,6 +207,7 @@ fn correct_totals(
     windows.sort_unstable();
     windows.dedup_by_key(|(window_ms, _)| *window_ms);
     let mut added: Vec<Sample> = Vec::new();
+    let mut added_before: Option<i64> = None;
     for (window_ms, start_ms) in windows {
         let at = samples.partition_point(|sample| sample.timestamp_ms < window_ms);
         let following = samples.get(at..).unwrap_or_default();
@@ -220,7 +221,6 @@ fn correct_totals(
         let Some(next) = next.or(ahead).filter(|next| next.at_ms >= window_ms) else { continue };
         let total = |through_ms| next.value + deltas.through(through_ms, next.at_ms);
         let before = samples.get(..at).unwrap_or_default().last();
-        let added_before = added.last().map(|sample| sample.timestamp_ms);
         let is_value = |sample: &&Sample| !is_stale(sample.value);
         let recent = before.filter(is_value).map(|sample| sample.timestamp_ms).max(added_before);
         // A total has the one before it, or its own start, here or in a block.
@@ -229,8 +229,12 @@ fn correct_totals(
         if begins && keep(window_ms, start_ms) {
             added.push(Sample { timestamp_ms: start_ms, value: total(start_ms) });
         }
-        if !is_there && keep(window_ms, window_ms) {
-            added.push(Sample { timestamp_ms: window_ms, value: total(window_ms) });
+        if !is_there {
+            // Kept or not, so that no range makes a difference to what is in it.
+            added_before = Some(window_ms);
+            if keep(window_ms, window_ms) {
+                added.push(Sample { timestamp_ms: window_ms, value: total(window_ms) });
+            }
         }
     }
     for sample in samples.iter_mut().filter(|sample| !is_stale(sample.value)) {
