@@ -8,7 +8,7 @@ use super::dictionary::{Builder, Dictionary};
 use super::key;
 use super::key_list::KeyList;
 use super::overlay::Overlay;
-use crate::model::label::{NAME, escape_name};
+use crate::model::label::{NAME, OWN_PREFIX, escape_name};
 use crate::model::{MatchOp, Matcher, MetricType, SeriesId, SeriesKey};
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -17,8 +17,6 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub const TYPE_LABEL: &str = "statsdeck_type";
 /// The label of a series that holds what a limit kept out of others.
 pub const OVERFLOW_LABEL: &str = "statsdeck_overflow";
-/// Names that begin so are ours alone; their number is fixed, and no limit's.
-const OWN_PREFIX: &str = "statsdeck_";
 /// Keys that may lie beside the dictionary: this many, or a quarter of it.
 const OVERLAY_MIN: usize = 4096;
 /// One key in so many beside the dictionary is merged in when there is time.
@@ -352,8 +350,7 @@ fn literal_prefix(expression: &str) -> &str {
     }
 }
 
-/// Names in our name space, of metrics and labels, come from ourselves alone:
-/// the parser sees to it.
+/// Our own series are of a fixed number, and no limit's.
 fn is_own(key: &[u8]) -> bool {
     // What looks like the label may stand within a value.
     key.starts_with(OWN_PREFIX.as_bytes())

@@ -1,7 +1,7 @@
 //! Tags on the wire (`|#key:value,key`) and the labels they become.
 
 use super::Reject;
-use crate::model::label::{Labels, NAME, escape_label_name, escape_name};
+use crate::model::label::{Labels, NAME, OWN_PREFIX, escape_label_name, escape_name};
 use std::borrow::Cow;
 
 /// `|#` sections that one line may have; DogStatsD clients send one.
@@ -10,9 +10,6 @@ pub const SECTIONS_MAX: usize = 4;
 /// A section that begins so is one tag, commas and all. No wire can send it: a
 /// field ends at a `|`.
 pub(super) const WHOLE: u8 = b'|';
-
-/// Names that begin so are ours alone.
-pub const OWN_PREFIX: &str = "statsdeck_";
 
 /// The tags of a line, not yet split; sections in the order they came.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
