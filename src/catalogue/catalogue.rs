@@ -2,7 +2,8 @@
 //!
 //! One name has one type: the first that came. A series of another type is
 //! kept under the same name with the label `statsdeck_type`, so that nothing is
-//! lost and a query never meets two series with the same labels.
+//! lost and a query never meets two series with the same labels. When the first
+//! type is forgotten before the others, they keep the label, and who comes gets it.
 
 use super::dictionary::{Builder, Dictionary};
 use super::key;
@@ -45,6 +46,15 @@ struct Inner {
     ended: usize,
     /// Registered since they were asked for last.
     new: Vec<(SeriesId, MetricType)>,
+}
+
+/// Whose a name is.
+enum Owner {
+    /// There is no series of it.
+    Nobody,
+    First(MetricType),
+    /// The first type is forgotten; there are series of others.
+    Gone,
 }
 
 /// Why a series got no number.
@@ -101,13 +111,17 @@ impl Catalogue {
         admitted: impl FnOnce(&SeriesKey) -> bool,
     ) -> Result<SeriesId, Refused> {
         let mut inner = self.write();
-        let first = inner.type_of(series.labels.name());
-        if first.is_some_and(|first| first != series.metric_type) {
+        let (is_apart, is_new) = match inner.owner(series.labels.name()) {
+            Owner::Nobody => (false, true),
+            Owner::First(first) => (first != series.metric_type, false),
+            Owner::Gone => (true, false),
+        };
+        if is_apart {
             series.labels = series.labels.with(TYPE_LABEL, series.metric_type.as_str());
         }
         let key = key::encode(&series);
         // A new name has no series.
-        if let Some(id) = first.and_then(|_| inner.find(&key)) {
+        if !is_new && let Some(id) = inner.find(&key) {
             return Ok(SeriesId(id));
         }
         let own = is_own(&key);
@@ -132,7 +146,10 @@ impl Catalogue {
 
     /// The type of the series that came first under this name.
     pub fn type_of(&self, name: &str) -> Option<MetricType> {
-        self.read().type_of(name)
+        match self.read().owner(name) {
+            Owner::First(first) => Some(first),
+            Owner::Nobody | Owner::Gone => None,
+        }
     }
 
     /// The limit of series that are alive.
@@ -371,27 +388,32 @@ impl Inner {
         self.overlay.key(id).map(<[u8]>::to_vec).or_else(|| self.dictionary.key(id))
     }
 
-    /// The type that came first under this name.
-    fn type_of(&self, name: &str) -> Option<MetricType> {
+    fn owner(&self, name: &str) -> Owner {
         let mut prefix = Vec::new();
         key::put_name(&mut prefix, name);
         let mut from = prefix.clone();
-        let in_dictionary = loop {
+        let mut in_dictionary = Owner::Nobody;
+        loop {
             let mut cursor = self.dictionary.from(&from);
             if cursor.advance().is_none() || !cursor.key().starts_with(&prefix) {
-                break None;
+                break;
             }
-            let Some(metric_type) = key::metric_type(cursor.key()) else { break None };
+            let Some(metric_type) = key::metric_type(cursor.key()) else { break };
             let labelled = key::decode(cursor.key())
                 .is_some_and(|series| series.labels.get(TYPE_LABEL) == Some(metric_type.as_str()));
             if !labelled {
-                break Some(metric_type);
+                return Owner::First(metric_type);
             }
+            in_dictionary = Owner::Gone;
             // All of this type came later than others.
             from.truncate(prefix.len());
             from.push(key::type_byte(metric_type) + 1);
-        };
-        in_dictionary.or_else(|| self.overlay.type_of(&prefix))
+        }
+        match in_dictionary {
+            // What is forgotten is merged out: in the overlay alone nothing is gone.
+            Owner::Nobody => self.overlay.type_of(&prefix).map_or(Owner::Nobody, Owner::First),
+            known => known,
+        }
     }
 
     /// Adds all keys to `keys`.
@@ -449,6 +471,28 @@ mod tests {
         });
         told.sort();
         told
+    }
+
+    #[test]
+    fn a_series_has_one_number_also_when_the_first_type_of_its_name_is_gone() {
+        let catalogue = Catalogue::new(10);
+        let tagged = |metric_type, label: &str| SeriesKey {
+            labels: key("a", metric_type).labels.with(label, "1"),
+            metric_type,
+        };
+        let counter = catalogue.register(key("a", MetricType::Counter)).unwrap();
+        let gauge = catalogue.register(tagged(MetricType::Gauge, "b")).unwrap();
+        catalogue.forget([counter]);
+        for _ in 0..2 {
+            // Its labels are behind those of the other gauge.
+            let other = catalogue.register(tagged(MetricType::Gauge, "z")).unwrap();
+            catalogue.write().merge();
+            assert_eq!(catalogue.register(tagged(MetricType::Gauge, "z")), Ok(other));
+            assert_eq!(catalogue.register(tagged(MetricType::Gauge, "b")), Ok(gauge));
+            let counter = catalogue.register(tagged(MetricType::Counter, "z")).unwrap();
+            assert_ne!(catalogue.series(counter).unwrap().labels, catalogue.series(other).unwrap().labels);
+            catalogue.forget([counter]);
+        }
     }
 
     #[test]
