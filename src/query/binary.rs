@@ -1,16 +1,16 @@
 //! Binary operators. Which series meet is worked out once, from their labels;
 //! the values are then combined step by step.
 
-use super::column::{Cell, Column, Grid, Row, join_equal, without_empty};
-use super::distribution;
+use super::column::{Cell, Column, Grid, Row, is_identity, join_equal, without_empty};
+use super::distribution::{Distribution, Incompatible};
 use super::error::Error;
 use super::eval::Evaluator;
 use super::expr::{Binary, BinaryOp, Group, Matching};
 use super::label_function::with_label;
+use super::histogram_trim;
+use super::told;
 use crate::model::Labels;
-use crate::model::label::NAME;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Value of `left op right` on `grid`.
 pub(crate) fn eval(eval: &Evaluator<'_>, node: &Binary, grid: &Grid) -> Result<Column, Error> {
@@ -42,7 +42,11 @@ fn scalar(op: BinaryOp, left: f64, right: f64) -> Option<f64> {
         BinaryOp::Mod => left % right,
         BinaryOp::Pow => left.powf(right),
         BinaryOp::Atan2 => left.atan2(right),
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => return None,
+        BinaryOp::And
+        | BinaryOp::Or
+        | BinaryOp::Unless
+        | BinaryOp::TrimUpper
+        | BinaryOp::TrimLower => return None,
         _ => f64::from(u8::from(compares(op, left, right)?)),
     })
 }
@@ -72,28 +76,62 @@ fn combined(eval: &Evaluator<'_>, node: &Binary, left: &Cell, right: &Cell, kept
         (Cell::None, _) | (_, Cell::None) => Cell::None,
         (Cell::Float(l), Cell::Float(r)) => match compares(op, *l, *r) {
             Some(holds) => verdict(holds),
-            None => scalar(op, *l, *r).map_or(Cell::None, Cell::Float),
+            None => match scalar(op, *l, *r) {
+                Some(number) => Cell::Float(number),
+                None => left_out(eval, node, ["float", "float"]),
+            },
         },
         (Cell::Histogram(l), Cell::Histogram(r)) => match op {
-            BinaryOp::Add => Cell::histogram(distribution::merge_all([&**l, &**r])),
+            BinaryOp::Add => summed(eval, node, l.plus(r), "addition"),
+            BinaryOp::Sub => summed(eval, node, l.minus(r), "subtraction"),
             BinaryOp::Equal => verdict(l == r),
             BinaryOp::NotEqual => verdict(l != r),
-            _ => left_out(eval, op),
+            _ => left_out(eval, node, ["histogram", "histogram"]),
         },
-        (Cell::Histogram(histogram), Cell::Float(factor)) => match op {
-            BinaryOp::Mul => Cell::histogram((**histogram).clone().scaled(*factor)),
-            BinaryOp::Div => Cell::histogram((**histogram).clone().scaled(1.0 / factor)),
-            _ => left_out(eval, op),
+        (Cell::Histogram(histogram), Cell::Float(number)) => match op {
+            BinaryOp::Mul => Cell::Histogram(histogram.clone().scaled(*number)),
+            BinaryOp::Div => Cell::Histogram(histogram.clone().divided(*number)),
+            BinaryOp::TrimUpper | BinaryOp::TrimLower => {
+                let above = op == BinaryOp::TrimUpper;
+                match histogram_trim::trimmed(histogram, *number, above) {
+                    Some(trimmed) => Cell::Histogram(trimmed),
+                    None => left_out(eval, node, ["histogram", "float"]),
+                }
+            }
+            _ => left_out(eval, node, ["histogram", "float"]),
         },
         (Cell::Float(factor), Cell::Histogram(histogram)) => match op {
-            BinaryOp::Mul => Cell::Histogram(Arc::new((**histogram).clone().scaled(*factor))),
-            _ => left_out(eval, op),
+            BinaryOp::Mul => Cell::Histogram(histogram.clone().scaled(*factor)),
+            _ => left_out(eval, node, ["float", "histogram"]),
         },
     }
 }
 
-fn left_out(eval: &Evaluator<'_>, op: BinaryOp) -> Cell {
-    eval.warn(format!("operator {} does not work on these histograms; they were left out", op.as_str()));
+fn summed(
+    eval: &Evaluator<'_>,
+    node: &Binary,
+    result: Result<(Distribution, super::distribution::Notes), Incompatible>,
+    place: &str,
+) -> Cell {
+    match result {
+        Ok((sum, notes)) => {
+            told::tell(&eval.annotations, node.start, notes, place);
+            Cell::Histogram(sum)
+        }
+        Err(Incompatible) => {
+            let message =
+                format!("incompatible bucket layout encountered for binary operator {}", node.op.as_str());
+            eval.annotations.warn(node.start, &message);
+            Cell::None
+        }
+    }
+}
+
+fn left_out(eval: &Evaluator<'_>, node: &Binary, [left, right]: [&str; 2]) -> Cell {
+    let op = node.op.as_str();
+    let message =
+        format!("incompatible sample types encountered for binary operator {op:?}: {left} {op} {right}");
+    eval.annotations.info(node.start, &message);
     Cell::None
 }
 
@@ -120,10 +158,10 @@ fn with_scalar(
             *cell = eval.made(answer, &mut made)?;
         }
         if drops_name(node) {
-            row.labels = row.labels.without_name();
+            row.drops_name = true;
         }
     }
-    Ok(Column::Vector(without_empty(join_equal(rows)?)))
+    Ok(Column::Vector(without_empty(rows)))
 }
 
 /// The labels by which a series finds its match.
@@ -131,7 +169,7 @@ fn signature(matching: &Matching, labels: &Labels) -> Labels {
     let named = |name: &str| matching.labels.iter().any(|label| label == name);
     match matching.on {
         true => labels.filtered(named),
-        false => labels.filtered(|name| name != NAME && !named(name)),
+        false => labels.filtered(|name| !is_identity(name) && !named(name)),
     }
 }
 
@@ -173,6 +211,7 @@ fn matched(
     right: Vec<Row>,
     grid: &Grid,
 ) -> Result<Column, Error> {
+    let (left, right) = filled(eval, node, left, right, grid)?;
     let swapped = node.matching.group == Group::OneToMany;
     let (many, one) = if swapped { (right, left) } else { (left, right) };
     let one_side = if swapped { "left" } else { "right" };
@@ -203,6 +242,7 @@ fn matched(
                 continue;
             }
             let labels = result_labels(node, &row.labels, &other.labels);
+            let drops_name = drops_name(node) || row.drops_name;
             let key = if node.matching.group == Group::OneToOne { &signature } else { &labels };
             let taken = taken.entry(key.clone()).or_insert_with(|| vec![false; grid.steps]);
             for (taken, cell) in taken.iter_mut().zip(&cells) {
@@ -223,10 +263,61 @@ fn matched(
                 *taken |= cell.is_some();
             }
             eval.check_size(answers.len() + 1, grid.steps)?;
-            answers.push(Row { labels, cells });
+            answers.push(Row { labels, drops_name, cells });
         }
     }
     Ok(Column::Vector(join_equal(answers)?))
+}
+
+/// Both sides, and what `fill` puts in place of series that one of them lacks.
+fn filled(
+    eval: &Evaluator<'_>,
+    node: &Binary,
+    mut left: Vec<Row>,
+    mut right: Vec<Row>,
+    grid: &Grid,
+) -> Result<(Vec<Row>, Vec<Row>), Error> {
+    let of_left = node.matching.fill_left.map(|value| missing(eval, node, &right, &left, value, grid));
+    let of_right = node.matching.fill_right.map(|value| missing(eval, node, &left, &right, value, grid));
+    left.extend(of_left.transpose()?.unwrap_or_default());
+    right.extend(of_right.transpose()?.unwrap_or_default());
+    Ok((left, right))
+}
+
+/// Rows of `value` for what is in `present` and has no match in `lacking`.
+fn missing(
+    eval: &Evaluator<'_>,
+    node: &Binary,
+    present: &[Row],
+    lacking: &[Row],
+    value: f64,
+    grid: &Grid,
+) -> Result<Vec<Row>, Error> {
+    let seen = |rows: &[Row]| -> Result<HashMap<Labels, Vec<bool>>, Error> {
+        let mut seen: HashMap<Labels, Vec<bool>> = HashMap::new();
+        for row in rows {
+            eval.check_size(seen.len() + 1, grid.steps)?;
+            let steps =
+                seen.entry(signature(&node.matching, &row.labels)).or_insert_with(|| vec![false; grid.steps]);
+            steps.iter_mut().zip(&row.cells).for_each(|(seen, cell)| *seen |= cell.is_some());
+        }
+        Ok(seen)
+    };
+    let there = seen(lacking)?;
+    let mut rows: Vec<Row> = seen(present)?
+        .into_iter()
+        .map(|(labels, wanted)| {
+            let found = there.get(&labels);
+            let has = |step: usize| found.and_then(|steps| steps.get(step)).copied().unwrap_or(false);
+            let fill = |(step, wanted): (usize, bool)| match wanted && !has(step) {
+                true => Cell::Float(value),
+                false => Cell::None,
+            };
+            Row::new(labels, wanted.into_iter().enumerate().map(fill).collect())
+        })
+        .collect();
+    rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(without_empty(rows))
 }
 
 /// # Errors
@@ -258,7 +349,7 @@ fn refuse_repeats<'a>(
 fn result_labels(node: &Binary, many: &Labels, one: &Labels) -> Labels {
     let matching = &node.matching;
     let named = |name: &str| matching.labels.iter().any(|label| label == name);
-    let mut labels = if drops_name(node) { many.without_name() } else { many.clone() };
+    let mut labels = many.clone();
     if matching.group == Group::OneToOne {
         labels = labels.filtered(|name| if matching.on { named(name) } else { !named(name) });
     }

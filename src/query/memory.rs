@@ -6,7 +6,7 @@
 
 use super::source::{Source, SourceError};
 use crate::model::{
-    Histogram, Labels, Matcher, MetricType, Points, Sample, Select, Series, SeriesKey, Sketch, TimeRange,
+    Histogram, Labels, Matcher, MetricType, NativeHistogram, Points, Sample, Select, Series, SeriesKey, Sketch, TimeRange,
     sample,
 };
 use std::collections::BTreeMap;
@@ -26,6 +26,7 @@ type Key = (Labels, Option<MetricType>);
 struct Track {
     floats: BTreeMap<i64, f64>,
     histograms: BTreeMap<i64, Histogram>,
+    natives: BTreeMap<i64, NativeHistogram>,
     sketches: BTreeMap<i64, Sketch>,
 }
 
@@ -55,6 +56,13 @@ impl MemorySource {
         value: Histogram,
     ) {
         self.track(labels, metric_type, |track| track.histograms.insert(timestamp_ms, value));
+    }
+
+    /// Adds a native histogram, as Prometheus would scrape it. One whose sum is
+    /// the stale marker ends the series, as [`MemorySource::push_stale`] does.
+    pub fn push_native(&self, labels: &Labels, timestamp_ms: i64, mut value: NativeHistogram) {
+        value.compact();
+        self.track(labels, None, |track| track.natives.insert(timestamp_ms, value));
     }
 
     /// Adds the distinct members of one window of a set.
@@ -87,10 +95,12 @@ impl Track {
         let floats =
             self.floats.range(span.clone()).map(|(at, value)| Sample { timestamp_ms: *at, value: *value });
         let histograms = self.histograms.range(span.clone()).map(|(at, value)| (*at, value.clone()));
+        let natives = self.natives.range(span.clone()).map(|(at, value)| (*at, value.clone()));
         let sketches = self.sketches.range(span).map(|(at, value)| (*at, value.clone()));
         let lists = [
             Points::Floats(floats.collect()),
             Points::Histograms(histograms.collect()),
+            Points::Natives(natives.collect()),
             Points::Sketches(sketches.collect()),
         ];
         lists.into_iter().filter(|points| !points.is_empty()).collect()
@@ -98,7 +108,7 @@ impl Track {
 
     /// What a series without a declared type most looks like.
     fn apparent_type(&self) -> MetricType {
-        if !self.histograms.is_empty() {
+        if !self.histograms.is_empty() || !self.natives.is_empty() {
             MetricType::Histogram
         } else if !self.sketches.is_empty() {
             MetricType::Set
