@@ -334,6 +334,8 @@ fn count_values(
     };
     check_label(label, "count_values")?;
     let mut answers: Vec<Row> = Vec::new();
+    // The label may take the place of one that kept groups apart.
+    let mut of_labels: HashMap<Labels, usize> = HashMap::new();
     for group in groups {
         // By the text that stands for the value.
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -348,12 +350,19 @@ fn count_values(
                 let place = match places.get(&text) {
                     Some(place) => *place,
                     None => {
-                        eval.check_size(answers.len() + 1, grid.steps)?;
                         let labels = with_label(&group.labels, label, &text);
                         let drops_name = group.drops_name;
-                        answers.push(Row { labels, drops_name, cells: vec![Cell::None; grid.steps] });
-                        places.insert(text, answers.len() - 1);
-                        answers.len() - 1
+                        let place = match of_labels.get(&labels) {
+                            Some(place) => *place,
+                            None => {
+                                eval.check_size(answers.len() + 1, grid.steps)?;
+                                of_labels.insert(labels.clone(), answers.len());
+                                answers.push(Row { labels, drops_name, cells: vec![Cell::None; grid.steps] });
+                                answers.len() - 1
+                            }
+                        };
+                        places.insert(text, place);
+                        place
                     }
                 };
                 if let Some(cell) = answers.get_mut(place).and_then(|row| row.cells.get_mut(step)) {

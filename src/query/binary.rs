@@ -1,7 +1,7 @@
 //! Binary operators. Which series meet is worked out once, from their labels;
 //! the values are then combined step by step.
 
-use super::column::{Cell, Column, Grid, Row, is_identity, join_equal, without_empty};
+use super::column::{Cell, Column, Grid, Row, join_equal, without_empty};
 use super::distribution::{Distribution, Incompatible};
 use super::error::Error;
 use super::eval::Evaluator;
@@ -10,6 +10,7 @@ use super::label_function::with_label;
 use super::histogram_trim;
 use super::told;
 use crate::model::Labels;
+use crate::model::label::NAME;
 use std::collections::HashMap;
 
 /// Value of `left op right` on `grid`.
@@ -169,7 +170,7 @@ fn signature(matching: &Matching, labels: &Labels) -> Labels {
     let named = |name: &str| matching.labels.iter().any(|label| label == name);
     match matching.on {
         true => labels.filtered(named),
-        false => labels.filtered(|name| !is_identity(name) && !named(name)),
+        false => labels.filtered(|name| name != NAME && !named(name)),
     }
 }
 
@@ -238,29 +239,26 @@ fn matched(
                 })
                 .map(|cell| eval.made(cell, &mut made))
                 .collect::<Result<_, _>>()?;
-            if !cells.iter().any(Cell::is_some) {
-                continue;
-            }
             let labels = result_labels(node, &row.labels, &other.labels);
             let drops_name = drops_name(node) || row.drops_name;
-            let key = if node.matching.group == Group::OneToOne { &signature } else { &labels };
+            let one_to_one = node.matching.group == Group::OneToOne;
+            let key = if one_to_one { &signature } else { &labels };
             let taken = taken.entry(key.clone()).or_insert_with(|| vec![false; grid.steps]);
-            for (taken, cell) in taken.iter_mut().zip(&cells) {
-                if *taken && cell.is_some() {
-                    return Err(Error::Execution(match node.matching.group {
-                        Group::OneToOne => format!(
-                            "several series on the left side of {} match {signature}; say which side has many \
-                             with group_left or group_right",
-                            node.op.as_str()
-                        ),
-                        _ => format!(
-                            "several results of {} would have the labels {labels}; add labels that keep them \
-                             apart",
-                            node.op.as_str()
-                        ),
-                    }));
+            for (step, taken) in taken.iter_mut().enumerate() {
+                let has = |cells: &[Cell]| cells.get(step).is_some_and(Cell::is_some);
+                // Whatever a comparison then leaves out, two met one.
+                let meets = if one_to_one { has(&row.cells) && has(&other.cells) } else { has(&cells) };
+                if *taken && meets {
+                    let what = match one_to_one {
+                        true => "many-to-one matching must be explicit (group_left/group_right)",
+                        false => "grouping labels must ensure unique matches",
+                    };
+                    return Err(Error::Execution(format!("multiple matches for labels {key}: {what}")));
                 }
-                *taken |= cell.is_some();
+                *taken |= meets;
+            }
+            if !cells.iter().any(Cell::is_some) {
+                continue;
             }
             eval.check_size(answers.len() + 1, grid.steps)?;
             answers.push(Row { labels, drops_name, cells });
@@ -277,8 +275,13 @@ fn filled(
     mut right: Vec<Row>,
     grid: &Grid,
 ) -> Result<(Vec<Row>, Vec<Row>), Error> {
-    let of_left = node.matching.fill_left.map(|value| missing(eval, node, &right, &left, value, grid));
-    let of_right = node.matching.fill_right.map(|value| missing(eval, node, &left, &right, value, grid));
+    let (mut fill_left, mut fill_right) = (node.matching.fill_left, node.matching.fill_right);
+    // As in Prometheus: with `group_right` it goes by "many" and "one".
+    if node.matching.group == Group::OneToMany {
+        std::mem::swap(&mut fill_left, &mut fill_right);
+    }
+    let of_left = fill_left.map(|value| missing(eval, node, &right, &left, value, grid));
+    let of_right = fill_right.map(|value| missing(eval, node, &left, &right, value, grid));
     left.extend(of_left.transpose()?.unwrap_or_default());
     right.extend(of_right.transpose()?.unwrap_or_default());
     Ok((left, right))
@@ -334,16 +337,25 @@ fn refuse_repeats<'a>(
             eval.check()?;
             let has_value = |row: &Row| row.cells.get(step).is_some_and(Cell::is_some);
             if rows.iter().filter(|row| has_value(row)).count() > 1 && many.iter().any(has_value) {
-                let names: Vec<String> = rows.iter().take(2).map(|row| row.labels.to_string()).collect();
+                let mut names: Vec<&Labels> = rows.iter().filter(|row| has_value(row)).map(|row| &row.labels).collect();
+                names.sort();
+                let names: Vec<String> = names.into_iter().take(2).map(all_labels).collect();
                 return Err(Error::Execution(format!(
-                    "several series match {signature} on the {side} side ({}); many-to-many matching is not \
-                     possible",
+                    "found duplicate series for the match group {} on the {side} hand-side of the operation: \
+                     [{}];many-to-many matching not allowed: matching labels must be unique on one side",
+                    all_labels(signature),
                     names.join(", ")
                 )));
             }
         }
     }
     Ok(())
+}
+
+/// The labels with the name among them, as Prometheus' errors show them.
+fn all_labels(labels: &Labels) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{{{}}}", pairs.join(", "))
 }
 
 fn result_labels(node: &Binary, many: &Labels, one: &Labels) -> Labels {

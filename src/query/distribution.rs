@@ -144,6 +144,18 @@ impl Distribution {
         }
     }
 
+    /// The same values; whether it was reset must be found out anew.
+    pub(crate) fn unhinted(self) -> Self {
+        match self {
+            Distribution::Native(histogram) if !matches!(histogram.hint, ResetHint::Gauge | ResetHint::Unknown) => {
+                let mut histogram = Arc::unwrap_or_clone(histogram);
+                histogram.hint = ResetHint::Unknown;
+                histogram.into()
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn scaled(self, factor: f64) -> Self {
         match self {
             Distribution::LogLinear(histogram) => Arc::unwrap_or_clone(histogram).scaled(factor).into(),

@@ -281,7 +281,8 @@ impl<'a> Evaluator<'a> {
                 match cell {
                     Cell::None => {}
                     Cell::Float(value) => track.floats.push(Sample { timestamp_ms, value }),
-                    Cell::Histogram(histogram) => track.histograms.push((timestamp_ms, histogram)),
+                    // Between steps there may be other samples, or none.
+                    Cell::Histogram(histogram) => track.histograms.push((timestamp_ms, histogram.unhinted())),
                 }
             }
             track

@@ -163,7 +163,8 @@ pub struct Subquery {
 pub struct Call {
     pub function: Function,
     pub args: Vec<Expr>,
-    /// The first byte of each argument in the text.
+    /// The first byte of it, and of each argument, in the text.
+    pub start: usize,
     pub arg_starts: Vec<usize>,
 }
 

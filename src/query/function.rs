@@ -29,7 +29,7 @@ fn value(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error
     let args = Args { eval, call, grid };
     if grid.steps > 1 && matches!(call.function, Sort | SortDesc | SortByLabel | SortByLabelDesc) {
         let message = "sort is ineffective for range queries since results are always ordered by labels";
-        eval.annotations.warn(args.start(0), message);
+        eval.annotations.warn(call.start, message);
     }
     if let Some(map) = math::unary(call.function) {
         return mapped(args.vector(0)?, |_, value| map(value));

@@ -175,9 +175,7 @@ pub(crate) fn ask(asked: &Asked<'_, '_>, question: &Question, rows: &[Row]) -> R
     let eval = asked.eval;
     let mut families: Vec<(Labels, Family)> = Vec::new();
     let mut places: HashMap<Labels, usize> = HashMap::new();
-    if !rows.is_empty() {
-        question.check(asked);
-    }
+    question.check(asked);
     let mut place_of = |labels: Labels, families: &mut Vec<(Labels, Family)>| {
         *places.entry(labels.clone()).or_insert_with(|| {
             families.push((labels, Family::default()));
@@ -318,7 +316,9 @@ fn buckets_of(buckets: &[Bucket]) -> [Bucket; 3] {
 }
 
 fn classic_fraction(low: f64, high: f64, buckets: &mut Vec<Bucket>) -> f64 {
-    if low.is_nan() || high.is_nan() || tidy(buckets).is_none() {
+    // A single bucket tells no quantile, but a share.
+    let is_single = matches!(&buckets[..], [only] if only.bound == f64::INFINITY);
+    if low.is_nan() || high.is_nan() || (!is_single && tidy(buckets).is_none()) {
         return f64::NAN;
     }
     let [_, _, all] = buckets_of(buckets);
@@ -331,18 +331,19 @@ fn classic_fraction(low: f64, high: f64, buckets: &mut Vec<Bucket>) -> f64 {
     (rank_of(high, buckets) - rank_of(low, buckets)) / all.count
 }
 
-/// How many values are at most `value`, evenly spread within a bucket.
+/// How many values are at most `value`, evenly spread within a bucket. Of a
+/// bucket without a lower end all are, of one without an upper end none.
 fn rank_of(value: f64, buckets: &[Bucket]) -> f64 {
     let mut below = Bucket { bound: f64::NEG_INFINITY, count: 0.0 };
     for (place, bucket) in buckets.iter().enumerate() {
-        if value <= bucket.bound {
-            // The first bucket begins at 0 when its bound is positive.
-            let start = if place == 0 && bucket.bound > 0.0 { 0.0 } else { below.bound };
-            if value == bucket.bound {
+        // The first bucket begins at 0 when its bound is positive.
+        let start = if place == 0 && bucket.bound > 0.0 { 0.0 } else { below.bound };
+        if value <= start {
+            return below.count;
+        }
+        if value < bucket.bound {
+            if start == f64::NEG_INFINITY {
                 return bucket.count;
-            }
-            if start.is_infinite() || bucket.bound.is_infinite() || value <= start {
-                return below.count;
             }
             return below.count + (bucket.count - below.count) * (value - start) / (bucket.bound - start);
         }

@@ -77,10 +77,12 @@ pub(crate) fn fraction(histogram: &NativeHistogram, low: f64, high: f64) -> (f64
             let Bucket { lower, upper, count, .. } = readable(histogram, bucket);
             if value >= upper {
                 rank += count;
-            } else if value > lower && lower.is_finite() && upper.is_finite() {
-                return rank + count * share_below(histogram, lower, upper, value);
-            } else {
+            } else if value <= lower || upper == f64::INFINITY {
                 return rank;
+            } else if lower == f64::NEG_INFINITY {
+                return rank + count;
+            } else {
+                return rank + count * share_below(histogram, lower, upper, value);
             }
         }
         rank

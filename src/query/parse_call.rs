@@ -98,7 +98,7 @@ pub(super) fn call(parser: &mut Parser<'_>, function: Function, start: usize) ->
     if function == Function::Info {
         complete_info(parser, &mut args);
     }
-    Ok(Call { function, args, arg_starts })
+    Ok(Call { function, args, start, arg_starts })
 }
 
 /// Makes the selector of info series one that finds them: with a name, and at

@@ -8,10 +8,11 @@
 
 use super::engine::{Engine, Options};
 use super::memory::MemorySource;
+use super::native;
 use super::notation::{Given, SeriesLine};
 use super::testlang_expected::{Expected, compare};
 use super::testlang_nhcb;
-use crate::model::{MetricType, duration};
+use crate::model::{MetricType, NativeHistogram, ResetHint, duration};
 use std::sync::Arc;
 
 /// A line of a script that is wrong, or an expectation that was not met.
@@ -51,7 +52,9 @@ pub fn run_all(text: &str) -> Outcome {
             rest = tail;
             continue;
         }
-        let length = tail.iter().take_while(|(_, line)| !line.is_empty() && !line.starts_with('#')).count();
+        // What follows `clear` is a command of its own.
+        let tail_of_block = if *first == "clear" { &tail[..0] } else { tail };
+        let length = tail_of_block.iter().take_while(|(_, line)| !line.is_empty() && !line.starts_with('#')).count();
         let (block, after) = tail.split_at(length);
         rest = after;
         outcome.evaluations += usize::from(first.starts_with("eval"));
@@ -131,7 +134,8 @@ impl Script {
             loaded.push(series);
         }
         let converted = if nhcb { testlang_nhcb::converted(&loaded) } else { Vec::new() };
-        for series in loaded.into_iter().chain(converted) {
+        for mut series in loaded.into_iter().chain(converted) {
+            hint(&mut series.values);
             for (at, value) in series.values.into_iter().enumerate() {
                 let at_ms = step_ms.saturating_mul(at as i64);
                 let labels = &series.labels;
@@ -145,6 +149,25 @@ impl Script {
             }
         }
         Ok(())
+    }
+}
+
+/// Gives native histograms the hints that Prometheus' storage would give them,
+/// where none were written.
+fn hint(values: &mut [Given]) {
+    let mut before: Option<NativeHistogram> = None;
+    for value in values {
+        let Given::Native(histogram, hinted) = value else {
+            if *value != Given::Nothing {
+                before = None;
+            }
+            continue;
+        };
+        if let Some(before) = before.filter(|_| !*hinted) {
+            let is_reset = native::is_reset(histogram, &before);
+            histogram.hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
+        }
+        before = Some(histogram.clone());
     }
 }
 
