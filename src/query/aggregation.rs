@@ -5,7 +5,7 @@
 //! nothing for `sum` and `avg`; what is meant for floats ignores histograms.
 
 use super::column::{Cell, Grid, Row, is_identity, join_equal, without_empty};
-use super::distribution::{Distribution, sum_of};
+use super::distribution::{self, Distribution};
 use super::error::Error;
 use super::eval::Evaluator;
 use super::expr::{Aggregate, AggregateOp};
@@ -167,12 +167,11 @@ fn fold(eval: &Evaluator<'_>, node: &Aggregate, members: &Members<'_>) -> Cell {
             return Cell::None;
         }
         AggregateOp::Sum | AggregateOp::Avg if has_histograms => {
-            return match sum_of(members.histograms()) {
+            return match distribution::folded(members.histograms(), op == AggregateOp::Avg) {
                 Ok(None) => Cell::None,
                 Ok(Some((sum, notes))) => {
                     told::tell(&eval.annotations, node.expr_start, notes, "aggregation");
-                    let count = members.histograms().count() as f64;
-                    Cell::Histogram(if op == AggregateOp::Avg { sum.divided(count) } else { sum })
+                    Cell::Histogram(sum)
                 }
                 Err(_) => {
                     let first = members.cells().next().and_then(|(number, _)| members.rows.get(number));

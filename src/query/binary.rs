@@ -137,7 +137,8 @@ fn left_out(eval: &Evaluator<'_>, node: &Binary, [left, right]: [&str; 2]) -> Ce
 }
 
 fn drops_name(node: &Binary) -> bool {
-    !node.op.is_comparison() || node.return_bool
+    let trims = matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+    (!node.op.is_comparison() && !trims) || node.return_bool
 }
 
 fn with_scalar(

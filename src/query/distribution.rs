@@ -5,6 +5,7 @@
 use super::log_linear;
 use super::native;
 use super::native_reading::{self, NanEffect};
+use super::native_sum;
 use crate::model::native_histogram::Bucket;
 use crate::model::{Histogram, NativeHistogram, ResetHint};
 use std::fmt;
@@ -208,33 +209,25 @@ impl Distribution {
     }
 }
 
-/// The sum of all, of which there is at least one. Of which kind they are is
-/// told by the first.
-pub(crate) fn sum_of<'a>(
+/// The sum of all, or their mean; `None` for none.
+pub(crate) fn folded<'a>(
     all: impl Iterator<Item = &'a Distribution> + Clone,
+    mean: bool,
 ) -> Result<Option<(Distribution, Notes)>, Incompatible> {
-    let Some(first) = all.clone().next() else { return Ok(None) };
-    if let Distribution::LogLinear(_) = first {
-        if all.clone().any(|other| other.as_log_linear().is_none()) {
-            return Err(Incompatible);
+    let count = all.clone().count();
+    if all.clone().all(|histogram| histogram.as_log_linear().is_some()) {
+        if count == 0 {
+            return Ok(None);
         }
         let merged = log_linear::merge_all(all.filter_map(Distribution::as_log_linear));
-        return Ok(Some((merged.into(), Notes::default())));
+        let factor = if mean { 1.0 / count as f64 } else { 1.0 };
+        return Ok(Some((merged.scaled(factor).into(), Notes::default())));
     }
-    let (mut sum, mut notes) = (first.clone(), Notes::default());
-    let (mut reset, mut not_reset) = (false, false);
-    for (at, next) in all.enumerate() {
-        reset |= next.hint() == ResetHint::Reset;
-        not_reset |= next.hint() == ResetHint::NotReset;
-        if at > 0 {
-            let (so_far, more) = sum.plus(next)?;
-            sum = so_far;
-            notes = notes.with(more);
-        }
+    let natives: Vec<&NativeHistogram> = all.filter_map(Distribution::as_native).collect();
+    if natives.len() != count {
+        return Err(Incompatible);
     }
-    // Told by all of them, whatever stood between two that contradict.
-    notes.resets_collide = reset && not_reset;
-    Ok(Some((sum, notes)))
+    native_sum::folded(&natives, mean).map(|found| found.map(|(sum, notes)| (sum.into(), notes)))
 }
 
 impl fmt::Display for Distribution {

@@ -13,6 +13,7 @@ use super::error::Error;
 use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery, ValueType};
 use super::function;
 use super::plan::{self, Loaded};
+use super::told::Told;
 use super::track::{Slider, Track};
 use crate::model::{Sample, TimeRange, sample};
 use std::borrow::Cow;
@@ -103,7 +104,9 @@ impl<'a> Evaluator<'a> {
             self.check()?;
             let mut cells: Vec<Cell> = Vec::with_capacity(grid.steps);
             if selector.edges == Edges::Smoothed && !times {
-                cells.extend(ends_ms.iter().map(|at_ms| edges::smoothed_at(track, *at_ms, lookback_ms)));
+                let (annotations, labels) = (&self.annotations, &track.labels);
+                let told = Told { annotations, at: selector.start, labels };
+                cells.extend(ends_ms.iter().map(|at| edges::smoothed_at(track, *at, lookback_ms, &told)));
                 rows.push(Row::new(track.labels.clone(), cells));
                 continue;
             }

@@ -13,7 +13,7 @@ use super::label_function;
 use super::math;
 use super::info;
 use super::over_time;
-use super::rate::{self, Kind};
+use super::rate::Kind;
 use super::told::Told;
 use super::track::{Slider, Track, Window};
 use crate::model::Labels;
@@ -313,7 +313,7 @@ fn over_ranges(args: &Args<'_, '_>) -> Result<Column, Error> {
                 edges => {
                     let start_ms = end_ms - ranged.range_ms;
                     let resets = !track.never_resets && matches!(function, Rate | Increase);
-                    let range = Around { edges, start_ms, end_ms: *end_ms, lookback_ms, resets };
+                    let range = Around { edges, start_ms, end_ms: *end_ms, resets };
                     with_edges(&told, function, &range, &window, track)
                 }
             };
@@ -336,25 +336,18 @@ fn with_edges(
     around: &Window<'_>,
     track: &Track,
 ) -> Cell {
-    let samples = range.samples(around);
-    let range_s = (range.end_ms - range.start_ms) as f64 / 1000.0;
     let kind = match function {
         Function::Rate => Kind::Rate,
         Function::Increase => Kind::Increase,
         Function::Delta => Kind::Delta,
         // What stands at the ends is no change of its own.
         _ => {
-            let whole = Track {
-                floats: samples,
-                never_resets: track.never_resets,
-                labels: track.labels.clone(),
-                ..Track::default()
-            };
+            let whole = range.anchored_track(around, track);
             let window = Slider::new(&whole).window(range.end_ms, i64::MAX / 4, range.end_ms);
             return over_time::apply(told, function, &window, [f64::NAN; 2]);
         }
     };
-    rate::exact(told, &samples, around, kind, range_s)
+    range.gain(told, around, kind)
 }
 
 /// By value, NaN last; only the order of an instant vector means anything.

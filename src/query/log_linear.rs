@@ -48,29 +48,6 @@ pub(crate) fn merge_all<'a>(histograms: impl IntoIterator<Item = &'a Histogram> 
     merged
 }
 
-/// `newer` less `older`, of two states of a growing distribution. Its extremes
-/// are known only to a bucket's width.
-pub(crate) fn difference(newer: &Histogram, older: &Histogram) -> Histogram {
-    let mut older_buckets = older.buckets().iter().peekable();
-    let mut buckets: Vec<(BucketKey, f64)> = Vec::with_capacity(newer.buckets().len());
-    for (key, weight) in newer.buckets() {
-        while older_buckets.next_if(|(other, _)| other < key).is_some() {}
-        let taken = older_buckets.next_if(|(other, _)| other == key).map_or(0.0, |(_, w)| *w);
-        if *weight > taken {
-            buckets.push((*key, weight - taken));
-        }
-    }
-    let min = buckets.first().map_or(f64::INFINITY, |(key, _)| key.bounds().0.max(newer.min));
-    let max = buckets.last().map_or(f64::NEG_INFINITY, |(key, _)| key.bounds().1.min(newer.max));
-    let mut difference = Histogram::default();
-    difference.count = (newer.count - older.count).max(0.0);
-    difference.sum = newer.sum - older.sum;
-    difference.min = min;
-    difference.max = max;
-    difference.add_buckets(buckets);
-    difference
-}
-
 /// `left` less `right`, bucket by bucket; what is below zero stays so. Its
 /// extremes are known only to a bucket's width.
 pub(crate) fn minus(left: &Histogram, right: &Histogram) -> Histogram {
@@ -129,7 +106,7 @@ mod tests {
         ) {
             let of = |values: &[f64]| Histogram::from_values(values.iter().map(|v| (*v, 1.0)));
             let newer = of(&[older.clone(), more.clone()].concat());
-            let found = difference(&newer, &of(&older));
+            let found = minus(&newer, &of(&older));
             let expected = of(&more);
             prop_assert_eq!(found.buckets(), expected.buckets());
             prop_assert_eq!(found.count, more.len() as f64);

@@ -48,6 +48,7 @@ pub mod memory;
 mod native;
 mod native_notation;
 mod native_reading;
+mod native_sum;
 pub mod notation;
 pub mod number;
 mod over_time;

@@ -151,7 +151,7 @@ fn aligned(
 }
 
 /// With fewer bounds, all of them its own.
-fn with_bounds(histogram: &NativeHistogram, bounds: &Arc<[f64]>) -> NativeHistogram {
+pub(crate) fn with_bounds(histogram: &NativeHistogram, bounds: &Arc<[f64]>) -> NativeHistogram {
     let mut fewer = histogram.clone();
     for (index, _) in &mut fewer.positive {
         let upper = histogram.upper_bound(*index);
@@ -188,7 +188,7 @@ fn align_zero(left: &mut NativeHistogram, right: &mut NativeHistogram) {
 
 /// Widens the zero bucket to `threshold`, or further where that would cut a
 /// bucket that holds something; tells how wide it became.
-fn widen_zero(histogram: &mut NativeHistogram, threshold: f64) -> f64 {
+pub(crate) fn widen_zero(histogram: &mut NativeHistogram, threshold: f64) -> f64 {
     let mut threshold = threshold;
     if !(threshold > histogram.zero_threshold) {
         return histogram.zero_threshold;
@@ -223,7 +223,7 @@ fn widen_zero(histogram: &mut NativeHistogram, threshold: f64) -> f64 {
     threshold
 }
 
-fn joined_hint(left: ResetHint, right: ResetHint) -> (ResetHint, bool) {
+pub(crate) fn joined_hint(left: ResetHint, right: ResetHint) -> (ResetHint, bool) {
     use ResetHint::*;
     match (left, right) {
         (left, right) if left == right => (left, false),

@@ -94,27 +94,24 @@ pub(crate) fn fraction(histogram: &NativeHistogram, low: f64, high: f64) -> (f64
 pub(crate) fn variance(histogram: &NativeHistogram) -> f64 {
     let mean = histogram.sum / histogram.count;
     let squares = histogram.buckets().map(|bucket| {
-        let middle = middle(histogram, &bucket);
+        let middle = middle_of(histogram, bucket.lower, bucket.upper);
         bucket.count * (middle - mean) * (middle - mean)
     });
     sum::sum(squares) / histogram.count
 }
 
-/// What a value of the bucket is taken for.
-fn middle(histogram: &NativeHistogram, bucket: &Bucket) -> f64 {
-    if histogram.is_custom() {
-        return (bucket.lower + bucket.upper) / 2.0;
+/// What a value between these bounds is taken for.
+pub(crate) fn middle_of(histogram: &NativeHistogram, lower: f64, upper: f64) -> f64 {
+    match is_linear(histogram, lower, upper) {
+        true => (lower + upper) / 2.0,
+        false => (lower * upper).sqrt().copysign(upper),
     }
-    if bucket.lower <= 0.0 && bucket.upper >= 0.0 {
-        return 0.0;
-    }
-    (bucket.lower * bucket.upper).sqrt().copysign(bucket.upper)
 }
 
 /// The bucket with the bounds that its values surely have: a zero bucket beside
 /// positive ones alone holds nothing below zero, and a lowest custom bucket
 /// begins at zero when its end is above.
-fn readable(histogram: &NativeHistogram, mut bucket: Bucket) -> Bucket {
+pub(crate) fn readable(histogram: &NativeHistogram, mut bucket: Bucket) -> Bucket {
     if histogram.is_custom() {
         if bucket.lower == f64::NEG_INFINITY && bucket.upper > 0.0 {
             bucket.lower = 0.0;
@@ -144,7 +141,7 @@ fn interpolated(histogram: &NativeHistogram, lower: f64, upper: f64, share: f64)
 }
 
 /// The share of the bucket's values that are below `value`.
-fn share_below(histogram: &NativeHistogram, lower: f64, upper: f64, value: f64) -> f64 {
+pub(crate) fn share_below(histogram: &NativeHistogram, lower: f64, upper: f64, value: f64) -> f64 {
     if is_linear(histogram, lower, upper) {
         return (value - lower) / (upper - lower);
     }

@@ -1,7 +1,7 @@
 //! Functions over one window: `*_over_time`, `changes`, `deriv` and the like.
 
 use super::column::Cell;
-use super::distribution::{Distribution, sum_of};
+use super::distribution::{Distribution, folded};
 use super::function_table::Function;
 use super::rate::{self, Kind};
 use super::sum;
@@ -54,13 +54,11 @@ fn over_histograms(told: &Told<'_>, function: Function, histograms: &[(i64, Dist
     if !matches!(function, Function::SumOverTime | Function::AvgOverTime) {
         return Cell::None;
     }
-    match sum_of(histograms.iter().map(|(_, histogram)| histogram)) {
+    let mean = function == Function::AvgOverTime;
+    match folded(histograms.iter().map(|(_, histogram)| histogram), mean) {
         Ok(Some((sum, notes))) => {
             told.notes(notes, "aggregation");
-            Cell::Histogram(match function {
-                Function::AvgOverTime => sum.divided(histograms.len() as f64),
-                _ => sum,
-            })
+            Cell::Histogram(sum)
         }
         Ok(None) => Cell::None,
         Err(_) => {
@@ -125,6 +123,7 @@ fn over_floats(function: Function, window: &Window<'_>, floats: &[Sample], param
         Function::StddevOverTime => Some(sum::variance(values).sqrt()),
         Function::StdvarOverTime => Some(sum::variance(values)),
         Function::QuantileOverTime => Some(sum::quantile(params[0], &mut values.collect::<Vec<_>>())),
+        Function::MadOverTime if values.clone().any(f64::is_nan) => Some(f64::NAN),
         Function::MadOverTime => {
             let median = sum::quantile(0.5, &mut values.clone().collect::<Vec<_>>());
             Some(sum::quantile(0.5, &mut values.map(|v| (v - median).abs()).collect::<Vec<_>>()))

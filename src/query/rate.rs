@@ -51,19 +51,6 @@ pub(crate) fn extrapolated(told: &Told<'_>, window: &Window<'_>, kind: Kind) -> 
     }
 }
 
-/// The exact gain between samples that begin and end with the window.
-pub(crate) fn exact(told: &Told<'_>, samples: &[Sample], window: &Window<'_>, kind: Kind, range_s: f64) -> Cell {
-    let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Cell::None };
-    let mut gain = last.value - first.value;
-    if kind != Kind::Delta {
-        told.may_be_no_counter(window);
-        if !window.never_resets {
-            gain += lost_by_resets(samples);
-        }
-    }
-    Cell::Float(if kind == Kind::Rate { gain / range_s } else { gain })
-}
-
 /// Change between the last two samples: a rate a second, or the difference.
 pub(crate) fn instant(told: &Told<'_>, window: &Window<'_>, is_rate: bool) -> Cell {
     let counts_down = !window.never_resets;
@@ -82,7 +69,7 @@ pub(crate) fn instant(told: &Told<'_>, window: &Window<'_>, is_rate: bool) -> Ce
         }
         (0, _, [.., (before_ms, before), (last_ms, last)]) => {
             let seconds = (last_ms - before_ms) as f64 / 1000.0;
-            if before.is_custom() != last.is_custom() {
+            if !is_rate && before.is_custom() != last.is_custom() {
                 told.mixed_schemas();
                 return Cell::None;
             }

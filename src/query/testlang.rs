@@ -164,8 +164,9 @@ fn hint(values: &mut [Given]) {
             continue;
         };
         if let Some(before) = before.filter(|_| !*hinted) {
-            let is_reset = native::is_reset(histogram, &before);
-            histogram.hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
+            // After a reset its chunk begins anew, and a chunk's first is not known.
+            let begins = before.hint == ResetHint::Gauge || native::is_reset(histogram, &before);
+            histogram.hint = if begins { ResetHint::Unknown } else { ResetHint::NotReset };
         }
         before = Some(histogram.clone());
     }
