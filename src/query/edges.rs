@@ -84,14 +84,26 @@ impl Range {
     /// The window of an `anchored` range: what was known at its start, and the
     /// samples within.
     pub fn anchored_track(&self, around: &Window<'_>, track: &Track) -> Track {
-        let floats = match anchored(around.floats, self, |s| s.timestamp_ms) {
-            [] => Vec::new(),
-            floats => floats.to_vec(),
-        };
+        let (floats, histograms) = (around.floats, around.histograms);
+        let inside = (within(floats, self, |s| s.timestamp_ms), within(histograms, self, |(at, _)| *at));
+        let before = |from: usize| from.checked_sub(1);
+        let float = before(inside.0.start).and_then(|at| Some((at, floats.get(at)?.timestamp_ms)));
+        let histogram = before(inside.1.start).and_then(|at| Some((at, histograms.get(at)?.0)));
+        let (mut from_float, mut from_histogram) = (inside.0.start, inside.1.start);
+        // Of what was known at the start, the later counts.
+        if inside.0.is_empty() && inside.1.is_empty() {
+            return Track::default();
+        } else if float.map(|(_, at)| at) >= histogram.map(|(_, at)| at) {
+            from_float = float.map_or(from_float, |(at, _)| at);
+        } else {
+            from_histogram = histogram.map_or(from_histogram, |(at, _)| at);
+        }
+        let floats = floats.get(from_float..inside.0.end).unwrap_or_default().to_vec();
+        let histograms = histograms.get(from_histogram..inside.1.end).unwrap_or_default().to_vec();
         Track {
             labels: track.labels.clone(),
             floats,
-            histograms: anchored(around.histograms, self, |(at, _)| *at).to_vec(),
+            histograms,
             never_resets: track.never_resets,
             windowed: track.windowed,
             metric_type: track.metric_type,
@@ -185,7 +197,7 @@ impl Range {
         // One at or beyond the end, if there is one.
         let near = around.get(from..(until + 1).min(around.len())).unwrap_or_default();
         let (Some(first), Some(last)) = (near.first(), near.last()) else { return Some(None) };
-        if last.0 <= self.start_ms || first.0 >= self.end_ms {
+        if last.0 <= self.start_ms || first.0 > self.end_ms {
             return Some(None);
         }
         let inside = near.iter().filter(|(at, _)| self.start_ms < *at && *at < self.end_ms);
@@ -220,12 +232,17 @@ impl Range {
 /// The last sample at or before the start and those within the range, or those
 /// alone; empty when there are none within.
 fn anchored<'a, T>(around: &'a [T], range: &Range, time_of: impl Fn(&T) -> i64) -> &'a [T] {
-    let from = around.partition_point(|point| time_of(point) <= range.start_ms);
-    let until = around.partition_point(|point| time_of(point) <= range.end_ms);
-    if from == until {
+    let inside = within(around, range, time_of);
+    if inside.is_empty() {
         return &[];
     }
-    around.get(from.saturating_sub(1)..until).unwrap_or_default()
+    around.get(inside.start.saturating_sub(1)..inside.end).unwrap_or_default()
+}
+
+/// The places of the samples within the range.
+fn within<T>(around: &[T], range: &Range, time_of: impl Fn(&T) -> i64) -> std::ops::Range<usize> {
+    let from = around.partition_point(|point| time_of(point) <= range.start_ms);
+    from..around.partition_point(|point| time_of(point) <= range.end_ms)
 }
 
 fn share_of(at_ms: i64, before_ms: i64, after_ms: i64) -> f64 {
@@ -255,6 +272,15 @@ pub(crate) fn smoothed_at(track: &Track, at_ms: i64, lookback_ms: i64, told: &To
     let in_time = |at: i64| at > at_ms - lookback_ms && at <= at_ms + lookback_ms;
     let float_ms = floats.0.map(|(at, _)| at).filter(|at| in_time(*at));
     let histogram_ms = histograms.0.as_ref().map(|(at, _)| *at).filter(|at| in_time(*at));
+    let next_is = |at: Option<i64>| at.is_some_and(in_time);
+    let other_is_next = match float_ms >= histogram_ms {
+        true => next_is(histograms.1.as_ref().map(|(at, _)| *at)) && floats.1.is_none(),
+        false => next_is(floats.1.map(|(at, _)| at)) && histograms.1.is_none(),
+    };
+    if other_is_next && float_ms.max(histogram_ms).is_some_and(|at| at < at_ms) {
+        told.mixed_floats_and_histograms();
+        return Cell::None;
+    }
     let cell = if float_ms >= histogram_ms && float_ms.is_some() {
         let known = |point: &(i64, f64)| in_time(point.0) && !sample::is_stale(point.1);
         interpolated(at_ms, floats.0.filter(known), floats.1.filter(known), false)
@@ -282,10 +308,13 @@ fn interpolated<V: Point>(
 ) -> Option<Cell> {
     Some(match (before, after) {
         (None, _) => Cell::None,
-        (Some(before), Some(after)) if before.0 < at_ms => match resets && after.1.is_reset_after(&before.1) {
-            true => from_zero(at_ms, before.0, &after).into_cell(),
-            false => between(at_ms, &before, &after)?.into_cell(),
-        },
+        (Some(before), Some(after)) if before.0 < at_ms => {
+            let straight = between(at_ms, &before, &after)?;
+            match resets && after.1.is_reset_after(&before.1) {
+                true => from_zero(at_ms, before.0, &after).into_cell(),
+                false => straight.into_cell(),
+            }
+        }
         (Some(before), _) => before.1.into_cell(),
     })
 }

@@ -5,7 +5,7 @@
 //! what is left.
 
 use super::distribution::Distribution;
-use super::native_reading::{middle_of, readable, share_below};
+use super::native_reading::{is_linear, middle_of, readable, share_below};
 use crate::model::native_histogram::Bucket;
 use crate::model::{Histogram, NativeHistogram};
 
@@ -78,17 +78,18 @@ fn kept(histogram: &NativeHistogram, bucket: Bucket, begin: f64, value: f64, abo
         }
         _ => {}
     }
-    let whole = middle_of(histogram, lower, upper);
+    let linear = is_linear(histogram, lower, upper);
+    let whole = middle_of(linear, lower, upper);
     match (above, value <= lower, value >= upper) {
         (true, true, _) | (false, _, true) => nothing,
         (true, _, true) | (false, true, _) => (count, whole),
         (true, false, false) => {
             let share = share_below(histogram, lower, upper, value);
-            (count * share, middle_of(histogram, lower, value))
+            (count * share, middle_of(linear, lower, value))
         }
         (false, false, false) => {
             let share = 1.0 - share_below(histogram, lower, upper, value);
-            (count * share, middle_of(histogram, value, upper))
+            (count * share, middle_of(linear, value, upper))
         }
     }
 }

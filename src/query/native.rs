@@ -20,15 +20,6 @@ pub(crate) struct Notes {
     pub bounds_differ: bool,
 }
 
-impl Notes {
-    pub fn with(self, other: Notes) -> Notes {
-        Notes {
-            resets_collide: self.resets_collide || other.resets_collide,
-            bounds_differ: self.bounds_differ || other.bounds_differ,
-        }
-    }
-}
-
 /// `left + factor · right`, where the factor is 1 or −1.
 pub(crate) fn add(
     left: &NativeHistogram,

@@ -94,15 +94,15 @@ pub(crate) fn fraction(histogram: &NativeHistogram, low: f64, high: f64) -> (f64
 pub(crate) fn variance(histogram: &NativeHistogram) -> f64 {
     let mean = histogram.sum / histogram.count;
     let squares = histogram.buckets().map(|bucket| {
-        let middle = middle_of(histogram, bucket.lower, bucket.upper);
+        let middle = middle_of(is_linear(histogram, bucket.lower, bucket.upper), bucket.lower, bucket.upper);
         bucket.count * (middle - mean) * (middle - mean)
     });
     sum::sum(squares) / histogram.count
 }
 
 /// What a value between these bounds is taken for.
-pub(crate) fn middle_of(histogram: &NativeHistogram, lower: f64, upper: f64) -> f64 {
-    match is_linear(histogram, lower, upper) {
+pub(crate) fn middle_of(linear: bool, lower: f64, upper: f64) -> f64 {
+    match linear {
         true => (lower + upper) / 2.0,
         false => (lower * upper).sqrt().copysign(upper),
     }
@@ -127,7 +127,7 @@ pub(crate) fn readable(histogram: &NativeHistogram, mut bucket: Bucket) -> Bucke
 }
 
 /// Whether values are spread evenly between these bounds.
-fn is_linear(histogram: &NativeHistogram, lower: f64, upper: f64) -> bool {
+pub(crate) fn is_linear(histogram: &NativeHistogram, lower: f64, upper: f64) -> bool {
     histogram.is_custom() || (lower <= 0.0 && upper >= 0.0)
 }
 
