@@ -96,7 +96,8 @@ impl NativeHistogram {
             return Err(NativeError::Order);
         }
         if self.is_custom() {
-            let fits = |(index, _): &(i32, f64)| usize::try_from(*index).is_ok_and(|i| i <= self.bounds.len());
+            let fits =
+                |(index, _): &(i32, f64)| usize::try_from(*index).is_ok_and(|i| i <= self.bounds.len());
             if !self.negative.is_empty() || self.zero_count != 0.0 || !self.positive.iter().all(fits) {
                 return Err(NativeError::Custom);
             }
@@ -130,7 +131,13 @@ impl NativeHistogram {
         });
         let positive = self.positive.iter().map(|(index, count)| {
             let (lower, upper) = self.bounds_of(*index);
-            Bucket { lower, upper, lower_included: lower == f64::NEG_INFINITY, upper_included: true, count: *count }
+            Bucket {
+                lower,
+                upper,
+                lower_included: lower == f64::NEG_INFINITY,
+                upper_included: true,
+                count: *count,
+            }
         });
         negative.chain(zero).chain(positive)
     }
@@ -197,7 +204,11 @@ impl fmt::Display for NativeHistogram {
 }
 
 fn bound(value: f64) -> String {
-    if value.is_infinite() { if value > 0.0 { "+Inf".into() } else { "-Inf".into() } } else { value.to_string() }
+    if value.is_infinite() {
+        if value > 0.0 { "+Inf".into() } else { "-Inf".into() }
+    } else {
+        value.to_string()
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use super::distribution::{Distribution, Incompatible};
 use super::error::Error;
 use super::eval::Evaluator;
 use super::expr::{Binary, BinaryOp, Group, Matching};
-use super::label_function::with_label;
 use super::histogram_trim;
+use super::label_function::with_label;
 use super::told;
 use crate::model::Labels;
 use crate::model::label::NAME;
@@ -43,11 +43,9 @@ fn scalar(op: BinaryOp, left: f64, right: f64) -> Option<f64> {
         BinaryOp::Mod => left % right,
         BinaryOp::Pow => left.powf(right),
         BinaryOp::Atan2 => left.atan2(right),
-        BinaryOp::And
-        | BinaryOp::Or
-        | BinaryOp::Unless
-        | BinaryOp::TrimUpper
-        | BinaryOp::TrimLower => return None,
+        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::TrimUpper | BinaryOp::TrimLower => {
+            return None;
+        }
         _ => f64::from(u8::from(compares(op, left, right)?)),
     })
 }
@@ -338,7 +336,8 @@ fn refuse_repeats<'a>(
             eval.check()?;
             let has_value = |row: &Row| row.cells.get(step).is_some_and(Cell::is_some);
             if rows.iter().filter(|row| has_value(row)).count() > 1 && many.iter().any(has_value) {
-                let mut names: Vec<&Labels> = rows.iter().filter(|row| has_value(row)).map(|row| &row.labels).collect();
+                let mut names: Vec<&Labels> =
+                    rows.iter().filter(|row| has_value(row)).map(|row| &row.labels).collect();
                 names.sort();
                 let names: Vec<String> = names.into_iter().take(2).map(all_labels).collect();
                 return Err(Error::Execution(format!(

@@ -74,7 +74,13 @@ impl Distribution {
                 .iter()
                 .map(|(key, count)| {
                     let (lower, upper) = key.bounds();
-                    Bucket { lower, upper, lower_included: key.0 >= 0, upper_included: key.0 <= 0, count: *count }
+                    Bucket {
+                        lower,
+                        upper,
+                        lower_included: key.0 >= 0,
+                        upper_included: key.0 <= 0,
+                        count: *count,
+                    }
                 })
                 .collect(),
         }
@@ -134,7 +140,7 @@ impl Distribution {
     }
 
     /// The same values, as a gauge.
-    pub(crate) fn as_gauge(self) -> Self {
+    pub(crate) fn into_gauge(self) -> Self {
         match self {
             Distribution::Native(histogram) if histogram.hint != ResetHint::Gauge => {
                 let mut histogram = Arc::unwrap_or_clone(histogram);
@@ -148,7 +154,9 @@ impl Distribution {
     /// The same values; whether it was reset must be found out anew.
     pub(crate) fn unhinted(self) -> Self {
         match self {
-            Distribution::Native(histogram) if !matches!(histogram.hint, ResetHint::Gauge | ResetHint::Unknown) => {
+            Distribution::Native(histogram)
+                if !matches!(histogram.hint, ResetHint::Gauge | ResetHint::Unknown) =>
+            {
                 let mut histogram = Arc::unwrap_or_clone(histogram);
                 histogram.hint = ResetHint::Unknown;
                 histogram.into()
@@ -166,7 +174,9 @@ impl Distribution {
 
     pub(crate) fn divided(self, divisor: f64) -> Self {
         match self {
-            Distribution::LogLinear(histogram) => Arc::unwrap_or_clone(histogram).scaled(1.0 / divisor).into(),
+            Distribution::LogLinear(histogram) => {
+                Arc::unwrap_or_clone(histogram).scaled(1.0 / divisor).into()
+            }
             Distribution::Native(histogram) => {
                 native::divided(Arc::unwrap_or_clone(histogram), divisor).into()
             }

@@ -116,7 +116,7 @@ fn resolve(
 fn visit(expr: &mut Expr, query: &Grid) -> Result<(), Error> {
     match expr {
         Expr::Number(_) | Expr::String(_) | Expr::Vector(_) | Expr::Matrix(_) => Ok(()),
-        Expr::Negate(inner) => visit(inner, query),
+        Expr::Negate(inner) | Expr::Paren(inner) => visit(inner, query),
         Expr::Binary(binary) => {
             visit(&mut binary.left, query)?;
             visit(&mut binary.right, query)
@@ -130,7 +130,13 @@ fn visit(expr: &mut Expr, query: &Grid) -> Result<(), Error> {
         Expr::Call(call) => call.args.iter_mut().try_for_each(|arg| visit(arg, query)),
         Expr::Subquery(subquery) => {
             let mut range_ms = Some(subquery.range_ms);
-            resolve(&subquery.computed, query, &mut range_ms, &mut subquery.step_ms, &mut subquery.offset_ms)?;
+            resolve(
+                &subquery.computed,
+                query,
+                &mut range_ms,
+                &mut subquery.step_ms,
+                &mut subquery.offset_ms,
+            )?;
             subquery.range_ms = range_ms.unwrap_or(subquery.range_ms);
             visit(&mut subquery.expr, query)
         }

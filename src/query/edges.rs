@@ -149,7 +149,7 @@ impl Range {
                         Cell::None
                     },
                     |gain| match gain {
-                        Cell::Histogram(gain) => Cell::Histogram(gain.as_gauge()),
+                        Cell::Histogram(gain) => Cell::Histogram(gain.into_gauge()),
                         other => other,
                     },
                 )
@@ -295,8 +295,11 @@ pub(crate) fn smoothed_at(track: &Track, at_ms: i64, lookback_ms: i64, told: &To
     })
 }
 
+/// Samples before and after a time.
+type Neighbours<V> = (Option<(i64, V)>, Option<(i64, V)>);
+
 /// What comes before number `next`, and that itself.
-fn around<V>(next: usize, get: impl Fn(usize) -> Option<(i64, V)>) -> (Option<(i64, V)>, Option<(i64, V)>) {
+fn around<V>(next: usize, get: impl Fn(usize) -> Option<(i64, V)>) -> Neighbours<V> {
     (next.checked_sub(1).and_then(&get), get(next))
 }
 

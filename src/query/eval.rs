@@ -58,6 +58,7 @@ impl<'a> Evaluator<'a> {
             }
             Expr::String(text) => Ok(Column::String(text.clone())),
             Expr::Vector(at) => Ok(Column::Vector(self.instant(*at, grid, false)?)),
+            Expr::Paren(inner) => self.eval(inner, grid),
             Expr::Negate(inner) => self.negate(inner, grid),
             Expr::Binary(node) => binary::eval(self, node, grid),
             Expr::Aggregate(node) => Ok(Column::Vector(aggregation::eval(self, node, grid)?)),
@@ -86,7 +87,7 @@ impl<'a> Evaluator<'a> {
 
     /// Text of an expression whose type is a string.
     pub fn string<'e>(&self, expr: &'e Expr) -> Result<&'e str, Error> {
-        match expr {
+        match expr.bare() {
             Expr::String(text) => Ok(text),
             _ => Err(wrong_type(expr, ValueType::String)),
         }
@@ -142,7 +143,7 @@ impl<'a> Evaluator<'a> {
 
     /// A range selector or a subquery.
     pub fn ranged(&self, expr: &Expr, grid: &Grid) -> Result<Ranged<'a>, Error> {
-        match expr {
+        match expr.bare() {
             Expr::Matrix(at) => {
                 let (selector, tracks) = self.selector(*at)?;
                 Ok(Ranged {
@@ -175,7 +176,7 @@ impl<'a> Evaluator<'a> {
 
     /// The selector that `expr` is, if it is one.
     pub fn as_selector(&self, expr: &Expr) -> Option<&'a Selector> {
-        match expr {
+        match expr.bare() {
             Expr::Vector(at) | Expr::Matrix(at) => self.parsed.selectors.get(*at),
             _ => None,
         }
@@ -262,7 +263,7 @@ impl<'a> Evaluator<'a> {
         self.check_size(1, inner.steps)?;
         let rows = self.vector(&subquery.expr, &inner)?;
         // A plain selector's counters do not reset; of anything else it is not known.
-        let plain: &[Track] = match &subquery.expr {
+        let plain: &[Track] = match subquery.expr.bare() {
             Expr::Vector(at) => self.selector(*at)?.1,
             _ => &[],
         };
@@ -307,7 +308,9 @@ impl<'a> Evaluator<'a> {
                     for cell in &mut row.cells {
                         *cell = match std::mem::take(cell) {
                             Cell::Float(value) => Cell::Float(-value),
-                            Cell::Histogram(histogram) => Cell::Histogram(histogram.scaled(-1.0).as_gauge()),
+                            Cell::Histogram(histogram) => {
+                                Cell::Histogram(histogram.scaled(-1.0).into_gauge())
+                            }
                             Cell::None => Cell::None,
                         };
                     }

@@ -41,11 +41,13 @@ impl Parsed {
     /// The outermost comparison's threshold when the expression has the form
     /// `… > number`, with its operator: a line that a chart can draw.
     pub fn threshold(&self) -> Option<(BinaryOp, f64)> {
-        match &self.expr {
-            Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool => match &binary.right {
-                Expr::Number(value) => Some((binary.op, *value)),
-                _ => None,
-            },
+        match self.expr.bare() {
+            Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool => {
+                match binary.right.bare() {
+                    Expr::Number(value) => Some((binary.op, *value)),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }
@@ -140,6 +142,8 @@ pub enum Expr {
     /// A range selector, by its place in [`Parsed::selectors`].
     Matrix(usize),
     Subquery(Box<Subquery>),
+    /// Parentheses, which mean nothing more once it is read.
+    Paren(Box<Expr>),
     Negate(Box<Expr>),
     Binary(Box<Binary>),
     Aggregate(Box<Aggregate>),
@@ -348,13 +352,21 @@ impl AggregateOp {
 }
 
 impl Expr {
+    /// Without the parentheses around it.
+    pub fn bare(&self) -> &Expr {
+        match self {
+            Expr::Paren(inner) => inner.bare(),
+            other => other,
+        }
+    }
+
     pub fn value_type(&self) -> ValueType {
         match self {
             Expr::Number(_) => ValueType::Scalar,
             Expr::String(_) => ValueType::String,
             Expr::Vector(_) | Expr::Aggregate(_) => ValueType::Vector,
             Expr::Matrix(_) | Expr::Subquery(_) => ValueType::Matrix,
-            Expr::Negate(inner) => inner.value_type(),
+            Expr::Negate(inner) | Expr::Paren(inner) => inner.value_type(),
             Expr::Binary(binary) => match (binary.left.value_type(), binary.right.value_type()) {
                 (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
                 _ => ValueType::Vector,

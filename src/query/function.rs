@@ -9,9 +9,9 @@ use super::eval::Evaluator;
 use super::expr::{Call, Edges, Expr, Selector};
 use super::function_table::Function;
 use super::histogram_function::{self, Asked, Question};
+use super::info;
 use super::label_function;
 use super::math;
-use super::info;
 use super::over_time;
 use super::rate::Kind;
 use super::told::Told;
@@ -220,7 +220,7 @@ fn only_value(rows: &[Row], grid: &Grid) -> Vec<f64> {
 
 /// Of a selector the samples' own times; of anything else the steps' times.
 fn timestamp(args: &Args<'_, '_>) -> Result<Column, Error> {
-    let mut rows = match args.expr(0)? {
+    let mut rows = match args.expr(0)?.bare() {
         Expr::Vector(selector) => args.eval.instant(*selector, args.grid, true)?,
         _ => {
             let mut rows = args.vector(0)?;

@@ -79,7 +79,13 @@ pub(crate) fn check_quantiles(
 }
 
 impl Question {
-    fn ask_native(&self, step: usize, histogram: &Distribution, asked: &Asked<'_, '_>, labels: &Labels) -> f64 {
+    fn ask_native(
+        &self,
+        step: usize,
+        histogram: &Distribution,
+        asked: &Asked<'_, '_>,
+        labels: &Labels,
+    ) -> f64 {
         let (value, effect) = match self {
             Question::Quantile(quantiles, _) => histogram.quantile_noted(at(quantiles, step)),
             Question::Fraction(low, high) => histogram.fraction_noted(at(low, step), at(high, step)),
@@ -99,7 +105,13 @@ impl Question {
         value
     }
 
-    fn ask_classic(&self, step: usize, buckets: &mut Vec<Bucket>, asked: &Asked<'_, '_>, labels: &Labels) -> f64 {
+    fn ask_classic(
+        &self,
+        step: usize,
+        buckets: &mut Vec<Bucket>,
+        asked: &Asked<'_, '_>,
+        labels: &Labels,
+    ) -> f64 {
         match self {
             Question::Quantile(quantiles, _) => {
                 let (value, forced) = classic_quantile(at(quantiles, step), buckets);
@@ -131,7 +143,10 @@ pub(crate) fn ask_quantiles(
     rows: &[Row],
 ) -> Result<Vec<Row>, Error> {
     if let Some(row) = rows.iter().find(|row| row.labels.get(label).is_some()) {
-        return Err(Error::Execution(format!("label {label:?} of histogram_quantiles is there already: {}", row.labels)));
+        return Err(Error::Execution(format!(
+            "label {label:?} of histogram_quantiles is there already: {}",
+            row.labels
+        )));
     }
     let mut answers = Vec::new();
     for question in questions {
@@ -195,8 +210,10 @@ pub(crate) fn ask(asked: &Asked<'_, '_>, question: &Question, rows: &[Row]) -> R
         }
         let text = row.labels.get(BOUND).unwrap_or_default();
         let Some(bound) = parse_float(text) else {
-            let message =
-                format!("bucket label {BOUND:?} is missing or has a malformed value of {text:?}{}", of_name(&row.labels));
+            let message = format!(
+                "bucket label {BOUND:?} is missing or has a malformed value of {text:?}{}",
+                of_name(&row.labels)
+            );
             asked.warn(&message);
             continue;
         };

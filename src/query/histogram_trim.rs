@@ -103,7 +103,11 @@ fn log_linear(histogram: &Histogram, value: f64, above: bool) -> Histogram {
     let mut buckets = Vec::new();
     for (key, weight) in histogram.buckets() {
         let (low, high) = key.bounds();
-        let below = if low < high { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { f64::from(u8::from(low <= value)) };
+        let below = if low < high {
+            ((value - low) / (high - low)).clamp(0.0, 1.0)
+        } else {
+            f64::from(u8::from(low <= value))
+        };
         let share = if above { below } else { 1.0 - below };
         if share > 0.0 {
             let (low, high) = if above { (low, high.min(value)) } else { (low.max(value), high) };

@@ -54,7 +54,9 @@ pub(crate) fn eval(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Col
             let mut places: HashMap<Labels, usize> = HashMap::new();
             let first = answers.len();
             for (step, cell) in row.cells.iter().enumerate().filter(|(_, cell)| cell.is_some()) {
-                let Some(labels) = enriched(&row.labels, candidates, step, &wanted, needs_match)? else { continue };
+                let Some(labels) = enriched(&row.labels, candidates, step, &wanted, needs_match)? else {
+                    continue;
+                };
                 let place = match places.get(&labels) {
                     Some(place) => *place,
                     None => {
@@ -103,12 +105,15 @@ fn enriched(
     let mut added: Vec<(&str, &str)> = Vec::new();
     for (_, info) in &latest {
         for (name, value) in info.iter() {
-            if is_identity(name) || IDENTIFYING.contains(&name) || !wanted(name) || labels.get(name).is_some() {
+            if is_identity(name) || IDENTIFYING.contains(&name) || !wanted(name) || labels.get(name).is_some()
+            {
                 continue;
             }
             match added.iter().find(|(known, _)| *known == name) {
                 Some((_, other)) if *other != value => {
-                    return Err(Error::Execution(format!("conflicting label {name:?} of several info series")));
+                    return Err(Error::Execution(format!(
+                        "conflicting label {name:?} of several info series"
+                    )));
                 }
                 Some(_) => {}
                 None => added.push((name, value)),

@@ -138,10 +138,12 @@ fn number(text: &str) -> Result<(&str, Word<'_>), String> {
     let well_spaced = !word.ends_with('_') && !word.contains("__") && !word.contains("_.");
     let found = match plain.get(2..).filter(|_| is_hex) {
         Some(digits) => u64::from_str_radix(digits, 16).ok().map(|n| n as f64),
-        None => match plain.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-')) {
-            true => plain.parse().ok(),
-            false => duration_s(word),
-        },
+        None => {
+            match plain.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-')) {
+                true => plain.parse().ok(),
+                false => duration_s(word),
+            }
+        }
     };
     match found.filter(|_| well_spaced) {
         Some(number) => Ok((rest, Word::Number(number))),
@@ -200,7 +202,12 @@ fn string(text: &str) -> Result<(&str, Word<'_>), String> {
 }
 
 /// What `\` and `first` stand for, with the digits that follow.
-fn escape(first: char, quote: char, chars: &mut std::str::CharIndices<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+fn escape(
+    first: char,
+    quote: char,
+    chars: &mut std::str::CharIndices<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
     let simple = match first {
         'a' => Some(7),
         'b' => Some(8),

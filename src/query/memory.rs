@@ -6,8 +6,8 @@
 
 use super::source::{Source, SourceError};
 use crate::model::{
-    Histogram, Labels, Matcher, MetricType, NativeHistogram, Points, Sample, Select, Series, SeriesKey, Sketch, TimeRange,
-    sample,
+    Histogram, Labels, Matcher, MetricType, NativeHistogram, Points, Sample, Select, Series, SeriesKey,
+    Sketch, TimeRange, sample,
 };
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};

@@ -181,14 +181,15 @@ fn align_zero(left: &mut NativeHistogram, right: &mut NativeHistogram) {
 /// bucket that holds something; tells how wide it became.
 pub(crate) fn widen_zero(histogram: &mut NativeHistogram, threshold: f64) -> f64 {
     let mut threshold = threshold;
-    if !(threshold > histogram.zero_threshold) {
+    if threshold <= histogram.zero_threshold {
         return histogram.zero_threshold;
     }
     loop {
-        let cut = [&histogram.positive, &histogram.negative].into_iter().flatten().find_map(|(index, count)| {
-            let (near, far) = histogram.bounds_of(*index);
-            (*count != 0.0 && near < threshold && threshold < far).then_some(far)
-        });
+        let cut =
+            [&histogram.positive, &histogram.negative].into_iter().flatten().find_map(|(index, count)| {
+                let (near, far) = histogram.bounds_of(*index);
+                (*count != 0.0 && near < threshold && threshold < far).then_some(far)
+            });
         match cut {
             Some(far) => threshold = far,
             None => break,

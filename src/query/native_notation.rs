@@ -71,9 +71,10 @@ mod tests {
 
     #[test]
     fn parts_are_read_in_any_order() {
-        let (histogram, hinted) =
-            parse("offset:3 buckets:[1 0 2] schema:1 count:4 sum:-5 z_bucket:1 z_bucket_w:0.01 n_buckets:[7]")
-                .unwrap();
+        let (histogram, hinted) = parse(
+            "offset:3 buckets:[1 0 2] schema:1 count:4 sum:-5 z_bucket:1 z_bucket_w:0.01 n_buckets:[7]",
+        )
+        .unwrap();
         assert_eq!(histogram.positive, [(3, 1.0), (5, 2.0)]);
         assert_eq!(histogram.negative, [(0, 7.0)]);
         assert_eq!((histogram.schema, histogram.count, histogram.sum), (1, 4.0, -5.0));

@@ -17,7 +17,8 @@ pub(crate) fn folded(
         return Err(Incompatible);
     }
     let has = |hint: ResetHint| all.iter().any(|histogram| histogram.hint == hint);
-    let mut notes = Notes { resets_collide: has(ResetHint::Reset) && has(ResetHint::NotReset), ..Notes::default() };
+    let mut notes =
+        Notes { resets_collide: has(ResetHint::Reset) && has(ResetHint::NotReset), ..Notes::default() };
     let (parts, bounds_differ) = aligned(all, first);
     notes.bounds_differ = bounds_differ;
     let hint = all.iter().skip(1).fold(first.hint, |hint, next| joined_hint(hint, next.hint).0);
@@ -43,7 +44,8 @@ fn aligned(all: &[&NativeHistogram], first: &NativeHistogram) -> (Vec<NativeHist
         return (all.iter().map(|histogram| with_bounds(histogram, &shared)).collect(), true);
     }
     let schema = all.iter().map(|histogram| histogram.schema).min().unwrap_or(first.schema);
-    let mut parts: Vec<NativeHistogram> = all.iter().map(|histogram| with_schema(histogram, schema)).collect();
+    let mut parts: Vec<NativeHistogram> =
+        all.iter().map(|histogram| with_schema(histogram, schema)).collect();
     let mut threshold = parts.iter().map(|part| part.zero_threshold).fold(0.0, f64::max);
     loop {
         // A bucket that it cuts makes it wider, for the others as well.

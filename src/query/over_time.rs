@@ -98,7 +98,9 @@ fn changes(window: &Window<'_>) -> f64 {
 fn resets(window: &Window<'_>) -> f64 {
     let is_reset = |pair: &&[Either<'_>]| match **pair {
         [Either::Float(older), Either::Float(newer)] => newer < older && !window.never_resets,
-        [Either::Histogram(older), Either::Histogram(newer)] => !window.windowed && newer.is_reset_after(older),
+        [Either::Histogram(older), Either::Histogram(newer)] => {
+            !window.windowed && newer.is_reset_after(older)
+        }
         _ => true,
     };
     in_order(window).windows(2).filter(is_reset).count() as f64
@@ -106,7 +108,8 @@ fn resets(window: &Window<'_>) -> f64 {
 
 fn edge_time(window: &Window<'_>, better: fn(i64, i64) -> i64) -> Cell {
     let floats = [window.floats.first(), window.floats.last()].into_iter().flatten().map(|s| s.timestamp_ms);
-    let histograms = [window.histograms.first(), window.histograms.last()].into_iter().flatten().map(|(at, _)| *at);
+    let histograms =
+        [window.histograms.first(), window.histograms.last()].into_iter().flatten().map(|(at, _)| *at);
     floats.chain(histograms).reduce(better).map_or(Cell::None, |at| Cell::Float(at as f64 / 1000.0))
 }
 

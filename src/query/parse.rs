@@ -4,28 +4,26 @@
 //! Linear in the text; recursion is bounded by `limits`. Every error says where.
 //! Beyond Prometheus' grammar it knows `or` between matchers.
 
-use super::duration_expr::{DurationExpr, MAX_SPAN_MS, whole_ms};
-use super::column::Grid;
 use super::error::{Error, Position};
-use super::expr::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Computed, Edges, Expr, Group, Matching, Parsed, Selector,
-    Subquery, ValueType,
-};
+use super::expr::{AggregateOp, Binary, BinaryOp, Edges, Expr, Parsed, Selector, ValueType};
 use super::function_table::Function;
 use super::lexer::{Token, Word, words};
 use super::limits;
 use super::parse_call;
 use crate::model::Matcher;
-use crate::model::label::NAME;
+
+/// Keywords that no metric can be called without quotes; the others can.
+const NO_NAMES: [&str; 6] = ["atan2", "bool", "group_left", "group_right", "ignoring", "on"];
 
 /// Reads PromQL.
 pub fn parse(text: &str) -> Result<Parsed, Error> {
     limits::check(text)?;
-    let tokens = words(text)?;
+    let tokens = words(text).map_err(|error| with_hint(text, error))?;
     if tokens.len() == 1 {
         return Err(Error::syntax(Position::of(text, 0), "the query is empty"));
     }
-    let mut parser = Parser { text, tokens, at: 0, selectors: Vec::new(), may_select_all: None, open_durations: false };
+    let mut parser =
+        Parser { text, tokens, at: 0, selectors: Vec::new(), may_select_all: None, open_durations: false };
     let found = parser.expr(0).and_then(|found| match parser.word() {
         Word::End => Ok(found),
         _ => Err(parser.unexpected("after the expression")),
@@ -84,12 +82,12 @@ pub(super) struct Found {
 
 pub(super) struct Parser<'a> {
     text: &'a str,
-    tokens: Vec<Token<'a>>,
-    at: usize,
+    pub(super) tokens: Vec<Token<'a>>,
+    pub(super) at: usize,
     pub(super) selectors: Vec<Selector>,
     /// The selector of labels that `info` takes.
     pub(super) may_select_all: Option<usize>,
-    open_durations: bool,
+    pub(super) open_durations: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -97,7 +95,7 @@ impl<'a> Parser<'a> {
         self.ahead(0)
     }
 
-    fn ahead(&self, by: usize) -> &Word<'a> {
+    pub(super) fn ahead(&self, by: usize) -> &Word<'a> {
         self.tokens.get(self.at + by).map_or(&Word::End, |token| &token.word)
     }
 
@@ -163,126 +161,12 @@ impl<'a> Parser<'a> {
             let (return_bool, matching, matching_start) = self.modifiers(op)?;
             let right_floor = if op == BinaryOp::Pow { precedence - 1 } else { precedence };
             let right = self.expr(right_floor)?;
-            let binary = Binary { op, start: left.start, left: left.expr, right: right.expr, return_bool, matching };
+            let binary =
+                Binary { op, start: left.start, left: left.expr, right: right.expr, return_bool, matching };
             self.check_binary(&binary, right.start, matching_start)?;
             left = Found { start: left.start, bare: false, expr: Expr::Binary(Box::new(binary)) };
         }
         Ok(left)
-    }
-
-    fn operator(&self) -> Option<BinaryOp> {
-        use BinaryOp::*;
-        let named = |name: &str| {
-            [("and", And), ("or", Or), ("unless", Unless), ("atan2", Atan2)]
-                .into_iter()
-                .find(|(known, _)| name.eq_ignore_ascii_case(known))
-                .map(|(_, op)| op)
-        };
-        match self.word() {
-            Word::Name(name) => named(name),
-            Word::Sign(sign) => Some(match *sign {
-                "+" => Add,
-                "-" => Sub,
-                "*" => Mul,
-                "/" => Div,
-                "%" => Mod,
-                "^" => Pow,
-                "==" => Equal,
-                "!=" => NotEqual,
-                ">" => Greater,
-                "<" => Less,
-                ">=" => GreaterEqual,
-                "<=" => LessEqual,
-                "</" => TrimUpper,
-                ">/" => TrimLower,
-                _ => return None,
-            }),
-            _ => None,
-        }
-    }
-
-    /// `bool`, `on (…) group_left (…) fill (…)` after an operator, and where
-    /// the first of those for vectors stands.
-    fn modifiers(&mut self, op: BinaryOp) -> Result<(bool, Matching, Option<usize>), Error> {
-        let start = self.start();
-        let return_bool = self.takes_keyword("bool");
-        if return_bool && !op.is_comparison() {
-            return Err(self.error_at(start, "bool modifier can only be used on comparison operators"));
-        }
-        let mut matching = Matching::default();
-        let start = self.start();
-        let mut of_vectors = false;
-        for (word, on) in [("on", true), ("ignoring", false)] {
-            if !of_vectors && self.is_keyword(word) && *self.ahead(1) == Word::Sign("(") {
-                self.next();
-                of_vectors = true;
-                matching.on = on;
-                matching.labels = self.label_list()?;
-            }
-        }
-        if of_vectors {
-            for (word, group) in [("group_left", Group::ManyToOne), ("group_right", Group::OneToMany)] {
-                if matching.group == Group::OneToOne && self.takes_keyword(word) {
-                    matching.group = group;
-                    if *self.word() == Word::Sign("(") {
-                        matching.include = self.label_list()?;
-                    }
-                }
-            }
-        }
-        while *self.ahead(1) == Word::Sign("(") {
-            let (left, right) = match self.word() {
-                Word::Name(name) if name.eq_ignore_ascii_case("fill") => (true, true),
-                Word::Name(name) if name.eq_ignore_ascii_case("fill_left") => (true, false),
-                Word::Name(name) if name.eq_ignore_ascii_case("fill_right") => (false, true),
-                _ => break,
-            };
-            self.next();
-            self.needs("(", "in fill modifier")?;
-            let value = self.signed_number("in fill modifier")?;
-            self.needs(")", "in fill modifier")?;
-            if op.is_set() {
-                return Err(self.error_at(start, "filling in missing series not allowed for set operators"));
-            }
-            of_vectors = true;
-            if left {
-                matching.fill_left = Some(value);
-            }
-            if right {
-                matching.fill_right = Some(value);
-            }
-        }
-        if op.is_set() && matching.group != Group::OneToOne {
-            return Err(self.error_at(start, format!("no grouping allowed for {:?} operation", op.as_str())));
-        }
-        if let Some(label) = matching.include.iter().find(|label| matching.on && matching.labels.contains(label)) {
-            let message = format!("label {label:?} must not occur in ON and GROUP clause at once");
-            return Err(self.error_at(start, message));
-        }
-        Ok((return_bool, matching, of_vectors.then_some(start)))
-    }
-
-    fn check_binary(&self, binary: &Binary, right_start: usize, matching: Option<usize>) -> Result<(), Error> {
-        let sides = [(&binary.left, binary.start), (&binary.right, right_start)];
-        let types = sides.map(|(expr, _)| expr.value_type());
-        for (value_type, (_, start)) in types.iter().zip(sides) {
-            if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
-                let message = "binary expression must contain only scalar and instant vector types";
-                return Err(self.error_at(start, message));
-            }
-        }
-        let scalars = types.iter().filter(|found| **found == ValueType::Scalar).count();
-        if binary.op.is_set() && scalars > 0 {
-            let message = format!("set operator {:?} not allowed in binary scalar expression", binary.op.as_str());
-            return Err(self.error_at(binary.start, message));
-        }
-        if let Some(start) = matching.filter(|_| scalars > 0) {
-            return Err(self.error_at(start, "vector matching only allowed between instant vectors"));
-        }
-        if binary.op.is_comparison() && scalars == 2 && !binary.return_bool {
-            return Err(self.error_at(binary.start, "comparisons between scalars must use BOOL modifier"));
-        }
-        Ok(())
     }
 
     fn unary(&mut self) -> Result<Found, Error> {
@@ -347,7 +231,7 @@ impl<'a> Parser<'a> {
                 self.next();
                 let inner = self.expr(0)?;
                 self.needs(")", "in parentheses")?;
-                inner.expr
+                Expr::Paren(Box::new(inner.expr))
             }
             Word::Sign("{") => self.selector(None)?,
             Word::Name(name) => {
@@ -366,6 +250,8 @@ impl<'a> Parser<'a> {
                 } else if name.eq_ignore_ascii_case("nan") {
                     self.next();
                     Expr::Number(f64::NAN)
+                } else if NO_NAMES.iter().any(|word| name.eq_ignore_ascii_case(word)) {
+                    return Err(self.unexpected("where an expression is expected"));
                 } else {
                     self.next();
                     self.selector(Some(name))?
@@ -373,236 +259,8 @@ impl<'a> Parser<'a> {
             }
             _ => return Err(self.unexpected("where an expression is expected")),
         };
-        let bare = matches!(expr, Expr::Vector(_)) && !matches!(self.text.get(start..=start), Some("("));
+        let bare = matches!(expr, Expr::Vector(_));
         Ok(Found { expr, start, bare })
-    }
-
-    fn selector(&mut self, name: Option<&str>) -> Result<Expr, Error> {
-        let start = self.tokens.get(self.at.saturating_sub(usize::from(name.is_some()))).map_or(0, |t| t.start);
-        let alternatives = self.matchers(name)?;
-        self.selectors.push(Selector {
-            alternatives,
-            range_ms: None,
-            offset_ms: 0,
-            at: None,
-            edges: Edges::Plain,
-            start,
-            computed: Computed::default(),
-        });
-        Ok(Expr::Vector(self.selectors.len() - 1))
-    }
-
-    /// `{label="value", …}`, if there; with the matcher of the name in front.
-    fn matchers(&mut self, name: Option<&str>) -> Result<Vec<Vec<Matcher>>, Error> {
-        let of_name: Vec<Matcher> = name.iter().map(|name| Matcher::equal(NAME, *name)).collect();
-        let mut lists = vec![of_name.clone()];
-        if !self.takes("{") {
-            return Ok(lists);
-        }
-        let mut name_given = name.is_some();
-        loop {
-            if self.takes("}") {
-                return Ok(lists);
-            }
-            let matcher_start = self.start();
-            let (label, quoted) = match self.word().clone() {
-                Word::Name(label) => (label.to_owned(), false),
-                Word::Text(text) => (text, true),
-                _ => return Err(self.unexpected("in label matching, expected a label name or \"}\"")),
-            };
-            if !quoted && label.contains(':') {
-                return Err(self.unexpected("in label matching, expected a label name"));
-            }
-            self.next();
-            let op = match self.word() {
-                Word::Sign(op @ ("=" | "!=" | "=~" | "!~")) => Some(*op),
-                _ => None,
-            };
-            let matcher = match op {
-                None if quoted => {
-                    if name_given && label != NAME {
-                        let message = format!("metric name must not be set twice: {label:?}");
-                        return Err(self.error_at(matcher_start, message));
-                    }
-                    name_given = true;
-                    Matcher::equal(NAME, label)
-                }
-                None => return Err(self.unexpected("in label matching, expected an operator")),
-                Some(op) => {
-                    self.next();
-                    let Word::Text(value) = self.word().clone() else {
-                        return Err(self.unexpected("in label matching, expected a string"));
-                    };
-                    let value_start = self.start();
-                    self.next();
-                    if label == NAME && op == "=" && name.is_some() {
-                        let message = format!("metric name must not be set twice: {value:?}");
-                        return Err(self.error_at(matcher_start, message));
-                    }
-                    let matcher = match op {
-                        "=" => Ok(Matcher::equal(label, value)),
-                        "!=" => Ok(Matcher::not_equal(label, value)),
-                        "=~" => Matcher::regex(label, &value),
-                        _ => Matcher::not_regex(label, &value),
-                    };
-                    matcher.map_err(|error| self.error_at(value_start, error.to_string()))?
-                }
-            };
-            if let Some(list) = lists.last_mut() {
-                list.push(matcher);
-            }
-            if self.takes_keyword("or") {
-                lists.push(of_name.clone());
-            } else if !self.takes(",") && *self.word() != Word::Sign("}") {
-                return Err(self.unexpected("in label matching, expected \",\" or \"}\""));
-            }
-        }
-    }
-
-    /// # Errors
-    /// When a selector would find every series.
-    fn check_selects_something(&self, selector: &Selector) -> Result<(), Error> {
-        let selects_all =
-            |list: &Vec<Matcher>| list.iter().all(|matcher| matcher.matches_value(""));
-        match selector.alternatives.iter().any(selects_all) {
-            true => Err(self.error_at(
-                selector.start,
-                "vector selector must contain at least one non-empty matcher",
-            )),
-            false => Ok(()),
-        }
-    }
-
-    /// `[range]` or `[range:step]`.
-    fn range(&mut self, found: Found) -> Result<Found, Error> {
-        let start = self.start();
-        self.next();
-        let mut computed = Computed::default();
-        let range_ms = self.duration(&mut computed.range, true)?;
-        if self.takes(":") {
-            let step_ms = match *self.word() {
-                Word::Sign("]") => None,
-                _ => Some(self.duration(&mut computed.step, true)?),
-            };
-            self.needs("]", "in subquery")?;
-            if found.expr.value_type() != ValueType::Vector {
-                let message = format!(
-                    "subquery is only allowed on instant vector, got {} instead",
-                    found.expr.value_type().as_str()
-                );
-                return Err(self.error_at(found.start, message));
-            }
-            if let Expr::Vector(at) = &found.expr {
-                if self.selectors.get(*at).is_some_and(|s| s.edges != Edges::Plain) {
-                    let message = "anchored and smoothed modifiers are not supported for subqueries";
-                    return Err(self.error_at(found.start, message));
-                }
-            }
-            let subquery =
-                Subquery { expr: found.expr, range_ms, step_ms, offset_ms: 0, at: None, computed };
-            return Ok(Found { expr: Expr::Subquery(Box::new(subquery)), start: found.start, bare: true });
-        }
-        self.needs("]", "in range")?;
-        let Found { expr: Expr::Vector(at), start: found_start, bare: true } = found else {
-            return Err(self.error_at(start, "ranges only allowed for vector selectors"));
-        };
-        let modified = self.selectors.get(at).is_some_and(|selector| {
-            selector.offset_ms != 0 || selector.at.is_some() || selector.computed.offset.is_some()
-        });
-        if modified {
-            return Err(self.error_at(start, "no offset or @ modifiers allowed before range"));
-        }
-        if let Some(selector) = self.selectors.get_mut(at) {
-            selector.range_ms = Some(range_ms);
-            selector.computed.range = computed.range;
-        }
-        Ok(Found { expr: Expr::Matrix(at), start: found_start, bare: true })
-    }
-
-    fn offset(&mut self, found: &mut Found) -> Result<(), Error> {
-        let start = self.start();
-        let expr = self.duration_sign_and_operand()?;
-        let mut open = None;
-        let offset_ms = self.folded(expr, &mut open, false, start)?;
-        self.modify(found, "offset", |offset, computed, _| {
-            if *offset != 0 || computed.offset.is_some() {
-                return Err("offset may not be set multiple times");
-            }
-            *offset = offset_ms;
-            computed.offset = open.take();
-            Ok(())
-        })
-    }
-
-    fn at_modifier(&mut self, found: &mut Found) -> Result<(), Error> {
-        let start = self.start();
-        let preprocessor = match self.word() {
-            Word::Name(name) if name.eq_ignore_ascii_case("start") => Some(At::Start),
-            Word::Name(name) if name.eq_ignore_ascii_case("end") => Some(At::End),
-            _ => None,
-        };
-        let at = match preprocessor {
-            Some(at) => {
-                self.next();
-                self.needs("(", "in @ modifier")?;
-                self.needs(")", "in @ modifier")?;
-                at
-            }
-            None => {
-                let seconds = self.signed_number("in @ modifier, expected a timestamp")?;
-                let ms = (seconds * 1000.0).round();
-                if ms.is_nan() || ms.abs() > MAX_SPAN_MS as f64 {
-                    return Err(self.error_at(start, format!("timestamp out of bounds for @ modifier: {seconds}")));
-                }
-                At::TimeMs(ms as i64)
-            }
-        };
-        self.modify(found, "@", |_, _, place| match place.replace(at) {
-            Some(_) => Err("@ <timestamp> may not be set multiple times"),
-            None => Ok(()),
-        })
-    }
-
-    fn edges(&mut self, found: &mut Found, edges: Edges) -> Result<(), Error> {
-        let start = self.start();
-        self.next();
-        let selector = match &found.expr {
-            Expr::Vector(at) | Expr::Matrix(at) if found.bare => self.selectors.get_mut(*at),
-            _ => None,
-        };
-        match selector {
-            Some(selector) if selector.edges == Edges::Plain => {
-                selector.edges = edges;
-                Ok(())
-            }
-            Some(_) => Err(self.error_at(start, "anchored and smoothed modifiers cannot be used together or twice")),
-            None => Err(self.error_at(start, "anchored and smoothed must follow a vector selector or a range")),
-        }
-    }
-
-    fn modify(
-        &mut self,
-        found: &mut Found,
-        what: &str,
-        set: impl FnOnce(&mut i64, &mut Computed, &mut Option<At>) -> Result<(), &'static str>,
-    ) -> Result<(), Error> {
-        let done = match &mut found.expr {
-            Expr::Vector(at) | Expr::Matrix(at) if found.bare => match self.selectors.get_mut(*at) {
-                Some(selector) => set(&mut selector.offset_ms, &mut selector.computed, &mut selector.at),
-                None => Ok(()),
-            },
-            Expr::Subquery(subquery) if found.bare => {
-                set(&mut subquery.offset_ms, &mut subquery.computed, &mut subquery.at)
-            }
-            _ => {
-                let message = format!(
-                    "{what} modifier must be preceded by an instant vector selector or range vector selector or \
-                     a subquery"
-                );
-                return Err(self.error_at(found.start, message));
-            }
-        };
-        done.map_err(|message| self.error_at(found.start, message))
     }
 
     pub(super) fn signed_number(&mut self, place: &str) -> Result<f64, Error> {
@@ -637,104 +295,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn duration(&mut self, open: &mut Option<DurationExpr>, positive: bool) -> Result<i64, Error> {
-        let start = self.start();
-        let expr = self.duration_expr(0)?;
-        self.folded(expr, open, positive, start)
-    }
-
-    /// Its milliseconds; 0 and the expression itself where they are not known yet.
-    fn folded(
-        &mut self,
-        expr: DurationExpr,
-        open: &mut Option<DurationExpr>,
-        positive: bool,
-        start: usize,
-    ) -> Result<i64, Error> {
-        if expr.is_open() {
-            self.open_durations = true;
-            *open = Some(expr);
-            return Ok(0);
-        }
-        let seconds = expr.seconds(&Grid::instant(0));
-        seconds.and_then(|seconds| whole_ms(seconds, positive)).map_err(|message| self.error_at(start, message))
-    }
-
-    fn duration_expr(&mut self, floor: u8) -> Result<DurationExpr, Error> {
-        let mut left = match self.word() {
-            Word::Sign(sign @ ("-" | "+")) => {
-                let negative = *sign == "-";
-                self.next();
-                let inner = self.duration_expr(2)?;
-                if negative { DurationExpr::Negate(Box::new(inner)) } else { inner }
-            }
-            _ => self.duration_operand()?,
-        };
-        loop {
-            let (op, precedence, right_floor) = match self.word() {
-                Word::Sign("+") => ('+', 1, 1),
-                Word::Sign("-") => ('-', 1, 1),
-                Word::Sign("*") => ('*', 2, 2),
-                Word::Sign("/") => ('/', 2, 2),
-                Word::Sign("%") => ('%', 2, 2),
-                Word::Sign("^") => ('^', 3, 2),
-                _ => return Ok(left),
-            };
-            if precedence <= floor {
-                return Ok(left);
-            }
-            self.next();
-            let right = self.duration_expr(right_floor)?;
-            left = DurationExpr::Both(op, Box::new(left), Box::new(right));
-        }
-    }
-
-    fn duration_sign_and_operand(&mut self) -> Result<DurationExpr, Error> {
-        let negative = !self.takes("+") && self.takes("-");
-        let operand = self.duration_operand()?;
-        Ok(if negative { DurationExpr::Negate(Box::new(operand)) } else { operand })
-    }
-
-    fn duration_operand(&mut self) -> Result<DurationExpr, Error> {
-        match self.word().clone() {
-            Word::Number(seconds) => {
-                self.next();
-                Ok(DurationExpr::Number(seconds))
-            }
-            Word::Sign("(") => {
-                self.next();
-                let inner = self.duration_expr(0)?;
-                self.needs(")", "in duration expression")?;
-                Ok(inner)
-            }
-            Word::Name(name) => {
-                let name = name.to_ascii_lowercase();
-                let op = match &*name {
-                    "step" | "range" => None,
-                    "min_of" => Some('<'),
-                    "max_of" => Some('>'),
-                    _ => return Err(self.unexpected("where a duration is expected")),
-                };
-                self.next();
-                self.needs("(", "in duration expression")?;
-                let expr = match op {
-                    None if name == "step" => DurationExpr::Step,
-                    None => DurationExpr::Range,
-                    Some(op) => {
-                        let left = self.duration_expr(0)?;
-                        self.needs(",", "in duration expression")?;
-                        DurationExpr::Both(op, Box::new(left), Box::new(self.duration_expr(0)?))
-                    }
-                };
-                self.needs(")", "in duration expression")?;
-                Ok(expr)
-            }
-            _ => Err(self.unexpected("where a duration is expected")),
-        }
-    }
-
     fn aggregate(&mut self, op: AggregateOp, start: usize) -> Result<Expr, Error> {
-        parse_call::aggregate(self, op, start).map(|aggregate: Aggregate| Expr::Aggregate(Box::new(aggregate)))
+        parse_call::aggregate(self, op, start).map(|aggregate| Expr::Aggregate(Box::new(aggregate)))
     }
 
     fn call(&mut self, name: &str, start: usize) -> Result<Expr, Error> {
@@ -746,6 +308,8 @@ impl<'a> Parser<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::column::Grid;
+    use super::super::expr::At;
     use super::*;
 
     #[test]
@@ -753,12 +317,21 @@ mod tests {
         let cases = [
             ("", "the query is empty"),
             ("etl.errors + 1", r#"a name with dots is written {"etl.errors"} or etl_errors"#),
-            ("rate(x)", "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector"),
+            (
+                "rate(x)",
+                "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector",
+            ),
             ("nope(x)", "1:1: parse error: unknown function with name \"nope\""),
             ("{a=~\".*\"}", "at least one"),
             ("x[0s]", "1:3: parse error: duration must be greater than 0"),
-            ("exp(NaN)", "1:5: parse error: expected type instant vector in call to function \"exp\", got scalar"),
-            ("1 + \"a\"", "1:5: parse error: binary expression must contain only scalar and instant vector types"),
+            (
+                "exp(NaN)",
+                "1:5: parse error: expected type instant vector in call to function \"exp\", got scalar",
+            ),
+            (
+                "1 + \"a\"",
+                "1:5: parse error: binary expression must contain only scalar and instant vector types",
+            ),
             ("1 > 2", "comparisons between scalars must use BOOL modifier"),
             ("a + bool b", "bool modifier can only be used on comparison operators"),
             ("a and on(x) group_left b", "no grouping allowed for \"and\" operation"),
@@ -825,13 +398,23 @@ mod tests {
                 binary.right = without_starts(binary.right);
                 Expr::Binary(binary)
             }
+            Expr::Paren(inner) => without_starts(*inner),
             other => other,
         }
     }
 
     #[test]
     fn keywords_are_names_where_no_keyword_can_stand() {
-        for text in ["sum", "sum + count", "offset", "by{on=\"x\"}", "start", "rate", "sum by (on, by) (and)", "or or or"] {
+        for text in [
+            "sum",
+            "sum + count",
+            "offset",
+            "by{on=\"x\"}",
+            "start",
+            "rate",
+            "sum by (on, by) (and)",
+            "or or or",
+        ] {
             assert!(parse(text).is_ok(), "{text}: {:?}", parse(text).err());
         }
     }
@@ -839,13 +422,24 @@ mod tests {
     #[test]
     fn durations_are_computed_where_they_can_be() {
         let range = |text: &str| parse(text).unwrap().selectors[0].range_ms;
-        for text in ["a[300]", "a[5m]", "a[4m+1m]", "a[2m * 2.5]", "a[(1h/2) % 25m]", "a[max_of(5m, 1s)]", "a[-1m+6m]"] {
+        for text in [
+            "a[300]",
+            "a[5m]",
+            "a[4m+1m]",
+            "a[2m * 2.5]",
+            "a[(1h/2) % 25m]",
+            "a[max_of(5m, 1s)]",
+            "a[-1m+6m]",
+        ] {
             assert_eq!(range(text), Some(300_000), "{text}");
         }
         let parsed = parse("a[step() * 2] offset -step()").unwrap();
         let query = Grid { start_ms: 0, step_ms: 30_000, steps: 3 };
         let resolved = super::super::duration_expr::resolved(&parsed, &query).unwrap();
-        assert_eq!((resolved.selectors[0].range_ms, resolved.selectors[0].offset_ms), (Some(60_000), -30_000));
+        assert_eq!(
+            (resolved.selectors[0].range_ms, resolved.selectors[0].offset_ms),
+            (Some(60_000), -30_000)
+        );
         assert!(super::super::duration_expr::resolved(&parsed, &Grid::instant(0)).is_err());
     }
 

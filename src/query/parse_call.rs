@@ -126,7 +126,8 @@ fn complete_info(parser: &mut Parser<'_>, args: &mut Vec<Expr>) {
         if matchers.iter().any(|matcher| positive(&matcher)) {
             continue;
         }
-        let any_info = Matcher::regex(NAME, ".+_info").ok().filter(|_| matchers.iter().any(|m| m.name == NAME));
+        let any_info =
+            Matcher::regex(NAME, ".+_info").ok().filter(|_| matchers.iter().any(|m| m.name == NAME));
         matchers.push(any_info.unwrap_or_else(|| Matcher::equal(NAME, "target_info")));
     }
 }
@@ -138,7 +139,7 @@ fn read_at(parser: &Parser<'_>, expr: &Expr) -> (Option<At>, i64) {
         Expr::Vector(at) | Expr::Matrix(at) => {
             parser.selectors.get(*at).map_or((None, 0), |selector| (selector.at, selector.offset_ms))
         }
-        Expr::Negate(inner) => read_at(parser, inner),
+        Expr::Negate(inner) | Expr::Paren(inner) => read_at(parser, inner),
         Expr::Binary(binary) => match (read_at(parser, &binary.left), binary.left.value_type()) {
             (_, ValueType::Scalar) => read_at(parser, &binary.right),
             (found, _) => found,
@@ -173,7 +174,8 @@ fn check_edges(parser: &Parser<'_>, function: Function, args: &[Found]) -> Resul
             }
         };
         if !known {
-            let message = format!("{word} modifier can only be used with: {names} - not with {}", function.name());
+            let message =
+                format!("{word} modifier can only be used with: {names} - not with {}", function.name());
             return Err(parser.error_at(arg.start, message));
         }
     }
@@ -211,7 +213,6 @@ fn check(
     if value_type == wanted {
         return Ok(());
     }
-    let message =
-        format!("expected type {} in {}, got {}", wanted.as_str(), place(), value_type.as_str());
+    let message = format!("expected type {} in {}, got {}", wanted.as_str(), place(), value_type.as_str());
     Err(parser.error_at(found.start, message))
 }

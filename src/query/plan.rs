@@ -89,7 +89,7 @@ impl Walk {
                 let inner = TimeRange { start_ms: grid.start_ms, end_ms: ends.end_ms.max(grid.start_ms) };
                 self.expr(&subquery.expr, inner, selectors, spans);
             }
-            Expr::Negate(inner) => self.expr(inner, range, selectors, spans),
+            Expr::Negate(inner) | Expr::Paren(inner) => self.expr(inner, range, selectors, spans),
             Expr::Binary(binary) => {
                 self.expr(&binary.left, range, selectors, spans);
                 self.expr(&binary.right, range, selectors, spans);

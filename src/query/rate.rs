@@ -86,7 +86,7 @@ pub(crate) fn instant(told: &Told<'_>, window: &Window<'_>, is_rate: bool) -> Ce
                     Err(Incompatible) => return Cell::None,
                 },
             };
-            let change = change.as_gauge();
+            let change = change.into_gauge();
             Cell::Histogram(if is_rate { change.divided(seconds) } else { change })
         }
         _ => {
@@ -180,7 +180,7 @@ fn histograms_gain(
     let zero_at = is_counter.then_some(first.count());
     let factor = extrapolation(window, (*first_ms, *last_ms), histograms.len(), zero_at, gain.count());
     let factor = if kind == Kind::Rate { factor / range_s } else { factor };
-    Some(gain.scaled(factor).as_gauge())
+    Some(gain.scaled(factor).into_gauge())
 }
 
 /// By how much a gain between the first and the last of `samples` is stretched

@@ -54,7 +54,8 @@ pub fn run_all(text: &str) -> Outcome {
         }
         // What follows `clear` is a command of its own.
         let tail_of_block = if *first == "clear" { &tail[..0] } else { tail };
-        let length = tail_of_block.iter().take_while(|(_, line)| !line.is_empty() && !line.starts_with('#')).count();
+        let length =
+            tail_of_block.iter().take_while(|(_, line)| !line.is_empty() && !line.starts_with('#')).count();
         let (block, after) = tail.split_at(length);
         rest = after;
         outcome.evaluations += usize::from(first.starts_with("eval"));
@@ -235,7 +236,9 @@ evil
 
     #[test]
     fn annotations_are_compared_where_they_are_expected() {
-        let script = |expect: &str| format!("load 1m\n  a 0+1x5\n\neval instant at 5m rate(a[5m])\n  {expect}\n  {{}} 0.016666667\n");
+        let script = |expect: &str| {
+            format!("load 1m\n  a 0+1x5\n\neval instant at 5m rate(a[5m])\n  {expect}\n  {{}} 0.016666667\n")
+        };
         for holds in [
             "expect info",
             "expect no_warn",

@@ -84,7 +84,10 @@ pub(crate) fn of_name(labels: &Labels) -> String {
 }
 
 pub(crate) fn mixed_schemas(labels: &Labels) -> String {
-    format!("vector contains a mix of histograms with exponential and custom buckets schemas{}", of_name(labels))
+    format!(
+        "vector contains a mix of histograms with exponential and custom buckets schemas{}",
+        of_name(labels)
+    )
 }
 
 /// What happened on the way of a sum that is an `"aggregation"`, an

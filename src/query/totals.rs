@@ -5,9 +5,9 @@
 //! difference of the running totals at its ends. Long spans are read a day at a
 //! time, so that memory and the limits stand for a day of samples.
 
-use super::log_linear;
 use super::engine::Engine;
 use super::error::Error;
+use super::log_linear;
 use super::source::keep_exact_name;
 use super::track::Track;
 use crate::model::{Histogram, Labels, Matcher, MetricType, Sample, Select, Series, TimeRange};
@@ -108,7 +108,9 @@ impl Engine {
             for (at, histograms) in found {
                 if let Some(part) = parts.get_mut(at) {
                     let earlier = std::iter::once(&*part);
-                    *part = log_linear::merge_all(earlier.chain(histograms.iter().filter_map(|h| h.as_log_linear())));
+                    *part = log_linear::merge_all(
+                        earlier.chain(histograms.iter().filter_map(|h| h.as_log_linear())),
+                    );
                 }
             }
             read_ms = until_ms;
