@@ -331,7 +331,10 @@ fn refuse_repeats<'a>(
     side: &str,
     grid: &Grid,
 ) -> Result<(), Error> {
-    for (signature, rows) in matches.filter(|(_, rows)| rows.len() > 1) {
+    let mut repeated: Vec<(&Labels, &Vec<&Row>)> = matches.filter(|(_, rows)| rows.len() > 1).collect();
+    // The same one is named each time.
+    repeated.sort_by(|a, b| a.0.cmp(b.0));
+    for (signature, rows) in repeated {
         for step in 0..grid.steps {
             eval.check()?;
             let has_value = |row: &Row| row.cells.get(step).is_some_and(Cell::is_some);

@@ -313,6 +313,27 @@ pub enum AggregateOp {
 }
 
 impl AggregateOp {
+    /// All of them.
+    pub const ALL: [AggregateOp; 14] = {
+        use AggregateOp::*;
+        [
+            Sum,
+            Avg,
+            Min,
+            Max,
+            Count,
+            Group,
+            Stddev,
+            Stdvar,
+            TopK,
+            BottomK,
+            LimitK,
+            LimitRatio,
+            Quantile,
+            CountValues,
+        ]
+    };
+
     const NAMES: [(&str, AggregateOp); 14] = [
         ("sum", AggregateOp::Sum),
         ("avg", AggregateOp::Avg),
