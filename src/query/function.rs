@@ -2,7 +2,7 @@
 //! row. What works on numbers, windows, labels and histograms has files of its
 //! own; this one knows which is which.
 
-use super::column::{Cell, Column, Grid, Row};
+use super::column::{Cell, Column, Grid, Row, without_empty};
 use super::edges::Range as Around;
 use super::error::Error;
 use super::eval::Evaluator;
@@ -352,10 +352,15 @@ fn with_edges(
 
 /// By value, NaN last; only the order of an instant vector means anything.
 fn sorted(mut rows: Vec<Row>, grid: &Grid, descending: bool) -> Vec<Row> {
+    for cell in rows.iter_mut().flat_map(|row| &mut row.cells) {
+        if matches!(cell, Cell::Histogram(_)) {
+            *cell = Cell::None;
+        }
+    }
+    let mut rows = without_empty(rows);
     if grid.steps != 1 {
         return rows;
     }
-    rows.retain(|row| matches!(row.cells.first(), Some(Cell::Float(_))));
     rows.sort_by(|a, b| match (a.cells.first(), b.cells.first()) {
         (Some(Cell::Float(a)), Some(Cell::Float(b))) => by_value(*a, *b, descending),
         _ => Ordering::Equal,

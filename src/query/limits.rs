@@ -7,7 +7,7 @@
 use super::error::Error;
 
 /// Longest text of a query, in bytes.
-pub const MAX_TEXT_BYTES: usize = 4096;
+pub const MAX_TEXT_BYTES: usize = 16_384;
 /// Deepest nesting of brackets of any kind.
 pub const MAX_NESTING: usize = 48;
 /// Most operators, unary ones and ranges included.

@@ -134,11 +134,16 @@ fn aligned(
         (true, true) if left.bounds == right.bounds => Ok((left.clone(), right.clone(), false)),
         (true, true) => {
             let shared: Arc<[f64]> =
-                left.bounds.iter().copied().filter(|bound| right.bounds.contains(bound)).collect();
+                left.bounds.iter().copied().filter(|bound| has_bound(right, *bound)).collect();
             Ok((with_bounds(left, &shared), with_bounds(right, &shared), true))
         }
         _ => Err(Incompatible),
     }
+}
+
+/// Whether custom buckets end at `bound`.
+pub(crate) fn has_bound(histogram: &NativeHistogram, bound: f64) -> bool {
+    histogram.bounds.binary_search_by(|other| other.total_cmp(&bound)).is_ok()
 }
 
 /// With fewer bounds, all of them its own.

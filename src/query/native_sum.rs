@@ -1,7 +1,7 @@
 //! Sums and means of many native histograms at once, rounding made up for as in
 //! sums of floats ([`super::sum`]).
 
-use super::native::{Incompatible, Notes, joined_hint, widen_zero, with_bounds, with_schema};
+use super::native::{Incompatible, Notes, has_bound, joined_hint, widen_zero, with_bounds, with_schema};
 use super::sum::Sum;
 use crate::model::{NativeHistogram, ResetHint};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ fn aligned(all: &[&NativeHistogram], first: &NativeHistogram) -> (Vec<NativeHist
         if all.iter().all(|other| other.bounds == first.bounds) {
             return (all.iter().map(|histogram| (*histogram).clone()).collect(), false);
         }
-        let everywhere = |bound: &f64| all.iter().all(|histogram| histogram.bounds.contains(bound));
+        let everywhere = |bound: &f64| all.iter().all(|histogram| has_bound(histogram, *bound));
         let shared: Arc<[f64]> = first.bounds.iter().copied().filter(everywhere).collect();
         return (all.iter().map(|histogram| with_bounds(histogram, &shared)).collect(), true);
     }

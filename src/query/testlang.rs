@@ -8,11 +8,10 @@
 
 use super::engine::{Engine, Options};
 use super::memory::MemorySource;
-use super::native;
 use super::notation::{Given, SeriesLine};
 use super::testlang_expected::{Expected, compare};
 use super::testlang_nhcb;
-use crate::model::{MetricType, NativeHistogram, ResetHint, duration};
+use crate::model::{MetricType, duration};
 use std::sync::Arc;
 
 /// A line of a script that is wrong, or an expectation that was not met.
@@ -135,8 +134,7 @@ impl Script {
             loaded.push(series);
         }
         let converted = if nhcb { testlang_nhcb::converted(&loaded) } else { Vec::new() };
-        for mut series in loaded.into_iter().chain(converted) {
-            hint(&mut series.values);
+        for series in loaded.into_iter().chain(converted) {
             for (at, value) in series.values.into_iter().enumerate() {
                 let at_ms = step_ms.saturating_mul(at as i64);
                 let labels = &series.labels;
@@ -150,26 +148,6 @@ impl Script {
             }
         }
         Ok(())
-    }
-}
-
-/// Gives native histograms the hints that Prometheus' storage would give them,
-/// where none were written.
-fn hint(values: &mut [Given]) {
-    let mut before: Option<NativeHistogram> = None;
-    for value in values {
-        let Given::Native(histogram, hinted) = value else {
-            if *value != Given::Nothing {
-                before = None;
-            }
-            continue;
-        };
-        if let Some(before) = before.filter(|_| !*hinted) {
-            // After a reset its chunk begins anew, and a chunk's first is not known.
-            let begins = before.hint == ResetHint::Gauge || native::is_reset(histogram, &before);
-            histogram.hint = if begins { ResetHint::Unknown } else { ResetHint::NotReset };
-        }
-        before = Some(histogram.clone());
     }
 }
 
