@@ -76,6 +76,24 @@ pub enum NativeError {
 }
 
 impl NativeHistogram {
+    /// Index and weight of each bucket, from spans as Prometheus' formats have
+    /// them: how many indexes to leave out (of the first: where to begin), and how
+    /// many buckets follow. `None` when there are not as many `counts`.
+    pub fn numbered(spans: &[(i32, u32)], counts: &[f64]) -> Option<Vec<(i32, f64)>> {
+        let mut index = 0i32;
+        let (mut rest, mut buckets) = (counts, Vec::with_capacity(counts.len().min(MAX_BUCKETS)));
+        for (offset, length) in spans {
+            index = index.checked_add(*offset)?;
+            let (these, others) = rest.split_at_checked(usize::try_from(*length).ok()?)?;
+            for count in these {
+                buckets.push((index, *count));
+                index = index.checked_add(1)?;
+            }
+            rest = others;
+        }
+        rest.is_empty().then_some(buckets)
+    }
+
     pub fn is_custom(&self) -> bool {
         self.schema == CUSTOM
     }
@@ -227,6 +245,16 @@ mod tests {
         let custom = NativeHistogram { bounds: [1.0, 5.0].into(), ..of(CUSTOM) };
         assert_eq!(custom.bounds_of(0), (f64::NEG_INFINITY, 1.0));
         assert_eq!(custom.bounds_of(2), (5.0, f64::INFINITY));
+    }
+
+    #[test]
+    fn spans_number_their_buckets() {
+        let counts = [1.0, 2.0, 3.0];
+        let found = NativeHistogram::numbered(&[(-2, 2), (3, 1)], &counts);
+        assert_eq!(found, Some(vec![(-2, 1.0), (-1, 2.0), (3, 3.0)]));
+        assert_eq!(NativeHistogram::numbered(&[(0, 4)], &counts), None);
+        assert_eq!(NativeHistogram::numbered(&[(0, 2)], &counts), None);
+        assert_eq!(NativeHistogram::numbered(&[(i32::MAX, 2)], &counts[..2]), None);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(crate) struct Annotations {
     infos: RefCell<BTreeSet<String>>,
     /// The query, of which positions are told.
     text: String,
+    /// What was told last: the same is often told for one step after the other.
+    last: RefCell<(usize, String)>,
 }
 
 impl Annotations {
@@ -23,6 +25,7 @@ impl Annotations {
             warnings: RefCell::new(warnings.iter().take(MAX_ANNOTATIONS).cloned().collect()),
             infos: RefCell::default(),
             text: text.into(),
+            last: RefCell::default(),
         }
     }
 
@@ -33,12 +36,21 @@ impl Annotations {
 
     /// A warning about what begins at byte `at` of the query.
     pub fn warn(&self, at: usize, message: &str) {
-        insert(&self.warnings, format!("PromQL warning: {message} ({})", Position::of(&self.text, at)));
+        self.tell(&self.warnings, "warning", at, message);
     }
 
     /// An info about what begins at byte `at` of the query.
     pub fn info(&self, at: usize, message: &str) {
-        insert(&self.infos, format!("PromQL info: {message} ({})", Position::of(&self.text, at)));
+        self.tell(&self.infos, "info", at, message);
+    }
+
+    fn tell(&self, set: &RefCell<BTreeSet<String>>, kind: &str, at: usize, message: &str) {
+        let mut last = self.last.borrow_mut();
+        if last.0 == at && last.1 == message {
+            return;
+        }
+        *last = (at, message.to_owned());
+        insert(set, format!("PromQL {kind}: {message} ({})", Position::of(&self.text, at)));
     }
 
     /// Warnings and infos, each message once.

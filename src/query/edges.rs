@@ -122,12 +122,7 @@ impl Range {
                 told.mixed_floats_and_histograms();
                 Cell::None
             }
-            (Some(Some(points)), _) => {
-                if kind != Kind::Delta {
-                    told.may_be_no_counter(around);
-                }
-                self.gain_of(points, kind).unwrap_or(Cell::None)
-            }
+            (Some(Some(points)), _) => self.gain_of(points, kind).unwrap_or(Cell::None),
             (_, Some(Some(points))) => {
                 let natives = points.values.iter().filter(|h| h.as_native().is_some());
                 let is_gauge = |h: &Distribution| h.hint() == ResetHint::Gauge;

@@ -3,9 +3,10 @@
 
 use super::duration_expr::DurationExpr;
 use super::error::Error;
-use super::expr::{Aggregate, At, Binary, Computed, Edges, Expr, Group, Parsed, Selector, Subquery};
+use super::expr::{Aggregate, At, Binary, Call, Computed, Edges, Expr, Group, Parsed, Selector, Subquery};
 use super::number::format_value;
-use super::parse::parse;
+use super::parse::{NO_NAMES, parse};
+use super::parse_call::NOT_WRITTEN;
 use crate::model::label::{NAME, escape_label_name, escape_name};
 use crate::model::{MatchOp, Matcher, duration};
 use std::fmt;
@@ -63,7 +64,7 @@ impl Layout<'_> {
                 self.bracketed(out, &format!("{indent}{}", head(aggregate)), &parts, level);
             }
             Expr::Call(call) => {
-                let parts: Vec<&Expr> = call.args.iter().collect();
+                let parts: Vec<&Expr> = self.written(call).collect();
                 self.bracketed(out, &format!("{indent}{}(", call.function.name()), &parts, level);
             }
             Expr::Subquery(subquery) => {
@@ -71,6 +72,14 @@ impl Layout<'_> {
                 out.push_str(&ranges(subquery));
             }
         }
+    }
+
+    /// The arguments of a call without what the parser put there.
+    fn written<'c>(&self, call: &'c Call) -> impl Iterator<Item = &'c Expr> {
+        call.args.iter().filter(|arg| match arg {
+            Expr::Vector(at) => self.parsed.selectors.get(*at).is_none_or(|s| s.start != NOT_WRITTEN),
+            _ => true,
+        })
     }
 
     fn bracketed(&self, out: &mut String, head: &str, parts: &[&Expr], level: usize) {
@@ -100,7 +109,7 @@ impl Layout<'_> {
                 format!("{}{})", head(aggregate), parts.join(", "))
             }
             Expr::Call(call) => {
-                let args: Vec<String> = call.args.iter().map(|arg| self.line(arg)).collect();
+                let args: Vec<String> = self.written(call).map(|arg| self.line(arg)).collect();
                 format!("{}({})", call.function.name(), args.join(", "))
             }
             Expr::Subquery(subquery) => format!("{}{}", self.line(&subquery.expr), ranges(subquery)),
@@ -178,12 +187,11 @@ fn quoted(text: &str) -> String {
 }
 
 fn selector(selector: &Selector) -> String {
-    let plain = |matcher: &&Matcher| {
-        matcher.name == NAME
-            && matches!(matcher.op, MatchOp::Equal)
-            && escape_name(&matcher.value) == *matcher.value
-            && !matches!(&*matcher.value.to_ascii_lowercase(), "inf" | "nan")
-    };
+    let keyword =
+        |name: &str| NO_NAMES.iter().chain(&["inf", "nan"]).any(|word| name.eq_ignore_ascii_case(word));
+    let of_name = |m: &&Matcher| m.name == NAME && matches!(m.op, MatchOp::Equal);
+    let plain = |m: &&Matcher| of_name(m) && escape_name(&m.value) == *m.value && !keyword(&m.value);
+    let names_once = |list: &Vec<Matcher>| list.iter().filter(of_name).count() == 1;
     // A name in front of the braces holds for all alternatives.
     let name = selector.alternatives.first().and_then(|list| list.first()).filter(plain);
     let everywhere = |name: &&Matcher| {
@@ -198,7 +206,8 @@ fn selector(selector: &Selector) -> String {
         .iter()
         .map(|list| {
             let rest = list.get(usize::from(name.is_some())..).unwrap_or_default();
-            rest.iter().map(matcher).collect::<Vec<_>>().join(",")
+            let quotes_name = names_once(list);
+            rest.iter().map(|m| matcher(m, quotes_name)).collect::<Vec<_>>().join(",")
         })
         .collect();
     let inner = lists.join(" or ");
@@ -218,9 +227,12 @@ fn selector(selector: &Selector) -> String {
     text
 }
 
-fn matcher(matcher: &Matcher) -> String {
+/// `quotes_name`: a name that needs quotes may stand without its label.
+fn matcher(matcher: &Matcher, quotes_name: bool) -> String {
     let op = match matcher.op {
-        MatchOp::Equal if matcher.name == NAME && escape_name(&matcher.value) != *matcher.value => {
+        MatchOp::Equal
+            if quotes_name && matcher.name == NAME && escape_name(&matcher.value) != *matcher.value =>
+        {
             return quoted(&matcher.value);
         }
         MatchOp::Equal => "=",
@@ -306,6 +318,10 @@ mod tests {
             ("a+fill(0)b", "a + fill (0) b"),
             ("x[step()*2+1m] offset -step()", "x[(step() * 2) + 60] offset (-step())"),
             ("a </ 2", "a </ 2"),
+            ("info(rate(x[5m]))", "info(rate(x[5m]))"),
+            ("{\"bool\"}", "{__name__=\"bool\"}"),
+            ("{__name__=\"a.b\",__name__=\"c\"}", "{__name__=\"a.b\",__name__=\"c\"}"),
+            ("{\"a.b\" or \"c\"}", "{\"a.b\" or __name__=\"c\"}"),
         ];
         for (text, expected) in cases {
             assert_eq!(format(text).unwrap(), expected, "{text}");

@@ -319,6 +319,10 @@ fn over_ranges(args: &Args<'_, '_>) -> Result<Column, Error> {
             };
             cells.push(args.eval.made(cell, &mut made)?);
         }
+        let rates = matches!(function, Rate | Increase);
+        if rates && cells.iter().any(|cell| matches!(cell, Cell::Float(_))) {
+            told.may_be_no_counter(track.metric_type);
+        }
         if cells.iter().any(Cell::is_some) {
             let drops_name = track.drops_name || !keeps_name;
             rows.push(Row { labels: track.labels.clone(), drops_name, cells });

@@ -59,7 +59,8 @@ impl MemorySource {
         self.track(labels, metric_type, |track| track.histograms.insert(timestamp_ms, value));
     }
 
-    /// Adds a native histogram, as Prometheus would scrape it. One whose sum is
+    /// Adds a native histogram, as Prometheus would scrape it; of one that
+    /// contradicts itself ([`NativeHistogram::checked`]) nothing sensible follows. One whose sum is
     /// the stale marker ends the series, as [`MemorySource::push_stale`] does.
     pub fn push_native(&self, labels: &Labels, timestamp_ms: i64, mut value: NativeHistogram) {
         value.compact();

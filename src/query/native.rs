@@ -114,7 +114,7 @@ pub(crate) fn with_schema(histogram: &NativeHistogram, schema: i32) -> NativeHis
         return coarser;
     }
     for buckets in [&mut coarser.positive, &mut coarser.negative] {
-        buckets.iter_mut().for_each(|(index, _)| *index = ((*index - 1) >> by) + 1);
+        buckets.iter_mut().for_each(|(index, _)| *index = (index.saturating_sub(1) >> by.min(31)) + 1);
         join_equal(buckets);
     }
     coarser.schema = schema;

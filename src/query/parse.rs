@@ -13,7 +13,7 @@ use super::parse_call;
 use crate::model::Matcher;
 
 /// Keywords that no metric can be called without quotes; the others can.
-const NO_NAMES: [&str; 6] = ["atan2", "bool", "group_left", "group_right", "ignoring", "on"];
+pub(super) const NO_NAMES: [&str; 6] = ["atan2", "bool", "group_left", "group_right", "ignoring", "on"];
 
 /// Reads PromQL.
 pub fn parse(text: &str) -> Result<Parsed, Error> {

@@ -8,6 +8,8 @@ use super::parse::{Found, Parser};
 use crate::model::label::NAME;
 use crate::model::{MatchOp, Matcher};
 
+/// Where a selector begins that is not in the text.
+pub(super) const NOT_WRITTEN: usize = usize::MAX;
 /// Most quantiles that `histogram_quantiles` takes.
 const MAX_QUANTILES: usize = 10;
 
@@ -113,7 +115,7 @@ fn complete_info(parser: &mut Parser<'_>, args: &mut Vec<Expr>) {
             offset_ms: 0,
             at: None,
             edges: Edges::Plain,
-            start: parser.start(),
+            start: NOT_WRITTEN,
             computed: Computed::default(),
         });
     }

@@ -85,6 +85,7 @@ impl Parser<'_> {
             }
             if self.takes_keyword("or") {
                 lists.push(of_name.clone());
+                name_given = name.is_some();
             } else if !self.takes(",") && *self.word() != Word::Sign("}") {
                 return Err(self.unexpected("in label matching, expected \",\" or \"}\""));
             }

@@ -24,13 +24,7 @@ pub(crate) enum Kind {
 pub(crate) fn extrapolated(told: &Told<'_>, window: &Window<'_>, kind: Kind) -> Cell {
     let range_s = (window.end_ms - window.start_ms) as f64 / 1000.0;
     match (window.floats, window.histograms) {
-        (floats, []) => {
-            let gain = floats_gain(window, floats, kind, range_s);
-            if gain.is_some() && kind != Kind::Delta {
-                told.may_be_no_counter(window);
-            }
-            gain.map_or(Cell::None, Cell::Float)
-        }
+        (floats, []) => floats_gain(window, floats, kind, range_s).map_or(Cell::None, Cell::Float),
         ([], histograms) if window.windowed => {
             if kind == Kind::Delta {
                 return Cell::None;

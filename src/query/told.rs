@@ -3,7 +3,6 @@
 
 use super::annotation::Annotations;
 use super::distribution::Notes;
-use super::track::Window;
 use crate::model::{Labels, MetricType};
 
 /// Endings of the names of counters.
@@ -50,9 +49,9 @@ impl Told<'_> {
     }
 
     /// Of floats that are rated: nothing where we know that they are a counter.
-    pub fn may_be_no_counter(&self, window: &Window<'_>) {
+    pub fn may_be_no_counter(&self, metric_type: Option<MetricType>) {
         let name = self.labels.name();
-        if window.metric_type == Some(MetricType::Counter) || name.is_empty() {
+        if metric_type == Some(MetricType::Counter) || name.is_empty() {
             return;
         }
         match self.labels.get("__type__") {

@@ -88,7 +88,6 @@ pub(crate) struct Window<'a> {
     pub at_ms: i64,
     pub never_resets: bool,
     pub windowed: bool,
-    pub metric_type: Option<MetricType>,
 }
 
 impl Window<'_> {
@@ -125,7 +124,6 @@ impl<'a> Slider<'a> {
             at_ms,
             never_resets: track.never_resets,
             windowed: track.windowed,
-            metric_type: track.metric_type,
         }
     }
 }
