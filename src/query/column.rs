@@ -112,12 +112,13 @@ pub(crate) enum Column {
 /// When two of them have a value at the same step: no vector may hold the same
 /// labels twice.
 pub(crate) fn join_equal(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
-    let mut places: HashMap<Labels, usize> = HashMap::with_capacity(rows.len());
+    // A name that is dropped and one that stays are two.
+    let mut places: HashMap<(Labels, bool), usize> = HashMap::with_capacity(rows.len());
     let mut joined: Vec<Row> = Vec::with_capacity(rows.len());
     for row in rows {
-        match places.get(&row.labels).and_then(|at| joined.get_mut(*at)) {
+        match places.get(&(row.labels.clone(), row.drops_name)).and_then(|at| joined.get_mut(*at)) {
             None => {
-                places.insert(row.labels.clone(), joined.len());
+                places.insert((row.labels.clone(), row.drops_name), joined.len());
                 joined.push(row);
             }
             Some(kept) => {
