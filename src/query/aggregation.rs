@@ -27,6 +27,28 @@ struct Group {
     members: Vec<usize>,
 }
 
+impl Group {
+    /// The group's cells as a row; as two where its name is dropped at some steps
+    /// only, with those of its members that drop it.
+    fn rows(self, rows: &[Row], mut cells: Vec<Cell>) -> impl Iterator<Item = Row> {
+        let members = || self.members.iter().filter_map(|number| rows.get(*number));
+        let is_mixed =
+            self.drops_name && !self.labels.name().is_empty() && members().any(|row| !row.drops_name);
+        let mut kept = None;
+        if is_mixed {
+            let drops = |step: usize| {
+                members().any(|row| row.drops_name && row.cells.get(step).is_some_and(Cell::is_some))
+            };
+            let taken = cells.iter_mut().enumerate().map(|(step, cell)| match drops(step) {
+                true => Cell::None,
+                false => std::mem::take(cell),
+            });
+            kept = Some(Row::new(self.labels.clone(), taken.collect()));
+        }
+        [Some(Row { labels: self.labels, drops_name: self.drops_name, cells }), kept].into_iter().flatten()
+    }
+}
+
 /// Value of an aggregation on `grid`.
 pub(crate) fn eval(eval: &Evaluator<'_>, node: &Aggregate, grid: &Grid) -> Result<Vec<Row>, Error> {
     // Before the rows: a parameter is small, whatever it is made of.
@@ -138,7 +160,7 @@ fn folded(
             let cell = fold(step, Members { rows, members: &group.members, step });
             cells.push(eval.made(cell, &mut made)?);
         }
-        answers.push(Row { labels: group.labels, drops_name: group.drops_name, cells });
+        answers.extend(group.rows(rows, cells));
     }
     Ok(without_empty(answers))
 }
@@ -276,9 +298,15 @@ fn chosen(
     let mut order: Vec<usize> = Vec::new();
     let mut keep: Vec<Vec<bool>> = rows.iter().map(|_| vec![false; grid.steps]).collect();
     for group in groups {
+        // Of equal values those with the lesser labels, at whatever step.
+        let mut sorted = group.members.clone();
+        sorted.sort_by(|a, b| {
+            let key = |at: &usize| rows.get(*at).map(|row| (&row.labels, row.drops_name));
+            key(a).cmp(&key(b))
+        });
         for (step, limit) in limits.iter().enumerate() {
             eval.check()?;
-            let members = Members { rows: &rows, members: &group.members, step };
+            let members = Members { rows: &rows, members: &sorted, step };
             let numbers: Vec<usize> = if op == AggregateOp::LimitK {
                 members.cells().take(*limit).map(|(number, _)| number).collect()
             } else {

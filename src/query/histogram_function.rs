@@ -177,12 +177,13 @@ pub(crate) fn ask_quantiles(
     Ok(answers)
 }
 
-/// The series of a classic histogram, and of a native one with the same labels.
+/// The series of a classic histogram, and of native ones with the same labels.
 #[derive(Default)]
 struct Family {
     /// Bounds, and the places of their rows.
     classic: Vec<(f64, usize)>,
-    native: Option<usize>,
+    /// More than one where a name that is dropped stands beside one that stays.
+    natives: Vec<usize>,
 }
 
 /// Answers `question` for every histogram in `rows`.
@@ -202,7 +203,7 @@ pub(crate) fn ask(asked: &Asked<'_, '_>, question: &Question, rows: &[Row]) -> R
         if row.cells.iter().any(|cell| matches!(cell, Cell::Histogram(_))) {
             let place = place_of(row.labels.clone(), &mut families);
             if let Some((_, family)) = families.get_mut(place) {
-                family.native = Some(number);
+                family.natives.push(number);
             }
         }
         if !row.cells.iter().any(|cell| matches!(cell, Cell::Float(_))) {
@@ -226,29 +227,34 @@ pub(crate) fn ask(asked: &Asked<'_, '_>, question: &Question, rows: &[Row]) -> R
     let mut buckets: Vec<Bucket> = Vec::new();
     for (labels, family) in families {
         eval.check()?;
-        let mut cells = Vec::with_capacity(asked.grid.steps);
-        for step in 0..asked.grid.steps {
-            buckets.clear();
-            for (bound, number) in &family.classic {
-                if let Some(Cell::Float(count)) = rows.get(*number).and_then(|row| row.cells.get(step)) {
-                    buckets.push(Bucket { bound: *bound, count: *count });
+        for place in 0..family.natives.len().max(1) {
+            let native = family.natives.get(place).copied();
+            let mut cells = Vec::with_capacity(asked.grid.steps);
+            for step in 0..asked.grid.steps {
+                buckets.clear();
+                for (bound, number) in &family.classic {
+                    if let Some(Cell::Float(count)) = rows.get(*number).and_then(|row| row.cells.get(step)) {
+                        buckets.push(Bucket { bound: *bound, count: *count });
+                    }
                 }
+                let native = native.and_then(|number| rows.get(number)?.cells.get(step));
+                cells.push(match (native, buckets.is_empty()) {
+                    (Some(Cell::Histogram(_)), false) => {
+                        let message = "vector contains a mix of classic and native histograms";
+                        asked.warn(&format!("{message}{}", of_name(&labels)));
+                        Cell::None
+                    }
+                    (Some(Cell::Histogram(histogram)), true) => {
+                        Cell::Float(question.ask_native(step, histogram, asked, &labels))
+                    }
+                    (_, true) => Cell::None,
+                    // The classic one is answered once.
+                    (_, false) if place > 0 => Cell::None,
+                    (_, false) => Cell::Float(question.ask_classic(step, &mut buckets, asked, &labels)),
+                });
             }
-            let native = family.native.and_then(|number| rows.get(number)?.cells.get(step));
-            cells.push(match (native, buckets.is_empty()) {
-                (Some(Cell::Histogram(_)), false) => {
-                    let message = "vector contains a mix of classic and native histograms";
-                    asked.warn(&format!("{message}{}", of_name(&labels)));
-                    Cell::None
-                }
-                (Some(Cell::Histogram(histogram)), true) => {
-                    Cell::Float(question.ask_native(step, histogram, asked, &labels))
-                }
-                (_, true) => Cell::None,
-                (_, false) => Cell::Float(question.ask_classic(step, &mut buckets, asked, &labels)),
-            });
+            answers.push(Row { labels: labels.clone(), drops_name: true, cells });
         }
-        answers.push(Row { labels, drops_name: true, cells });
     }
     Ok(answers)
 }
