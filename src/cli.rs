@@ -5,8 +5,8 @@ mod top;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Mapping};
-use crate::daemon::Daemon;
 use crate::daemon::service::Service;
+use crate::daemon::{Daemon, allocator};
 use crate::http::auth;
 use crate::ingest::Inherited;
 use crate::model::duration;
@@ -141,6 +141,7 @@ fn load(args: &RunArgs) -> Result<Config, crate::config::Error> {
 }
 
 fn run(args: &RunArgs) -> anyhow::Result<()> {
+    allocator::tune();
     log_to_stderr();
     // First of all: the numbers of the sockets must not be anything else's.
     let env = |name: &str| std::env::var(name).ok();

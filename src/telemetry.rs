@@ -157,8 +157,10 @@ pub struct Telemetry {
     pub labels_cut: Counter,
     /// When a line came last, in ms since the epoch; 0: never.
     pub last_line_ms: Level,
-    /// Accepted lines whose `|T` lies before the window that they were counted in.
+    /// Accepted lines whose `|T` lies before the open window: those that count in
+    /// their own, and those that count in the open one for all that.
     pub lines_backdated: Counter,
+    pub lines_too_late: Counter,
     /// Values left out because their sum would leave a double's range.
     pub overflows: Counter,
     pub sockets: Mutex<Vec<std::sync::Arc<Socket>>>,
@@ -389,8 +391,14 @@ impl Telemetry {
         family(
             "statsdeck_lines_backdated_total",
             C,
-            "Accepted lines whose |T is before the window that they were counted in.",
+            "Accepted lines whose |T is before the open window and that count in their own.",
             count(&self.lines_backdated),
+        );
+        family(
+            "statsdeck_lines_too_late_total",
+            C,
+            "Accepted lines whose |T is before the open window and that count in it for all that.",
+            count(&self.lines_too_late),
         );
         family(
             "statsdeck_overflows_total",

@@ -175,6 +175,7 @@ fn problems_name_line_key_and_what_to_write() {
         &["statsdeck.toml:2: window.interval", "\"1.5s\" is not a duration"],
     );
     check("[window]\ninterval = \"2h\"", &["window.interval", "between 100ms and 1h"]);
+    check("[window]\nlateness = \"61m\"", &["window.lateness", "between 0s and 1h"]);
     check("[window]\nexpire = { counter = \"1s\" }", &["window.expire.counter", "not be shorter"]);
     check("[[tier]]\nresolution = \"1m\"\nretention = \"1d\"", &["tier[0].resolution"]);
     check("[[tier]]\nresolution = \"10s\"\nretention = \"1m\"", &["statsdeck.toml:3: tier[0].retention"]);

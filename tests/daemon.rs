@@ -474,12 +474,43 @@ fn a_service_check_fires_a_rule() {
 }
 
 #[test]
-fn a_line_from_the_past_counts_now_and_is_counted_as_such() {
+fn a_line_from_long_ago_counts_now_and_is_counted_as_such() {
     let dir = dir();
     let daemon = start(dir.path(), "");
     daemon.send("a:1|c|T1656581400\na:2|c|T99999999999\na:4|c");
     daemon.await_query("a", 7.0);
-    daemon.await_scraped("statsdeck_lines_backdated_total", 1.0);
+    daemon.await_scraped("statsdeck_lines_too_late_total", 1.0);
+    assert_eq!(daemon.scraped("statsdeck_lines_backdated_total"), Some(0.0));
+    daemon.stop();
+}
+
+#[test]
+fn a_line_of_a_minute_ago_counts_in_the_window_of_then() {
+    let dir = dir();
+    let daemon = start(dir.path(), "");
+    daemon.send("y:1|c");
+    daemon.await_query("y", 1.0);
+    let then = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() - 60;
+    daemon.send(&format!("x:5|c|T{then}\nx:2|c|T{then}\nt:250|ms|T{then}"));
+    daemon.await_query("x", 7.0);
+    let check = |daemon: &harness::Running| {
+        let at = |expr: &str, time: f64| {
+            let answer = daemon.get(&format!("/api/v1/query?query={expr}&time={time:.3}")).json();
+            answer["data"]["result"][0]["value"][1].as_str().map(|value| value.parse::<f64>().unwrap())
+        };
+        let then = then as f64;
+        assert_eq!(at("x", then - 0.1), None);
+        assert_eq!(at("x", then + 0.1), Some(0.0), "it begins with its window");
+        assert_eq!(at("x", then + 0.2), Some(7.0));
+        assert_eq!(at("histogram_count(increase(t[1s]))", then + 0.2), Some(1.0));
+        assert_eq!(at("x", then + 50.0), Some(7.0));
+    };
+    check(&daemon);
+    daemon.await_scraped("statsdeck_lines_backdated_total", 3.0);
+    daemon.stop();
+    let daemon = start(dir.path(), "");
+    check(&daemon);
+    daemon.await_query("x", 7.0);
     daemon.stop();
 }
 

@@ -124,6 +124,23 @@ fn an_idle_gauge_repeats_until_it_expires_and_is_known_when_it_returns() {
 }
 
 #[test]
+fn the_last_value_of_a_gauge_counts_in_whatever_order_its_tags_came() {
+    let mut f = Fixture::new(1);
+    let (one, other) = ("#a:1,b:1", "#b:1,a:1");
+    f.packet(0, 1_000, &format!("g:1|g|{one}\ng:2|g|{other}\ng:3|g|{one}"));
+    assert_eq!(f.told(10_000), [r#"g{a="1", b="1"} 3 (1..3)"#]);
+    f.packet(0, 11_000, &format!("g:+5|g|{other}\ng:10|g|{one}\ng:+2|g|{other}"));
+    assert_eq!(f.told(20_000), [r#"g{a="1", b="1"} 12 (10..12)"#]);
+    // A spelling that falls silent takes nothing with it.
+    for end_ms in [30_000, 40_000, 50_000, 60_000] {
+        f.packet(0, end_ms - 1, &format!("g:-1|g|{other}"));
+        f.told(end_ms);
+    }
+    f.packet(0, 61_000, &format!("g:+1|g|{one}\ng:+1|g|{other}\ng:-3|g|{one},"));
+    assert_eq!(f.told(70_000), [r#"g{a="1", b="1"} 7 (7..8)"#]);
+}
+
+#[test]
 fn timers_and_sets_without_values_leave_a_gap() {
     let mut f = Fixture::new(1);
     f.packet(0, 1_000, "t:10|ms\nt:30|ms|@0.5\nu:joe|s\nu:ann|s");

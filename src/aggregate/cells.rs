@@ -90,6 +90,18 @@ impl<T: Default> Cells<T> {
         &mut cell.value
     }
 
+    /// The value of a cell, to be changed without a value in the window.
+    pub fn value_mut(&mut self, at: u32) -> &mut T {
+        &mut self.cell_mut(at).value
+    }
+
+    /// Treats a cell as if it were new, as far as silence goes; says whose it is.
+    pub fn renew(&mut self, at: u32) -> SeriesId {
+        let cell = self.cell_mut(at);
+        cell.idle_windows = cell.idle_windows.min(1);
+        cell.id
+    }
+
     /// Whose cell it is.
     pub fn id(&self, at: u32) -> SeriesId {
         self.cell(at).id

@@ -7,13 +7,16 @@
 mod blocks;
 mod cells;
 pub mod effect;
+pub mod gauge;
 mod holders;
+mod late;
 pub mod mapped_line;
 pub mod overflow;
 pub mod quota;
 pub mod registry;
 mod series_list;
 mod spelling;
+mod stage;
 pub mod table;
 pub mod timer;
 pub mod top;

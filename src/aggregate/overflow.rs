@@ -88,9 +88,10 @@ impl Folds {
         Some((fold.cell, fold.effect))
     }
 
-    /// Values of `offender` that go into the `cell` of an overflow series.
-    pub fn over(&mut self, cell: u32, reason: Overflowed, offender: &str) -> Fold {
-        Fold { cell, effect: 0, over: Some((reason, self.place(offender))) }
+    /// Values of `offender` that go into the `cell` of an overflow series, after
+    /// an effect.
+    pub fn over(&mut self, cell: u32, effect: u8, reason: Overflowed, offender: &str) -> Fold {
+        Fold { cell, effect, over: Some((reason, self.place(offender))) }
     }
 
     /// The values of the spelling with this hash go there, in this window.
@@ -188,7 +189,7 @@ mod tests {
         let offenders = Offenders::default();
         for at in 0..100_000_u64 {
             folds.begin();
-            let fold = folds.over(0, Overflowed::Series, &format!("n{at}"));
+            let fold = folds.over(0, 0, Overflowed::Series, &format!("n{at}"));
             folds.note(at, fold);
             assert_eq!(folds.end(5), Some(Overflowed::Series));
         }

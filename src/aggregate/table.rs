@@ -11,13 +11,16 @@
 
 use super::cells::Cells;
 use super::effect::{BucketCounts, Effect, Effects};
+use super::gauge::{Gauge, GaugeCells};
+use super::late::{LateTable, LateTime, Outcome};
 use super::mapped_line::MappedLine;
 use super::overflow::{Fold, Folds, offender};
 use super::registry::Registry;
 use super::spelling::{Spelling, SpellingHasher};
+use super::stage::Stage;
 use super::timer::{Timer, TimerValues};
 use crate::mapping::{Mapper, Treatment};
-use crate::model::{Histogram, Marker, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
+use crate::model::{Histogram, Late, Marker, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
 use crate::protocol::{Dialect, Line, Message, Reject, TagStyles, packet};
 use crate::telemetry::{Limited, Telemetry, Transport};
 use foldhash::fast::RandomState;
@@ -55,13 +58,13 @@ pub struct Table {
     telemetry: Arc<Telemetry>,
     transport: Transport,
     tag_styles: TagStyles,
-    /// Length of a window in ms; 0 when the table is not told.
-    window_ms: i64,
+    /// Values for windows that are closed.
+    late: LateTable,
     /// Where events go as markers; bounded.
     markers: Option<SyncSender<Marker>>,
-    hasher: SpellingHasher,
+    pub(super) hasher: SpellingHasher,
     counters: Cells<f64>,
-    gauges: Cells<Gauge>,
+    gauges: GaugeCells,
     timers: Cells<Timer>,
     histograms: Cells<Timer>,
     /// Values of both.
@@ -80,17 +83,6 @@ pub struct Table {
     treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
 }
 
-/// What a window did to a gauge, before it is known what it was.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Gauge {
-    /// The value it was set to last, and when (ms since the epoch).
-    pub set: Option<(f64, i64)>,
-    /// Sum of the changes since then.
-    pub change: f64,
-    /// Extremes, as far as absolute values are known.
-    pub extremes: Option<(f64, f64)>,
-}
-
 /// What a table held of a window, by series; a series may come more than once.
 #[derive(Debug, Default)]
 pub struct Partial {
@@ -101,9 +93,14 @@ pub struct Partial {
     pub sets: Vec<(SeriesId, Sketch)>,
     /// Values of timers by the buckets that their mapping shows.
     pub buckets: Vec<(SeriesId, BucketCounts)>,
+    /// Values for windows before; in any order.
+    pub late: Late,
     /// How series are treated from now on.
     pub treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
 }
+
+/// A cell's number, and what a mapping does to its values.
+pub(super) type Found = (u32, u8);
 
 /// Why a line was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,11 +122,11 @@ impl Table {
             telemetry,
             transport,
             tag_styles: TagStyles::NONE,
-            window_ms: 0,
+            late: LateTable::default(),
             markers: None,
             hasher: SpellingHasher::default(),
             counters: Cells::default(),
-            gauges: Cells::default(),
+            gauges: GaugeCells::default(),
             timers: Cells::default(),
             histograms: Cells::default(),
             timer_values: TimerValues::default(),
@@ -148,6 +145,8 @@ impl Table {
     /// asked about anew once the open window has been taken.
     pub fn set_mapper(&mut self, mapper: Option<Arc<Mapper>>) {
         if self.is_empty() {
+            // No spelling names an effect.
+            self.effects = Effects::default();
             self.mapper = mapper;
         } else {
             self.next_mapper = Some(mapper);
@@ -166,11 +165,12 @@ impl Table {
         Table { markers: Some(markers), ..self }
     }
 
-    /// Counts the lines that are older than the open window, windows being
-    /// `window_ms` long and aligned to the clock.
+    /// Lines that say when they were observed count in the window of that
+    /// time, unless it is more than `lateness_ms` ago. Windows are `window_ms`
+    /// long and aligned to the clock.
     #[must_use]
-    pub fn with_window(self, window_ms: i64) -> Self {
-        Table { window_ms, ..self }
+    pub fn with_window(self, window_ms: i64, lateness_ms: i64) -> Self {
+        Table { late: LateTable::new(window_ms, lateness_ms), ..self }
     }
 
     /// Takes all lines of a packet and keeps the ledger; `refused` hears of
@@ -183,13 +183,36 @@ impl Table {
         mut refused: impl FnMut(&[u8], Refusal),
     ) {
         let (mut received, mut accepted) = (0, 0);
-        for line in packet::lines(packet) {
-            received += 1;
-            match self.line(now_ms, line, dialect) {
-                Ok(()) => accepted += 1,
-                Err(refusal) => {
-                    self.count_refusal(refusal);
-                    refused(line, refusal);
+        let mut texts = packet::lines(packet).peekable();
+        let mut stage = Stage::default();
+        while texts.peek().is_some() {
+            // Lines are read first and looked up together: the searches wait for
+            // memory, and do so at the same time.
+            let mut special = None;
+            while !stage.is_full()
+                && let Some(text) = texts.next()
+            {
+                received += 1;
+                if text.len() > self.options.line_bytes_max {
+                    self.refuse(text, Refusal::Rejected(Reject::LineTooLong), &mut refused);
+                } else if text.first() == Some(&b'_') {
+                    special = Some(text);
+                    break;
+                } else if let Err(reject) = stage.read(text, dialect) {
+                    self.refuse(text, Refusal::Rejected(reject), &mut refused);
+                }
+            }
+            stage.find(self);
+            for (text, line, found) in stage.drain() {
+                match self.insert(now_ms, line, found) {
+                    Ok(()) => accepted += 1,
+                    Err(refusal) => self.refuse(text, refusal, &mut refused),
+                }
+            }
+            if let Some(text) = special {
+                match self.message(now_ms, text, dialect) {
+                    Ok(()) => accepted += 1,
+                    Err(refusal) => self.refuse(text, refusal, &mut refused),
                 }
             }
         }
@@ -205,7 +228,7 @@ impl Table {
     pub fn parsed(&mut self, now_ms: i64, line: &Line<'_>) -> Result<(), Refusal> {
         self.telemetry.received(self.transport, 1);
         self.telemetry.last_line_ms.set(now_ms);
-        let taken = self.insert(now_ms, line);
+        let taken = self.insert(now_ms, line, None);
         match taken {
             Ok(()) => self.telemetry.lines_accepted.add(1),
             Err(refusal) => self.count_refusal(refusal),
@@ -225,6 +248,7 @@ impl Table {
             treatments: std::mem::take(&mut self.treatments),
             buckets: self.take_buckets(),
             counters: Vec::with_capacity(self.counters.touched()),
+            late: self.late.take(),
             ..Partial::default()
         };
         let next_mapper = self.next_mapper.take();
@@ -239,8 +263,7 @@ impl Table {
         let mut release = |_, id| released.push(id);
         let counters = |id, sum: &mut f64| partial.counters.push((id, std::mem::take(sum)));
         self.counters.close(idle_max, counters, &mut release);
-        let gauges = |id, gauge: &mut Gauge| partial.gauges.push((id, std::mem::take(gauge)));
-        self.gauges.close(idle_max, gauges, &mut release);
+        self.gauges.close(idle_max, |id, gauge| partial.gauges.push((id, gauge)), &mut release);
         let (values, buckets) = (&mut self.timer_values, &mut self.buckets);
         for (cells, metric_type) in
             [(&mut self.timers, MetricType::Timer), (&mut self.histograms, MetricType::Histogram)]
@@ -293,24 +316,13 @@ impl Table {
         self.len() == 0
     }
 
-    fn line(&mut self, now_ms: i64, line: &[u8], dialect: Dialect) -> Result<(), Refusal> {
-        if line.len() > self.options.line_bytes_max {
-            return Err(Refusal::Rejected(Reject::LineTooLong));
-        }
-        if line.first() == Some(&b'_') {
-            return self.message(now_ms, line, dialect);
-        }
-        let line = Line::parse(line, dialect).map_err(Refusal::Rejected)?;
-        self.insert(now_ms, &line)
-    }
-
     /// A line that may be none of a metric.
     #[cold]
     fn message(&mut self, now_ms: i64, line: &[u8], dialect: Dialect) -> Result<(), Refusal> {
         match Message::parse(line, dialect).map_err(Refusal::Rejected)? {
-            Message::Metric(line) => self.insert(now_ms, &line),
+            Message::Metric(line) => self.insert(now_ms, &line, None),
             Message::Check(check) => {
-                check.as_line(|line| self.insert(now_ms, line)).map_err(Refusal::Rejected)?
+                check.as_line(|line| self.insert(now_ms, line, None)).map_err(Refusal::Rejected)?
             }
             Message::Event(event) => {
                 let marker = event.marker(now_ms).map_err(Refusal::Rejected)?;
@@ -321,16 +333,22 @@ impl Table {
     }
 
     /// Takes a line whole or not at all, but for the types that a mapping drops.
-    fn insert(&mut self, now_ms: i64, line: &Line<'_>) -> Result<(), Refusal> {
+    /// `found` is the cell of its first observation, if that was looked for.
+    fn insert(&mut self, now_ms: i64, line: &Line<'_>, found: Option<Found>) -> Result<(), Refusal> {
         self.folds.begin();
         let mut last = None;
         // Every series is found before any value is taken.
         for observation in &line.observations {
             if last.is_none_or(|(metric_type, _)| metric_type != observation.metric_type) {
-                last = Some((observation.metric_type, self.cell(line, observation.metric_type)?));
+                let found = match found.filter(|_| last.is_none()) {
+                    Some(found) => found,
+                    None => self.cell(line, observation.metric_type)?,
+                };
+                last = Some((observation.metric_type, found));
             }
         }
         let mut taken = false;
+        let late = line.at_ms.and_then(|at_ms| self.late.time(now_ms, at_ms));
         for observation in &line.observations {
             let (cell, effect) = match last {
                 Some((metric_type, found)) if metric_type == observation.metric_type => found,
@@ -338,7 +356,7 @@ impl Table {
             };
             last = Some((observation.metric_type, (cell, effect)));
             match effect {
-                Effects::NONE => self.observe(now_ms, cell, observation),
+                Effects::NONE if late.is_none() => self.observe(now_ms, cell, observation),
                 Effects::DROP => {
                     // Past their bound they have no cell.
                     if cell != NO_CELL {
@@ -346,7 +364,7 @@ impl Table {
                     }
                     continue;
                 }
-                effect => self.observe_with(effect, now_ms, cell, observation),
+                effect => self.observe_with(effect, late, now_ms, cell, observation),
             }
             taken = true;
         }
@@ -357,14 +375,21 @@ impl Table {
             return Err(Refusal::Limited(Limited::MappingDrop));
         }
         if let Some(at_ms) = line.at_ms {
-            self.note_time(now_ms, at_ms);
+            self.late.count(now_ms, at_ms, late, &self.telemetry);
         }
         Ok(())
     }
 
-    /// Takes a value with what a mapping does to it.
+    /// Takes a value with what a mapping does to it, or one that is late.
     #[inline(never)]
-    fn observe_with(&mut self, effect: u8, now_ms: i64, cell: u32, observation: &Observation<'_>) {
+    fn observe_with(
+        &mut self,
+        effect: u8,
+        late: Option<LateTime>,
+        now_ms: i64,
+        cell: u32,
+        observation: &Observation<'_>,
+    ) {
         let Effect { scale, bounds } = self.effects.get(effect);
         let value = match observation.value {
             Value::Number(number) => Value::Number(number * scale),
@@ -384,15 +409,23 @@ impl Table {
                 counts.add(number / observation.metric_type.unit_divisor(), observation.weight);
             }
         }
-        self.observe(now_ms, cell, &Observation { value, ..*observation });
+        let observation = &Observation { value, ..*observation };
+        match late.map(|time| self.observe_late(time, cell, observation)) {
+            Some(Outcome::Taken) => {}
+            Some(Outcome::Overflow) => self.telemetry.overflows.add(1),
+            None | Some(Outcome::NotHere) => self.observe(now_ms, cell, observation),
+        }
     }
 
-    /// A line that says when it was observed still counts in the open window:
-    /// closed ones are written and done. How often that moved one is counted.
-    fn note_time(&self, now_ms: i64, at_ms: i64) {
-        if self.window_ms > 0 && at_ms < now_ms - now_ms.rem_euclid(self.window_ms) {
-            self.telemetry.lines_backdated.add(1);
-        }
+    fn observe_late(&mut self, time: LateTime, cell: u32, observation: &Observation<'_>) -> Outcome {
+        let id = match observation.metric_type {
+            MetricType::Counter => self.counters.renew(cell),
+            MetricType::Gauge => self.gauges.renew(cell),
+            MetricType::Timer => self.timers.renew(cell),
+            MetricType::Histogram => self.histograms.renew(cell),
+            MetricType::Set => self.sets.renew(cell),
+        };
+        self.late.observe(time, id, observation)
     }
 
     fn observe(&mut self, now_ms: i64, cell: u32, observation: &Observation<'_>) {
@@ -431,7 +464,7 @@ impl Table {
     /// The cell of this line's series of that type, made if it is new, and
     /// what a mapping does to its values.
     #[inline]
-    fn cell(&mut self, line: &Line<'_>, metric_type: MetricType) -> Result<(u32, u8), Refusal> {
+    fn cell(&mut self, line: &Line<'_>, metric_type: MetricType) -> Result<Found, Refusal> {
         let spelling = self.hasher.of(line, metric_type);
         match self.find(spelling, metric_type) {
             Some(found) => Ok(found),
@@ -440,7 +473,7 @@ impl Table {
     }
 
     #[inline]
-    fn find(&self, spelling: Spelling, metric_type: MetricType) -> Option<(u32, u8)> {
+    pub(super) fn find(&self, spelling: Spelling, metric_type: MetricType) -> Option<Found> {
         match metric_type {
             MetricType::Counter => self.counters.find(spelling),
             MetricType::Gauge => self.gauges.find(spelling),
@@ -456,7 +489,7 @@ impl Table {
         spelling: Spelling,
         line: &Line<'_>,
         metric_type: MetricType,
-    ) -> Result<(u32, u8), Refusal> {
+    ) -> Result<Found, Refusal> {
         if let Some(found) = self.folds.find(spelling.hash) {
             return Ok(found);
         }
@@ -473,6 +506,7 @@ impl Table {
             return Ok((if room { add(&mut self.dropped) } else { NO_CELL }, Effects::DROP));
         };
         let limited = Refusal::Limited(Limited::Series);
+        let scale = mapped.effect.scale;
         let effect = self.effects.number(mapped.effect).ok_or(limited)?;
         let (labels, cut) = mapped.labels.cut(self.options.label_bytes_max);
         self.telemetry.labels_cut.add(cut);
@@ -490,11 +524,13 @@ impl Table {
                 Ok((cell, effect))
             }
             Err(reason) => {
+                // The values mean what those of the series mean; buckets are a series' own.
+                let effect = self.effects.number(Effect { scale, bounds: None }).ok_or(limited)?;
                 let (id, overflow, known) = self.registry.register_overflow(&series).ok_or(limited)?;
-                let cell = self.own_cell(&overflow, id, Effects::NONE);
-                let fold = self.folds.over(cell, reason, &offender(series.labels.name(), known));
+                let cell = self.own_cell(&overflow, id, effect);
+                let fold = self.folds.over(cell, effect, reason, &offender(series.labels.name(), known));
                 self.folds.note(spelling.hash, fold);
-                Ok((cell, Effects::NONE))
+                Ok((cell, effect))
             }
         }
     }
@@ -534,35 +570,16 @@ impl Table {
         self.len() < self.options.spellings_max
     }
 
+    #[cold]
+    fn refuse(&self, text: &[u8], refusal: Refusal, refused: &mut impl FnMut(&[u8], Refusal)) {
+        self.count_refusal(refusal);
+        refused(text, refusal);
+    }
+
     fn count_refusal(&self, refusal: Refusal) {
         match refusal {
             Refusal::Rejected(reject) => self.telemetry.rejected(reject),
             Refusal::Limited(limited) => self.telemetry.limited(limited),
         }
-    }
-}
-
-impl Gauge {
-    fn set(&mut self, value: f64, now_ms: i64) {
-        let (min, max) = self.extremes.unwrap_or((value, value));
-        *self = Gauge {
-            set: Some((value, now_ms)),
-            change: 0.0,
-            extremes: Some((min.min(value), max.max(value))),
-        };
-    }
-
-    /// False when the change was left out, as the value would be infinite.
-    fn change(&mut self, by: f64) -> bool {
-        let change = self.change + by;
-        let value = self.set.map_or(change, |(base, _)| base + change);
-        if !change.is_finite() || !value.is_finite() {
-            return false;
-        }
-        self.change = change;
-        if let Some((min, max)) = self.extremes {
-            self.extremes = Some((min.min(value), max.max(value)));
-        }
-        true
     }
 }

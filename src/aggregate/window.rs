@@ -1,12 +1,14 @@
 //! What outlives a window: counters' totals, gauges' last values, when each
 //! series was heard last; and the merge of all tables into one batch.
 
+use super::gauge::Gauge;
+use super::late::take_late;
 use super::registry::Registry;
 use super::series_list::{Entry, Heard, SeriesList};
-use super::table::{Gauge, Partial};
+use super::table::Partial;
 use super::treated::TreatedSeries;
 use crate::model::batch::{CounterValue, GaugeValue};
-use crate::model::{FlushBatch, MetricType, SeriesId};
+use crate::model::{FlushBatch, Late, MetricType, SeriesId};
 use crate::telemetry::Telemetry;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -90,6 +92,8 @@ pub struct Windows {
     /// Those that were asked to end at the next flush.
     ending: HashSet<SeriesId>,
     last_end_ms: i64,
+    /// No window was closed yet, and there is a gap before the first one.
+    after_gap: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,6 +124,7 @@ impl Windows {
             treated: TreatedSeries::default(),
             ending: HashSet::new(),
             last_end_ms,
+            after_gap: false,
         };
         for series in known {
             let expire_ms = options.expire_ms(series.metric_type);
@@ -134,6 +139,14 @@ impl Windows {
             windows.add(series.id, series.metric_type, heard, series.last.unwrap_or_default());
         }
         windows
+    }
+
+    /// There is a gap between what is known and the first window: that one
+    /// tells the total at its start of every counter, so that what is late for
+    /// the gap and what the window counts are told apart.
+    #[must_use]
+    pub fn after_gap(self) -> Self {
+        Windows { after_gap: true, ..self }
     }
 
     /// End of the last window closed.
@@ -156,7 +169,7 @@ impl Windows {
         &mut self,
         end_ms: i64,
         new_series: Vec<(SeriesId, MetricType)>,
-        partials: Vec<Partial>,
+        mut partials: Vec<Partial>,
     ) -> FlushBatch {
         let mut batch = FlushBatch { start_ms: self.last_end_ms, end_ms, ..FlushBatch::default() };
         for (id, metric_type) in &new_series {
@@ -164,6 +177,7 @@ impl Windows {
         }
         batch.new_series = new_series.into_iter().map(|(id, _)| id).collect();
         self.treated.take_over(&partials, |id| self.distributions.get(id).is_some());
+        let late = take_late(&mut partials, batch.start_ms);
         let (mut gauges, mut timers, mut sets) = (Vec::new(), Vec::new(), Vec::new());
         let mut begun = Vec::new();
         for partial in partials {
@@ -175,16 +189,21 @@ impl Windows {
         let extremes = self.apply_gauges(gauges, &mut batch);
         self.add_timers(timers, &mut batch);
         self.add_sets(sets, &mut batch);
+        self.add_late(late, &mut begun, &mut batch);
         batch.new_series.sort_unstable();
 
         let ending = std::mem::take(&mut self.ending);
         let mut closing =
             Closing { end_ms, options: &self.options, treated: &self.treated, ending: &ending, alive: 0 };
-        begun.sort_unstable_by_key(|(id, _)| *id);
+        // The total before all others is that of the start.
+        begun.sort_by_key(|(id, _)| *id);
+        begun.dedup_by_key(|(id, _)| *id);
+        let after_gap = std::mem::take(&mut self.after_gap);
         let mut begun = begun.into_iter().peekable();
         batch.counters.reserve_exact(self.counters.len());
         for entry in self.counters.iter_mut() {
-            let start_total = begun.next_if(|(id, _)| *id == entry.id).map(|(_, total)| total);
+            let begun = begun.next_if(|(id, _)| *id == entry.id).map(|(_, total)| total);
+            let start_total = begun.or(after_gap.then_some(entry.value));
             if closing.lives(entry, MetricType::Counter, &mut batch.stale) {
                 batch.counters.push(CounterValue { id: entry.id, total: entry.value, start_total });
             }
@@ -298,9 +317,9 @@ impl Windows {
         batch: &mut FlushBatch,
     ) {
         sort(&mut sums);
-        let (telemetry, ending) = (&self.telemetry, &mut self.ending);
+        let (telemetry, ending, after_gap) = (&self.telemetry, &mut self.ending, self.after_gap);
         self.counters.join(sums, |entry, sum| {
-            if !entry.heard.is_alive() {
+            if !entry.heard.is_alive() || after_gap {
                 begun.push((entry.id, entry.value));
             }
             if (entry.value + sum).is_finite() {
@@ -378,6 +397,61 @@ impl Windows {
             kept.push((entry.id, sketch));
         });
         batch.sets = kept;
+    }
+
+    /// Takes in what came late, after what came in time. A counter's total has
+    /// it from now on; a gauge, when nothing newer was heard of it.
+    fn add_late(&mut self, mut late: Late, begun: &mut Vec<(SeriesId, f64)>, batch: &mut FlushBatch) {
+        if late.is_empty() {
+            return;
+        }
+        let (telemetry, ending, after_gap) = (&self.telemetry, &mut self.ending, self.after_gap);
+        late.counters.retain(|late| {
+            let mut fits = false;
+            self.counters.join(vec![(late.id, late.value)], |entry, sum| {
+                if !entry.heard.is_alive() || after_gap {
+                    begun.push((entry.id, entry.value));
+                }
+                fits = (entry.value + sum).is_finite();
+                if fits {
+                    entry.value += sum;
+                } else {
+                    telemetry.overflows.add(1);
+                }
+                hear(entry, batch, ending);
+            });
+            fits
+        });
+        for late in &mut late.gauges {
+            self.gauges.join(vec![(late.id, ())], |entry, ()| {
+                late.value.holds = entry.heard.ms().is_none_or(|heard_ms| heard_ms <= late.end_ms);
+                if late.value.holds {
+                    entry.value = late.value.last;
+                    hear(entry, batch, ending);
+                    // So old is the value; by that it expires.
+                    entry.heard = Heard::at(late.end_ms, true);
+                }
+            });
+        }
+        for late in &late.timers {
+            self.distributions.join(vec![(late.id, &late.value)], |entry, window| {
+                entry.value.count += window.count;
+                if (entry.value.sum + window.sum).is_finite() {
+                    entry.value.sum += window.sum;
+                }
+                self.treated.add_to_sum(entry.id, window.sum);
+                hear(entry, batch, ending);
+            });
+        }
+        for late in &late.sets {
+            self.sets.join(vec![(late.id, &late.value)], |entry, sketch| {
+                if !entry.heard.is_alive() {
+                    entry.value = sketch.count();
+                }
+                hear(entry, batch, ending);
+            });
+        }
+        batch.late = late;
     }
 }
 

@@ -103,11 +103,13 @@ impl Catalogue {
         admitted: impl FnOnce(&SeriesKey) -> bool,
     ) -> Result<SeriesId, Refused> {
         let mut inner = self.write();
-        if inner.type_of(series.labels.name()).is_some_and(|first| first != series.metric_type) {
+        let first = inner.type_of(series.labels.name());
+        if first.is_some_and(|first| first != series.metric_type) {
             series.labels = series.labels.with(TYPE_LABEL, series.metric_type.as_str());
         }
         let key = key::encode(&series);
-        if let Some(id) = inner.find(&key) {
+        // A new name has no series.
+        if let Some(id) = first.and_then(|_| inner.find(&key)) {
             return Ok(SeriesId(id));
         }
         let own = is_own(&key);
@@ -376,17 +378,22 @@ impl Inner {
     fn type_of(&self, name: &str) -> Option<MetricType> {
         let mut prefix = Vec::new();
         key::put_name(&mut prefix, name);
-        let in_dictionary = MetricType::ALL.into_iter().find(|metric_type| {
-            let mut wanted = prefix.clone();
-            wanted.push(key::type_byte(*metric_type));
-            let first = |key: &[u8]| {
-                key.starts_with(&wanted)
-                    && key::decode(key)
-                        .is_some_and(|series| series.labels.get(TYPE_LABEL) != Some(metric_type.as_str()))
-            };
-            let mut cursor = self.dictionary.from(&wanted);
-            cursor.advance().is_some() && first(cursor.key())
-        });
+        let mut from = prefix.clone();
+        let in_dictionary = loop {
+            let mut cursor = self.dictionary.from(&from);
+            if cursor.advance().is_none() || !cursor.key().starts_with(&prefix) {
+                break None;
+            }
+            let Some(metric_type) = key::metric_type(cursor.key()) else { break None };
+            let labelled = key::decode(cursor.key())
+                .is_some_and(|series| series.labels.get(TYPE_LABEL) == Some(metric_type.as_str()));
+            if !labelled {
+                break Some(metric_type);
+            }
+            // All of this type came later than others.
+            from.truncate(prefix.len());
+            from.push(key::type_byte(metric_type) + 1);
+        };
         in_dictionary.or_else(|| self.overlay.type_of(&prefix))
     }
 

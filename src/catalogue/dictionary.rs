@@ -5,8 +5,6 @@
 //! long beginnings, so that a key of 45 bytes takes about ten. Beside the bytes
 //! there are four of the id and four of the position for each key.
 
-use std::cmp::Ordering;
-
 /// Keys of a block.
 const BLOCK: usize = 16;
 /// Stands for "no position".
@@ -107,13 +105,13 @@ impl Dictionary {
         // The last block whose first key is not greater can hold it.
         let after = self.blocks.partition_point(|at| self.first_key(*at) <= key);
         let mut cursor = self.block_cursor(after.saturating_sub(1));
-        loop {
-            let mut next = cursor.clone();
-            match next.advance() {
-                Some(_) if next.key().cmp(key) == Ordering::Less => cursor = next,
-                _ => return cursor,
+        while let Some(id) = cursor.advance() {
+            if cursor.key() >= key {
+                cursor.ahead = Some(id);
+                break;
             }
         }
+        cursor
     }
 
     /// A cursor before the first key of all.
@@ -139,6 +137,7 @@ impl Dictionary {
             ids: self.ids.get(block * BLOCK..).unwrap_or_default(),
             in_block: 0,
             key: Vec::new(),
+            ahead: None,
         }
     }
 }
@@ -150,11 +149,16 @@ pub struct Cursor<'a> {
     ids: &'a [u32],
     in_block: usize,
     key: Vec<u8>,
+    /// The id of `key`, while it was only looked at.
+    ahead: Option<u32>,
 }
 
 impl Cursor<'_> {
     /// Goes to the next key and returns its id; `None` after the last.
     pub fn advance(&mut self) -> Option<u32> {
+        if let Some(id) = self.ahead.take() {
+            return Some(id);
+        }
         let (id, ids) = self.ids.split_first()?;
         let shared = if self.in_block == 0 { 0 } else { length(&mut self.rest)? };
         let own = length(&mut self.rest)?;

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
+/// Longest `window.lateness`.
+const LATENESS_MS_MAX: i64 = 3_600_000;
 /// Longest line that can be asked for: one datagram.
 const LINE_BYTES_MAX: u64 = 65_507;
 const LABELS_MAX: u64 = 256;
@@ -43,6 +45,9 @@ pub struct Config {
     pub admin: Option<Admin>,
     pub http: Http,
     pub windows: aggregate::Options,
+    /// How long ago a line may have been observed and still count in its own
+    /// window, in ms; 0: every line counts in the open one.
+    pub lateness_ms: i64,
     pub table: aggregate::table::Options,
     pub series_max: usize,
     /// Limits of prefixes of names.
@@ -126,6 +131,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
     let receivers = taken(alert::receivers(&file.receiver, folder), problems);
     let interval_ms = interval(&file.window, problems);
     let windows = windows(&file.window, interval_ms, problems);
+    let lateness_ms = lateness(&file.window, problems);
     let written = &file.limits;
     let retention_ms = retention(file.tier.as_deref(), interval_ms, problems);
     let longest_expiry =
@@ -154,6 +160,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         admin: limits::admin(&file.admin, problems),
         http,
         windows,
+        lateness_ms,
         table,
         series_max,
         prefixes: limits::prefixes(&written.prefix, problems),
@@ -197,6 +204,16 @@ fn interval(window: &file::Window, problems: &mut Vec<Problem>) -> i64 {
     let span = window.interval.as_ref().map(Spanned::span);
     problems.push(Problem::new(span, "window.interval", "must be between 100ms and 1h"));
     10_000
+}
+
+fn lateness(window: &file::Window, problems: &mut Vec<Problem>) -> i64 {
+    let ms = ms(&window.lateness, "window.lateness", 300_000, problems);
+    if (0..=LATENESS_MS_MAX).contains(&ms) {
+        return ms;
+    }
+    let span = window.lateness.as_ref().map(Spanned::span);
+    problems.push(Problem::new(span, "window.lateness", "must be between 0s and 1h"));
+    300_000
 }
 
 fn windows(window: &file::Window, interval_ms: i64, problems: &mut Vec<Problem>) -> aggregate::Options {

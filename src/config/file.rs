@@ -68,6 +68,7 @@ pub struct Token {
 #[serde(deny_unknown_fields, default)]
 pub struct Window {
     pub interval: Option<Spanned<String>>,
+    pub lateness: Option<Spanned<String>>,
     pub expire: Expire,
 }
 

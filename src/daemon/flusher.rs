@@ -3,6 +3,7 @@
 //! Runs on a thread of its own. A window that the store does not take is kept
 //! and tried again with the next one, within a bound.
 
+use super::allocator;
 use super::self_metrics::SelfMetrics;
 use crate::aggregate::{Registry, Table, Windows};
 use crate::clock::Clock;
@@ -19,6 +20,10 @@ use tokio::sync::watch;
 /// counters in 10 s windows. Beyond it the oldest window is given up, and its
 /// samples are counted.
 pub const RETRY_BYTES_MAX: usize = 512 << 20;
+
+/// After a flush of more samples than this, what it needed goes back to the
+/// system at once.
+const GIVE_BACK_SAMPLES: usize = 10_000;
 
 /// What a flush works on.
 pub struct Flusher {
@@ -79,11 +84,15 @@ impl Flusher {
             self.registry.note_time(end_ms);
             batch
         };
-        self.telemetry.samples_flushed.add(batch.samples() as u64);
+        let samples = batch.samples();
+        self.telemetry.samples_flushed.add(samples as u64);
         self.waiting.push_back(batch);
         self.write();
         if self.waiting.is_empty() {
             self.tell(end_ms);
+        }
+        if samples > GIVE_BACK_SAMPLES {
+            allocator::give_back();
         }
         let took_us = begun.elapsed().as_micros() as i64;
         self.telemetry.flushes.add(1);

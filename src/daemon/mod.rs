@@ -2,6 +2,7 @@
 
 pub mod admin_port;
 pub mod alerting;
+pub mod allocator;
 pub mod evaluator;
 pub mod flusher;
 pub mod keeper;

@@ -171,7 +171,7 @@ impl Daemon {
         let mut new_table = |transport, tag_styles| {
             let mut table = Table::new(config.table, registry.clone(), telemetry.clone(), transport)
                 .with_tag_styles(tag_styles)
-                .with_window(config.windows.interval_ms)
+                .with_window(config.windows.interval_ms, config.lateness_ms)
                 .with_markers(events.clone());
             table.set_mapper((!mapper.is_empty()).then(|| mapper.clone()));
             let table = Arc::new(Mutex::new(table));
@@ -497,7 +497,9 @@ fn open_store(
     if config.data_dir.is_file() {
         return Err(Error::DataDir(config.data_dir.clone()));
     }
-    let options = store::Options::new(&config.data_dir).with_retention(config.retention_ms);
+    let options = store::Options::new(&config.data_dir)
+        .with_retention(config.retention_ms)
+        .with_lateness(config.lateness_ms);
     let (store, recovered) = Store::open(options, FsBackend, catalogue, now_ms)?;
     let stats = store.stats();
     tracing::info!(
@@ -529,7 +531,11 @@ fn resume(
         Some(Known { id, metric_type, last_ms, last, ended })
     });
     let last_end_ms = recovered.last_end_ms.unwrap_or(now_ms).max(now_ms);
-    let windows = Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms);
+    let has_gap = recovered.last_end_ms.is_some_and(|end_ms| end_ms < last_end_ms);
+    let mut windows = Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms);
+    if has_gap {
+        windows = windows.after_gap();
+    }
     // Those that ended make room from the first window on.
     registry.note_ended(&windows.ended());
     windows

@@ -2,7 +2,8 @@
 //! charts can use them like any other.
 
 use crate::aggregate::Registry;
-use crate::aggregate::table::{Gauge, Partial};
+use crate::aggregate::gauge::Gauge;
+use crate::aggregate::table::Partial;
 use crate::model::label::NAME;
 use crate::model::{Labels, MetricType, SeriesId, SeriesKey};
 use crate::telemetry::{FamilyKind, Telemetry};

@@ -1,7 +1,7 @@
 //! What one flush hands on: the values of a closed window, of all receivers
 //! merged, one entry a series.
 
-use super::{Histogram, SeriesId, Sketch};
+use super::{Histogram, Late, SeriesId, Sketch};
 
 /// A closed window. Its samples carry the time of its end.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,8 @@ pub struct FlushBatch {
     pub sets: Vec<(SeriesId, Sketch)>,
     /// Series that ended: silent for longer than their type's expiry.
     pub stale: Vec<SeriesId>,
+    /// What came for windows before this one.
+    pub late: Late,
 }
 
 /// A counter at the end of a window.
@@ -44,9 +46,14 @@ pub struct GaugeValue {
 }
 
 impl FlushBatch {
-    /// Number of samples in it, stale markers included.
+    /// Number of samples in it, stale markers and late values included.
     pub fn samples(&self) -> usize {
-        self.counters.len() + self.gauges.len() + self.timers.len() + self.sets.len() + self.stale.len()
+        self.counters.len()
+            + self.gauges.len()
+            + self.timers.len()
+            + self.sets.len()
+            + self.stale.len()
+            + self.late.len()
     }
 
     /// Bytes of memory that its samples take, as a bound on many of them needs
@@ -59,6 +66,7 @@ impl FlushBatch {
             + size_of_val(&*self.stale)
             + timers.sum::<usize>()
             + sets.sum::<usize>()
+            + self.late.memory()
     }
 }
 

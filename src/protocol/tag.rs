@@ -22,6 +22,16 @@ pub struct Tags<'a> {
 }
 
 impl<'a> Tags<'a> {
+    /// The tags of one section.
+    pub fn of(section: &'a [u8]) -> Self {
+        let mut tags = Tags::default();
+        if !section.is_empty() {
+            tags.sections[0] = section;
+            tags.len = 1;
+        }
+        tags
+    }
+
     /// Adds the section of one `|#` field.
     pub fn push(&mut self, section: &'a [u8]) -> Result<(), Reject> {
         if section.is_empty() {

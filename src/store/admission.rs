@@ -6,6 +6,7 @@
 //! in the catalogue: a few by number, many by one walk through all names.
 
 use super::id_set::IdSet;
+use super::late::{self, LateKind};
 use super::names::NameWriter;
 use super::point::{sound_histogram, sound_sketch};
 use super::sample::Kind;
@@ -14,6 +15,7 @@ use crate::model::{FlushBatch, SeriesId};
 use std::borrow::Cow;
 
 /// Kinds that series have.
+const LATE_KINDS: [LateKind; 4] = LateKind::ALL;
 const KINDS: [Kind; 4] = [Kind::Counters, Kind::Gauges, Kind::Distributions, Kind::Sets];
 /// With one of so many series to look up, all names are walked through.
 const WALK_SHARE: usize = 32;
@@ -76,7 +78,12 @@ pub(super) fn admit<'a>(batch: &'a FlushBatch, known: &Known, catalogue: &Catalo
     for kind in KINDS {
         let mut lookup = known.of(kind).map(IdSet::lookup);
         let is_new = |id: &u32| !lookup.as_mut().is_some_and(|lookup| lookup.contains(*id));
-        let ids = IdSet::of_ascending(ids(&batch, kind).filter(is_new));
+        let mut ids = IdSet::of_ascending(ids(&batch, kind).filter(is_new));
+        if !batch.late.is_empty() {
+            let late = late::ids(&batch.late, LATE_KINDS[kind as usize]).map(|id| id.0);
+            late.filter(|id| !known.of(kind).is_some_and(|ids| ids.contains(*id)))
+                .for_each(|id| ids.insert(id));
+        }
         unknown.kinds[kind as usize] = ids;
     }
     let (mut ended, unclear): (Vec<u32>, Vec<u32>) =
@@ -160,13 +167,19 @@ fn last_of_each<T>(items: &mut Vec<T>, id: impl Fn(&T) -> SeriesId) {
 fn sound(batch: Cow<'_, FlushBatch>) -> (Cow<'_, FlushBatch>, usize) {
     let timers = batch.timers.iter().filter(|(_, histogram)| !sound_histogram(histogram)).count();
     let sets = batch.sets.iter().filter(|(_, sketch)| !sound_sketch(sketch)).count();
-    if timers + sets == 0 {
+    let late = &batch.late;
+    let late_timers = late.timers.iter().filter(|late| !sound_histogram(&late.value)).count();
+    let late_sets = late.sets.iter().filter(|late| !sound_sketch(&late.value)).count();
+    let unsound = timers + sets + late_timers + late_sets;
+    if unsound == 0 {
         return (batch, 0);
     }
     let mut batch = batch.into_owned();
     batch.timers.retain(|(_, histogram)| sound_histogram(histogram));
     batch.sets.retain(|(_, sketch)| sound_sketch(sketch));
-    (Cow::Owned(batch), timers + sets)
+    batch.late.timers.retain(|late| sound_histogram(&late.value));
+    batch.late.sets.retain(|late| sound_sketch(&late.value));
+    (Cow::Owned(batch), unsound)
 }
 
 /// The batch without the samples of `unknown` series that are not `new`: nobody
@@ -187,6 +200,10 @@ fn placed<'a>(batch: Cow<'a, FlushBatch>, unknown: &Known, new: &Known) -> (Cow<
     batch.gauges.retain(|gauge| !gauges.contains(gauge.id.0));
     batch.timers.retain(|(id, _)| !timers.contains(id.0));
     batch.sets.retain(|(id, _)| !sets.contains(id.0));
+    batch.late.counters.retain(|late| !counters.contains(late.id.0));
+    batch.late.gauges.retain(|late| !gauges.contains(late.id.0));
+    batch.late.timers.retain(|late| !timers.contains(late.id.0));
+    batch.late.sets.retain(|late| !sets.contains(late.id.0));
     let refused = before - batch.samples();
     (Cow::Owned(batch), refused)
 }

@@ -9,11 +9,14 @@ use super::block::{Block, CRC_BYTES, Footer, HEADER_BYTES, MAGIC, TRAILER_MAGIC,
 use super::block_index::{Entry, put_entries};
 use super::chunk::put_chunk;
 use super::error::Error;
-use super::head::Span;
+use super::frame::FrameReader;
+use super::head::{Complete, Span};
 use super::id_set::IdSet;
+use super::late::LateKind;
 use super::names::NameWriter;
 use super::point::{Class, last_float};
 use super::section::{Table, Wanted};
+use super::segment::Files;
 use super::stream::Stream;
 use super::transpose::gather;
 use crate::catalogue::{Catalogue, key};
@@ -27,17 +30,17 @@ const PASS_BYTES: u64 = 128 << 20;
 /// Memory of a series in a pass besides its points, in bytes.
 const SERIES_BYTES: u64 = 128;
 
-/// Writes the block of `span` to `path`. Also returns how many series had to be
+/// Writes the block of a span to `path`. Also returns how many series had to be
 /// left out, because nobody knows their name or their points do not read back:
 /// one series must not stop all others.
 pub(super) fn write(
     backend: &dyn Backend,
     path: &Path,
-    span: &Span,
+    complete: &Complete,
     catalogue: &Catalogue,
 ) -> Result<(Block, u64), Error> {
     let unfinished = path.with_extension("tmp");
-    let named = write_file(backend, &unfinished, span, catalogue).and_then(|unwritten| {
+    let named = write_file(backend, &unfinished, complete, catalogue).and_then(|unwritten| {
         let dir = path.parent().unwrap_or(Path::new("."));
         verify(backend, &unfinished)?;
         backend.rename(&unfinished, path).map_err(Error::io("rename to", path))?;
@@ -82,19 +85,26 @@ fn verify(backend: &dyn Backend, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn write_file(backend: &dyn Backend, path: &Path, span: &Span, catalogue: &Catalogue) -> Result<u64, Error> {
+fn write_file(
+    backend: &dyn Backend,
+    path: &Path,
+    complete: &Complete,
+    catalogue: &Catalogue,
+) -> Result<u64, Error> {
+    let span = &*complete.span;
     let file = backend.create(path).map_err(Error::io("create", path))?;
     let mut writer = Writer { file: &*file, path, out: Vec::with_capacity(WRITE_BYTES), written: 0 };
     writer.out.extend_from_slice(&MAGIC);
     writer.out.extend_from_slice(&VERSION.to_le_bytes());
     debug_assert_eq!(writer.out.len(), HEADER_BYTES);
 
-    let ids: Vec<u32> = span.series().iter().collect();
-    let order = by_name(catalogue, &span.series());
+    let series = series(backend, complete)?;
+    let ids: Vec<u32> = series.iter().collect();
+    let order = by_name(catalogue, &series);
     let mut unwritten = (ids.len() - order.len()) as u64;
     let mut contents = Contents::new(span.end_ms);
-    for pass in passes(span, &ids) {
-        let streams = gather(backend, span, pass)?;
+    for pass in passes(complete, &ids) {
+        let streams = gather(backend, complete, pass)?;
         let place = |id: &u32| pass.binary_search(id).ok();
         let in_pass = order.iter().filter_map(|(id, metric_type)| Some((place(id)?, *id, *metric_type)));
         let mut entries = Vec::with_capacity(pass.len());
@@ -113,6 +123,21 @@ fn write_file(backend: &dyn Backend, path: &Path, span: &Span, catalogue: &Catal
     Ok(unwritten)
 }
 
+/// The series that may have points in the span.
+fn series(backend: &dyn Backend, complete: &Complete) -> Result<IdSet, Error> {
+    let mut series = complete.span.series();
+    let (mut files, mut reader) = (Files::default(), FrameReader::default());
+    for frame in complete.late_frames() {
+        let Some(file) = files.of(backend, frame.segment())? else { continue };
+        for kind in LateKind::ALL {
+            let each = |id| series.insert(id);
+            let read = frame.read_late_ids(&*file, kind, Wanted::ALL, &mut reader, each);
+            read.map_err(Error::io("read", frame.segment().path()))?;
+        }
+    }
+    Ok(series)
+}
+
 /// The series of which somebody knows the name, in the order of names.
 fn by_name(catalogue: &Catalogue, series: &IdSet) -> Vec<(u32, MetricType)> {
     let mut order = Vec::with_capacity(series.len());
@@ -125,8 +150,10 @@ fn by_name(catalogue: &Catalogue, series: &IdSet) -> Vec<(u32, MetricType)> {
 }
 
 /// The series in parts whose points fit into memory.
-fn passes<'a>(span: &Span, ids: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
-    let bytes: u64 = span.frames.iter().map(|frame| frame.data_bytes()).sum();
+fn passes<'a>(complete: &Complete, ids: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
+    let frames = complete.span.frames.iter().map(|frame| frame.data_bytes());
+    let late = complete.late_frames().into_iter().map(|frame| frame.late_bytes());
+    let bytes: u64 = frames.chain(late).sum();
     let passes = (bytes + ids.len() as u64 * SERIES_BYTES).div_ceil(PASS_BYTES).max(1);
     ids.chunks(ids.len().div_ceil(passes as usize).max(1))
 }

@@ -2,12 +2,14 @@
 //!
 //! A frame is header, data, directory: definitions of the series that no
 //! earlier frame of the segment has defined, a section for each kind of
-//! samples, and where everything lies. In memory is the directory's outline
+//! samples, and where everything lies. A frame with late values has sections of
+//! those besides, and another magic. In memory is the directory's outline
 //! alone; samples are read from the file when they are asked for, checked
 //! group by group.
 
 use super::backend::File;
 use super::coding::{Reader, put_signed, put_varint};
+use super::late::{self, LateKind, LatePart, put_late, read_late};
 use super::sample::{
     End, Kind, Scratch, Value, put_counters, put_distributions, put_ends, put_gauges, put_sets,
 };
@@ -19,8 +21,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// First bytes of a frame.
+/// First bytes of a frame, and of one with late values.
 const MAGIC: [u8; 4] = *b"SDf1";
+const MAGIC_LATE: [u8; 4] = *b"SDf2";
+/// What both have in common.
+const MAGIC_START: [u8; 3] = *b"SDf";
 /// magic, length of the data, length and checksum of the directory, checksum of
 /// these sixteen bytes.
 pub(super) const HEADER_BYTES: usize = 20;
@@ -48,6 +53,7 @@ pub(super) struct Frame {
     segment: Arc<Segment>,
     definitions: Definitions,
     sections: [Section; KINDS],
+    late: Option<Box<LatePart>>,
     samples: u32,
     damaged: AtomicBool,
 }
@@ -69,6 +75,7 @@ pub(super) struct FrameReader {
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
+    has_late: bool,
     data_bytes: u32,
     directory_bytes: u32,
     directory_crc: u32,
@@ -104,10 +111,25 @@ pub(super) fn put_frame(out: &mut Vec<u8>, contents: &Contents<'_>) -> Option<()
         put_varint(&mut directory, (tables.groups() - groups) as u64);
         put_varint(&mut directory, (out.len() - begin) as u64);
     }
+    let late = &contents.batch.late;
+    if let Some(first_ms) = late.first_ms() {
+        put_varint(&mut directory, (contents.batch.end_ms - first_ms).unsigned_abs());
+        put_varint(&mut directory, late.interval_ms.unsigned_abs());
+        for kind in LateKind::ALL {
+            let (begin, groups) = (out.len(), tables.groups());
+            put_late(out, &mut tables, kind, late, contents.batch.end_ms);
+            if out.len() - data > MAX_DATA_BYTES {
+                return None;
+            }
+            put_varint(&mut directory, (tables.groups() - groups) as u64);
+            put_varint(&mut directory, (out.len() - begin) as u64);
+        }
+    }
     let data_bytes = (out.len() - data) as u32;
     directory.extend_from_slice(tables.bytes());
     out.extend_from_slice(&directory);
     let header = Header {
+        has_late: !late.is_empty(),
         data_bytes,
         directory_bytes: directory.len() as u32,
         directory_crc: crc32fast::hash(&directory),
@@ -119,7 +141,7 @@ pub(super) fn put_frame(out: &mut Vec<u8>, contents: &Contents<'_>) -> Option<()
 impl Header {
     fn bytes(self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[..4].copy_from_slice(if self.has_late { &MAGIC_LATE } else { &MAGIC });
         bytes[4..8].copy_from_slice(&self.data_bytes.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.directory_bytes.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.directory_crc.to_le_bytes());
@@ -135,15 +157,16 @@ impl Header {
         let magic = fields.take(4)?;
         let (data_bytes, directory_bytes) = (fields.fixed_u32()?, fields.fixed_u32()?);
         let (directory_crc, crc) = (fields.fixed_u32()?, fields.fixed_u32()?);
-        let sound = magic == MAGIC && crc32fast::hash(bytes.get(..16)?) == crc;
-        sound.then_some(Header { data_bytes, directory_bytes, directory_crc })
+        let (is_plain, has_late) = (magic == MAGIC, magic == MAGIC_LATE);
+        let sound = (is_plain || has_late) && crc32fast::hash(bytes.get(..16)?) == crc;
+        sound.then_some(Header { has_late, data_bytes, directory_bytes, directory_crc })
     }
 
     /// Place of the next sound header in `bytes`.
     pub(super) fn find(bytes: &[u8]) -> Option<usize> {
         bytes
             .windows(HEADER_BYTES)
-            .position(|window| window.starts_with(&MAGIC) && Header::read(window).is_some())
+            .position(|window| window.starts_with(&MAGIC_START) && Header::read(window).is_some())
     }
 
     /// Bytes of the whole frame.
@@ -172,13 +195,17 @@ impl Frame {
         let definitions_bytes = u32::try_from(reader.varint()?).ok()?;
         let definitions =
             Definitions { at: at + HEADER_BYTES as u64, bytes: definitions_bytes, crc: reader.fixed_u32()? };
-        let mut outlines = [(0usize, 0u32); KINDS];
-        for outline in &mut outlines {
-            *outline = (usize::try_from(reader.varint()?).ok()?, u32::try_from(reader.varint()?).ok()?);
+        let mut outlines = Vec::with_capacity(KINDS);
+        read_outlines(reader, KINDS, &mut outlines)?;
+        let mut late_times = None;
+        if header.has_late {
+            let first_ms = end_ms.checked_sub(i64::try_from(reader.varint()?).ok()?)?;
+            late_times = Some((first_ms, i64::try_from(reader.varint()?).ok()?));
+            read_outlines(reader, LateKind::ALL.len(), &mut outlines)?;
         }
         let mut data_at = definitions.at + u64::from(definitions.bytes);
         let data_end = definitions.at + u64::from(header.data_bytes);
-        let mut sections = Vec::with_capacity(KINDS);
+        let mut sections = Vec::with_capacity(outlines.len());
         let mut rest = reader.rest();
         for (groups, bytes) in outlines {
             let table_at = data_end + (directory.len() - rest.len()) as u64;
@@ -188,9 +215,19 @@ impl Frame {
             rest = behind;
         }
         let whole = rest.is_empty() && data_at == data_end;
+        let late_sections = sections.split_off(KINDS);
+        let late = match late_times {
+            Some((first_ms, interval_ms)) => {
+                let sections = late_sections.try_into().ok()?;
+                Some(Box::new(LatePart { first_ms, interval_ms, sections }))
+            }
+            None => None,
+        };
         let sections: [Section; KINDS] = sections.try_into().ok()?;
         let damaged = AtomicBool::new(false);
-        whole.then_some(Frame { start_ms, end_ms, next_id, segment, definitions, sections, samples, damaged })
+        let frame =
+            Frame { start_ms, end_ms, next_id, segment, definitions, sections, late, samples, damaged };
+        whole.then_some(frame)
     }
 
     pub(super) fn segment(&self) -> &Arc<Segment> {
@@ -202,21 +239,58 @@ impl Frame {
         self.samples as usize
     }
 
-    /// Bytes of samples in the file.
+    /// Bytes of samples in the file, without late values.
     pub(super) fn data_bytes(&self) -> u64 {
         self.sections.iter().map(|section| u64::from(section.data_bytes())).sum()
+    }
+
+    /// Bytes of late values in the file.
+    pub(super) fn late_bytes(&self) -> u64 {
+        let sections = self.late.iter().flat_map(|late| &late.sections);
+        sections.map(|section| u64::from(section.data_bytes())).sum()
     }
 
     /// Bytes of memory.
     pub(super) fn memory(&self) -> usize {
         let sections = self.sections.iter().map(|section| section.memory() - size_of::<Section>());
-        size_of::<Self>() + 16 + sections.sum::<usize>()
+        let late = self.late.iter().map(|late| {
+            let sections = late.sections.iter().map(|section| section.memory() - size_of::<Section>());
+            size_of::<LatePart>() + sections.sum::<usize>()
+        });
+        size_of::<Self>() + 16 + sections.sum::<usize>() + late.sum::<usize>()
     }
 
     /// Whether a sample of it may have a time within `range`: starts of
     /// counters lie at its own start.
     pub(super) fn overlaps(&self, range: &TimeRange) -> bool {
         range.overlaps(&TimeRange { start_ms: self.start_ms, end_ms: self.end_ms })
+    }
+
+    /// Its late values, if it has any.
+    pub(super) fn late(&self) -> Option<&LatePart> {
+        self.late.as_deref()
+    }
+
+    /// Calls `each` with the late values of one kind that are wanted, ascending
+    /// by id and then by the end of their window. What is damaged is left out,
+    /// and reported once.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn read_late(
+        &self,
+        file: &dyn File,
+        kind: LateKind,
+        wanted: Wanted<'_>,
+        reader: &mut FrameReader,
+        mut each: impl FnMut(u32, i64, late::Value),
+    ) -> io::Result<()> {
+        let Some(section) = self.late().and_then(|late| late.section(kind)) else { return Ok(()) };
+        let read = |group: &[u8]| read_late(kind, group, wanted, self.end_ms, &mut each).is_some();
+        if !section.visit(file, wanted, &mut reader.buffers, read)? {
+            self.report_damaged();
+        }
+        Ok(())
     }
 
     /// Calls `each` with the samples of one kind that are wanted, ascending by
@@ -235,6 +309,27 @@ impl Frame {
         let FrameReader { buffers, scratch } = reader;
         let read = |group: &[u8]| read_group(kind, group, wanted, scratch, &mut each).is_some();
         if !self.section(kind).visit(file, wanted, buffers, read)? {
+            self.report_damaged();
+        }
+        Ok(())
+    }
+
+    /// As [`Frame::read_late`], the ids alone, each once.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn read_late_ids(
+        &self,
+        file: &dyn File,
+        kind: LateKind,
+        wanted: Wanted<'_>,
+        reader: &mut FrameReader,
+        mut each: impl FnMut(u32),
+    ) -> io::Result<()> {
+        let Some(section) = self.late().and_then(|late| late.section(kind)) else { return Ok(()) };
+        let FrameReader { buffers, scratch } = reader;
+        let read = |group: &[u8]| read_ids(group, wanted, scratch, &mut each).is_some();
+        if !section.visit(file, wanted, buffers, read)? {
             self.report_damaged();
         }
         Ok(())
@@ -281,6 +376,12 @@ impl Frame {
             let read = |group: &[u8]| read_group(kind, group, Wanted::ALL, scratch, |_, _| {}).is_some();
             whole &= self.section(kind).visit(file, Wanted::ALL, buffers, read)?;
         }
+        for kind in LateKind::ALL {
+            let Some(section) = self.late().and_then(|late| late.section(kind)) else { break };
+            let read =
+                |group: &[u8]| read_late(kind, group, Wanted::ALL, self.end_ms, |_, _, _| {}).is_some();
+            whole &= section.visit(file, Wanted::ALL, &mut reader.buffers, read)?;
+        }
         Ok(whole)
     }
 
@@ -301,6 +402,14 @@ impl Frame {
     }
 }
 
+/// Groups and bytes of so many sections.
+fn read_outlines(reader: &mut Reader<'_>, count: usize, out: &mut Vec<(usize, u32)>) -> Option<()> {
+    for _ in 0..count {
+        out.push((usize::try_from(reader.varint()?).ok()?, u32::try_from(reader.varint()?).ok()?));
+    }
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::backend::Backend;
@@ -308,7 +417,8 @@ mod tests {
     use super::super::names::NameWriter;
     use super::*;
     use crate::model::batch::{CounterValue, GaugeValue};
-    use crate::model::{Histogram, SeriesId, Sketch};
+    use crate::model::late::LateValue;
+    use crate::model::{Histogram, Late, SeriesId, Sketch};
     use proptest::prelude::*;
     use std::path::Path;
 
@@ -324,6 +434,11 @@ mod tests {
             gauges: vec![GaugeValue { id: SeriesId(900), last: 1.5, min: -1.0, max: 2.0 }],
             timers: vec![(SeriesId(901), Histogram::from_values([(0.25, 2.0)]))],
             sets: vec![(SeriesId(902), sketch)],
+            late: Late {
+                interval_ms: 10_000,
+                counters: vec![LateValue { id: SeriesId(5), end_ms: 1_699_999_990_000, value: 2.0 }],
+                ..Late::default()
+            },
             ..FlushBatch::default()
         };
         let mut names = NameWriter::default();
@@ -358,7 +473,7 @@ mod tests {
         let mut reader = FrameReader::default();
         assert!(frame.is_whole(&*file, &mut reader).unwrap());
         assert_eq!((frame.start_ms, frame.end_ms), (1_700_000_000_000, 1_700_000_010_000));
-        assert_eq!((frame.next_id, frame.samples()), (1_000, 303));
+        assert_eq!((frame.next_id, frame.samples()), (1_000, 304));
         let mut counts = Vec::new();
         for kind in Kind::ALL {
             let mut read = Vec::new();
@@ -374,6 +489,10 @@ mod tests {
             .read(&*file, Kind::Counters, Wanted::Ids(&[299]), &mut reader, |_, value| one = Some(value))
             .unwrap();
         assert_eq!(one, Some(Value::Counter(299.0, None)));
+        let mut found = Vec::new();
+        let each = |id, at, value| found.push((id, at, value));
+        frame.read_late(&*file, LateKind::Counters, Wanted::ALL, &mut reader, each).unwrap();
+        assert_eq!(found, [(5, 1_699_999_990_000, late::Value::Counter(2.0))]);
     }
 
     #[test]
@@ -395,8 +514,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn foreign_directories_do_no_harm(directory: Vec<u8>, data_bytes in 0u32..99) {
+        fn foreign_directories_do_no_harm(directory: Vec<u8>, data_bytes in 0u32..99, has_late: bool) {
             let header = Header {
+                has_late,
                 data_bytes,
                 directory_bytes: directory.len() as u32,
                 directory_crc: crc32fast::hash(&directory),

@@ -27,6 +27,14 @@ pub(super) struct Head {
     open: Option<Span>,
 }
 
+/// A span that nothing can come for any more, and what came after it.
+pub(super) struct Complete {
+    pub(super) span: Arc<Span>,
+    pub(super) later: Vec<Arc<Frame>>,
+    /// What is not later is in a block before.
+    pub(super) sealed_ms: i64,
+}
+
 /// Size of the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {
@@ -59,12 +67,16 @@ impl Head {
         self.closed.extend(self.open.take().map(Arc::new));
     }
 
-    /// The oldest span that no window can come into any more.
-    pub(super) fn oldest_complete(&mut self) -> Option<Arc<Span>> {
+    /// The oldest span that no window can come into any more, nor a value that
+    /// is late by no more than `lateness_ms`.
+    pub(super) fn oldest_complete(&mut self, lateness_ms: i64, sealed_ms: i64) -> Option<Complete> {
         if self.open.as_ref().is_some_and(|open| open.last_end_ms() >= open.end_ms) {
             self.close();
         }
-        self.closed.first().cloned()
+        let newest_ms = self.frames().next_back().map_or(i64::MIN, |frame| frame.end_ms);
+        let span = self.closed.first().filter(|span| newest_ms >= span.end_ms.saturating_add(lateness_ms))?;
+        let later = self.frames().filter(|frame| frame.end_ms > span.end_ms).cloned().collect();
+        Some(Complete { span: span.clone(), later, sealed_ms })
     }
 
     /// Forgets a span whose block is in place.
@@ -83,6 +95,21 @@ impl Head {
         self.frames().filter(|frame| frame.overlaps(range)).cloned().collect()
     }
 
+    /// The frames whose late values may change points of the time, oldest first.
+    pub(super) fn late_frames_in(&self, range: &TimeRange) -> Vec<Arc<Frame>> {
+        late_in(self.frames(), range)
+    }
+
+    /// The frames that end after `end_ms`, oldest first.
+    pub(super) fn frames_after(&self, end_ms: i64) -> Vec<Arc<Frame>> {
+        self.frames().filter(|frame| frame.end_ms > end_ms).cloned().collect()
+    }
+
+    /// The windows of its frames, ascending.
+    pub(super) fn windows(&self) -> Vec<TimeRange> {
+        self.frames().map(|frame| TimeRange { start_ms: frame.start_ms, end_ms: frame.end_ms }).collect()
+    }
+
     /// The series that its segments speak of.
     pub(super) fn series(&self) -> IdSet {
         series(self.frames())
@@ -97,6 +124,21 @@ impl Head {
             samples: self.frames().map(|frame| frame.samples()).sum(),
             bytes: frames.sum::<usize>() + segments.iter().map(|segment| segment.memory()).sum::<usize>(),
         }
+    }
+}
+
+/// Those of the frames whose late values may change points of the time.
+fn late_in<'a>(frames: impl Iterator<Item = &'a Arc<Frame>>, range: &TimeRange) -> Vec<Arc<Frame>> {
+    let is_in =
+        |frame: &&Arc<Frame>| frame.late().is_some_and(|late| late.range(frame.end_ms).overlaps(range));
+    frames.filter(is_in).cloned().collect()
+}
+
+impl Complete {
+    /// The frames whose late values change points of the span, oldest first.
+    pub(super) fn late_frames(&self) -> Vec<Arc<Frame>> {
+        let range = TimeRange { start_ms: i64::MIN, end_ms: self.span.end_ms };
+        late_in(self.span.frames.iter().chain(&self.later), &range)
     }
 }
 

@@ -7,10 +7,12 @@
 use super::backend::File;
 use super::block::Block;
 use super::block_index::Entry;
+use super::correction::{self, Corrections, Starts};
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
 use super::head;
 use super::id_set::IdSet;
+use super::late::LateKind;
 use super::point::Class;
 use super::sample::{Kind, Value};
 use super::section::Wanted;
@@ -18,6 +20,7 @@ use super::segment::Files;
 use super::store::Store;
 use crate::model::sample::stale_nan;
 use crate::model::{Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A file that goes away while it is about to be read is in a block by then:
@@ -38,7 +41,8 @@ impl Store {
             let budget = Budget { points: 0, limit: request.max_points };
             let mut gathered = Gathered::new(found, view.range, budget);
             gathered.read_blocks(self, &view.blocks)?;
-            if gathered.read_frames(self, &view.frames, attempt == TRIES)? {
+            let is_last = attempt == TRIES;
+            if gathered.read_frames(self, &view, is_last)? && gathered.correct(self, &view, is_last)? {
                 return Ok(gathered.series());
             }
         }
@@ -69,7 +73,9 @@ impl Store {
         let blocks = state.blocks.iter().filter(|block| block.overlaps(&range)).cloned().collect();
         let frames = state.head.frames_in(&range);
         let all_frames = frames.len() == state.head.frames().count();
-        Some(View { range, blocks, frames, all_frames })
+        let late = state.head.late_frames_in(&range);
+        let later = if late.is_empty() { Vec::new() } else { state.head.frames_after(range.end_ms) };
+        Some(View { range, blocks, frames, all_frames, late, later, sealed_ms: state.sealed_ms })
     }
 }
 
@@ -80,6 +86,12 @@ struct View {
     frames: Vec<Arc<Frame>>,
     /// Whether these are all frames there are.
     all_frames: bool,
+    /// Frames whose late values may change something here, and, where there are
+    /// some, the frames that end after the range.
+    late: Vec<Arc<Frame>>,
+    later: Vec<Arc<Frame>>,
+    /// What is not later is in blocks, with what came late for it.
+    sealed_ms: i64,
 }
 
 impl View {
@@ -92,7 +104,7 @@ impl View {
         max_series: usize,
         exact: bool,
     ) -> Result<Vec<(SeriesId, SeriesKey)>, Error> {
-        let mut present = head::series(self.frames.iter());
+        let mut present = head::series(self.frames.iter().chain(&self.late));
         self.blocks.iter().for_each(|block| present.unite(block.series()));
         let mut found: Vec<(SeriesId, SeriesKey)> = Vec::new();
         // Of those beyond the limit, the numbers alone.
@@ -140,17 +152,33 @@ impl View {
             }
             check(&found)?;
         }
+        let (mut files, mut reader) = (Files::default(), FrameReader::default());
+        for frame in &self.late {
+            let Some(file) = files.of(store.backend(), frame.segment())? else { continue };
+            let missing: Vec<u32> = candidates.minus(&found).collect();
+            let interval_ms = frame.late().map_or(0, |late| late.interval_ms);
+            for kind in LateKind::ALL {
+                let each = |id, window_ms, _| {
+                    let window = TimeRange { start_ms: window_ms - interval_ms, end_ms: window_ms };
+                    if window_ms > self.sealed_ms && self.range.overlaps(&window) {
+                        found.insert(id);
+                    }
+                };
+                let read = frame.read_late(&*file, kind, Wanted::Ids(&missing), &mut reader, each);
+                read.map_err(Error::io("read", frame.segment().path()))?;
+            }
+            check(&found)?;
+        }
         let whole = self
             .frames
             .iter()
             .all(|frame| self.covers(&TimeRange { start_ms: frame.start_ms, end_ms: frame.end_ms }));
-        if self.all_frames && whole {
+        if self.all_frames && whole && self.late.is_empty() {
             let series = head::series(self.frames.iter());
             candidates.iter().filter(|id| series.contains(*id)).for_each(|id| found.insert(id));
             check(&found)?;
             return Ok(found);
         }
-        let (mut files, mut reader) = (Files::default(), FrameReader::default());
         for frame in self.frames.iter().rev() {
             let missing: Vec<u32> = candidates.minus(&found).collect();
             if missing.is_empty() {
@@ -178,14 +206,18 @@ struct Gathered {
     budget: Budget,
     /// Ascending by id.
     found: Vec<(SeriesId, SeriesKey)>,
+    /// Of blocks, and of the log.
     points: Vec<Points>,
+    log: Vec<Points>,
+    starts: Starts,
 }
 
 impl Gathered {
     fn new(mut found: Vec<(SeriesId, SeriesKey)>, range: TimeRange, budget: Budget) -> Self {
         found.sort_unstable_by_key(|(id, _)| *id);
-        let points = found.iter().map(|(_, key)| empty(Class::of(key.metric_type))).collect();
-        Gathered { range, budget, found, points }
+        let empty = || found.iter().map(|(_, key)| empty(Class::of(key.metric_type))).collect();
+        let (points, log) = (empty(), empty());
+        Gathered { range, budget, found, points, log, starts: Starts::new() }
     }
 
     fn ids(&self, is: impl Fn(MetricType) -> bool) -> Vec<u32> {
@@ -219,14 +251,14 @@ impl Gathered {
 
     /// Frame by frame. False when a file went away meanwhile; then what it held
     /// is in a block, unless this is the `last_try`: then it is left out.
-    fn read_frames(&mut self, store: &Store, frames: &[Arc<Frame>], last_try: bool) -> Result<bool, Error> {
+    fn read_frames(&mut self, store: &Store, view: &View, last_try: bool) -> Result<bool, Error> {
         let is_float = |kind| matches!(kind, Kind::Counters | Kind::Gauges);
         let wanted = Kind::ALL.map(|kind| {
             let fits = |of| if kind == Kind::Ends { is_float(of) } else { of == kind };
             (kind, self.ids(|metric_type| kind != Kind::Gone && fits(Kind::of(metric_type))))
         });
         let (mut files, mut reader) = (Files::default(), FrameReader::default());
-        for frame in frames {
+        for frame in &view.frames {
             let file = match files.of(store.backend(), frame.segment())? {
                 Some(file) => file,
                 None if last_try => {
@@ -242,7 +274,10 @@ impl Gathered {
                     while self.found.get(place).is_some_and(|(found, _)| found.0 < id) {
                         place += 1;
                     }
-                    if let Some(points) = self.points.get_mut(place) {
+                    if !view.late.is_empty() && matches!(value, Value::Counter(_, Some(_))) {
+                        self.starts.insert((id, frame.start_ms));
+                    }
+                    if let Some(points) = self.log.get_mut(place) {
                         push(points, frame, value, &self.range, &mut self.budget);
                     }
                 });
@@ -253,10 +288,52 @@ impl Gathered {
         Ok(true)
     }
 
+    /// Applies what came late to what was read of the log. False when a file
+    /// went away meanwhile.
+    fn correct(&mut self, store: &Store, view: &View, last_try: bool) -> Result<bool, Error> {
+        if view.late.is_empty() {
+            return Ok(true);
+        }
+        let (ids, backend) = (self.ids(|_| true), store.backend());
+        let read = correction::read(backend, &view.late, &ids, view.range.end_ms, last_try)?;
+        let Some(corrections) = read else { return Ok(false) };
+        let points = |id: &u32| ids.binary_search(id).ok().and_then(|place| self.log.get(place));
+        let unknown = corrections
+            .iter()
+            .filter(|(id, late)| points(id).is_some_and(|points| correction::needs_ahead(points, late)))
+            .map(|(id, _)| *id)
+            .collect();
+        let ahead = correction::read_ahead(backend, &view.later, unknown, last_try)?;
+        let Some(ahead) = ahead else { return Ok(false) };
+        self.apply(&ids, &corrections, &ahead, view.sealed_ms)?;
+        Ok(true)
+    }
+
+    fn apply(
+        &mut self,
+        ids: &[u32],
+        corrections: &Corrections,
+        ahead: &BTreeMap<u32, correction::Total>,
+        sealed_ms: i64,
+    ) -> Result<(), Error> {
+        for (id, late) in corrections {
+            let place = ids.binary_search(id).ok().and_then(|place| self.log.get_mut(place));
+            let Some(points) = place else { continue };
+            let before = points.weight_from(0);
+            let is_start = |at_ms| self.starts.contains(&(*id, at_ms));
+            let keep = |window_ms, at_ms| window_ms > sealed_ms && self.range.contains(at_ms);
+            correction::apply(points, late, ahead.get(id).copied(), is_start, keep);
+            self.budget.points += points.weight_from(0).saturating_sub(before);
+            self.budget.check()?;
+        }
+        Ok(())
+    }
+
     /// Those that have points, ascending by labels.
     fn series(self) -> Vec<Series> {
+        let points = self.points.into_iter().zip(self.log).map(|(points, log)| joined(points, log));
         let mut all: Vec<(SeriesKey, Points)> =
-            self.found.into_iter().map(|(_, key)| key).zip(self.points).collect();
+            self.found.into_iter().map(|(_, key)| key).zip(points).collect();
         all.retain(|(_, points)| !points.is_empty());
         all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let series = all.into_iter().map(|(key, mut points)| {
@@ -366,6 +443,26 @@ fn push_float(points: &mut Vec<Sample>, timestamp_ms: i64, value: f64) {
         Some(last) if last.timestamp_ms == timestamp_ms => last.value = value,
         Some(last) if last.timestamp_ms > timestamp_ms => {}
         _ => points.push(Sample { timestamp_ms, value }),
+    }
+}
+
+/// The points of blocks, then those of the log. Of floats at the seam the later
+/// one counts: a series that begins again in the very moment it had ended.
+fn joined(points: Points, log: Points) -> Points {
+    match (points, log) {
+        (Points::Floats(mut points), Points::Floats(mut log)) if !points.is_empty() => {
+            points.append(&mut log);
+            Points::Floats(points)
+        }
+        (Points::Histograms(mut points), Points::Histograms(mut log)) if !points.is_empty() => {
+            points.append(&mut log);
+            Points::Histograms(points)
+        }
+        (Points::Sketches(mut points), Points::Sketches(mut log)) if !points.is_empty() => {
+            points.append(&mut log);
+            Points::Sketches(points)
+        }
+        (_, log) => log,
     }
 }
 

@@ -11,6 +11,7 @@ use super::error::Error;
 use super::frame::{Frame, FrameReader};
 use super::head::segments;
 use super::id_set::IdSet;
+use super::late::LateKind;
 use super::names::read_names;
 use super::sample::{Kind, Value};
 use super::section::Wanted;
@@ -108,6 +109,11 @@ impl Recovery {
             for kind in Kind::ALL {
                 let read =
                     frame.read_ids(&*file, kind, Wanted::ALL, &mut self.reader, |id| series.insert(id));
+                read.map_err(Error::io("read", frame.segment().path()))?;
+            }
+            for kind in LateKind::ALL {
+                let each = |id| series.insert(id);
+                let read = frame.read_late_ids(&*file, kind, Wanted::ALL, &mut self.reader, each);
                 read.map_err(Error::io("read", frame.segment().path()))?;
             }
             frame.segment().add(&series);

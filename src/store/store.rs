@@ -10,8 +10,9 @@ use super::block::{Block, Unreadable, block_name, is_block_name};
 use super::block_writer;
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
-use super::head::{Head, span_end};
+use super::head::{Complete, Head, span_end};
 use super::id_set::IdSet;
+use super::late_order;
 use super::recovery::{Recovered, Recovery};
 use super::replay::replay;
 use super::sample::{End, Kind, Value};
@@ -45,12 +46,14 @@ pub struct Options {
     pub retention_ms: i64,
     /// Time that one block covers, in ms.
     pub block_span_ms: i64,
+    /// How long a block waits for values that come late, in ms.
+    pub lateness_ms: i64,
 }
 
 impl Options {
     /// The defaults, in `dir`: two days, in blocks of two hours.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Options { dir: dir.into(), retention_ms: 2 * DAY_MS, block_span_ms: BLOCK_SPAN_MS }
+        Options { dir: dir.into(), retention_ms: 2 * DAY_MS, block_span_ms: BLOCK_SPAN_MS, lateness_ms: 0 }
     }
 
     /// The same with another retention; blocks cover no more than that. It may
@@ -58,6 +61,13 @@ impl Options {
     #[must_use]
     pub fn with_retention(self, retention_ms: i64) -> Self {
         Options { retention_ms, block_span_ms: self.block_span_ms.min(retention_ms), ..self }
+    }
+
+    /// The same with another lateness. Late values for what is in a block
+    /// already count in the window of their batch.
+    #[must_use]
+    pub fn with_lateness(self, lateness_ms: i64) -> Self {
+        Options { lateness_ms, ..self }
     }
 }
 
@@ -143,7 +153,10 @@ pub(super) struct State {
     /// Ascending by time.
     pub(super) blocks: Vec<Arc<Block>>,
     /// Every window up to it is in a block, or was.
-    sealed_ms: i64,
+    pub(super) sealed_ms: i64,
+    /// The same of blocks that are being written: nothing that is late comes
+    /// into windows up to it any more. Changes only while the writer is held.
+    floor_ms: i64,
     /// What is not later is too old. The block that it is in may have to stay
     /// for others; it is not read, because its series may have been forgotten
     /// and begun anew since.
@@ -195,6 +208,7 @@ impl Store {
         recovery.take_unclear(&*backend, &frames)?;
         recovery.name(&*backend, &state.blocks, &catalogue)?;
         state.move_horizon(now_ms, options.retention_ms);
+        state.floor_ms = state.sealed_ms;
         let series = recovery.lasts(&*backend, &frames, &state.blocks)?;
         let recovered = Recovered { series, last_end_ms: state.last_end_ms };
         if let Some(ahead_ms) = recovered.last_end_ms.map(|end| end - now_ms).filter(|ahead| *ahead > 0) {
@@ -249,7 +263,11 @@ impl Store {
         let span_end_ms = span_end(end_ms, self.options.block_span_ms);
         let recent: Vec<Arc<Frame>> =
             self.state().head.frames().rev().take(LOOK_BACK_FRAMES).cloned().collect();
-        let written = writer.wal.append(batch, span_end_ms, &self.catalogue, |ids| self.lasts(&recent, ids));
+        let batch = {
+            let state = self.state();
+            late_order::placed(batch, state.floor_ms, || state.head.windows())
+        };
+        let written = writer.wal.append(&batch, span_end_ms, &self.catalogue, |ids| self.lasts(&recent, ids));
         self.count_log(&writer.wal);
         let (frame, refused) = written?;
         writer.last_end_ms = Some(end_ms);
@@ -301,9 +319,11 @@ impl Store {
     /// Returns how many blocks were written.
     fn write_blocks(&self) -> Result<usize, Error> {
         let mut written = 0;
-        while let Some(span) = { self.state_mut().head.oldest_complete() } {
+        while let Some(complete) = self.oldest_complete() {
+            let span = &complete.span;
             let path = self.options.dir.join(block_name(span.end_ms));
-            let (mut block, unwritten) = block_writer::write(&*self.backend, &path, &span, &self.catalogue)?;
+            let (mut block, unwritten) =
+                block_writer::write(&*self.backend, &path, &complete, &self.catalogue)?;
             self.unwritten.fetch_add(unwritten, Ordering::Relaxed);
             let mut state = self.state_mut();
             state.share_series(&mut block);
@@ -318,6 +338,16 @@ impl Store {
         let removed = writer.wal.remove_through(sealed_ms);
         self.count_log(&writer.wal);
         removed.map(|()| written)
+    }
+
+    /// The next span for a block. From now on nothing comes late for it.
+    fn oldest_complete(&self) -> Option<Complete> {
+        let _writer = lock(&self.writer);
+        let mut state = self.state_mut();
+        let sealed_ms = state.sealed_ms;
+        let complete = state.head.oldest_complete(self.options.lateness_ms, sealed_ms)?;
+        state.floor_ms = state.floor_ms.max(complete.span.end_ms);
+        Some(complete)
     }
 
     /// Returns how many blocks were dropped.
@@ -401,6 +431,7 @@ impl State {
             head: Head::new(span_ms),
             blocks: Vec::new(),
             sealed_ms: i64::MIN,
+            floor_ms: i64::MIN,
             horizon_ms: i64::MIN,
             last_end_ms: None,
         }

@@ -32,7 +32,11 @@ fn mapping(yaml: &str) -> Mapping {
 
 impl Fixture {
     fn new(yaml: &str) -> Self {
-        let registry = Arc::new(Registry::new(Arc::new(Catalogue::new(1000))));
+        Fixture::limited(yaml, 1000)
+    }
+
+    fn limited(yaml: &str, series_max: usize) -> Self {
+        let registry = Arc::new(Registry::new(Arc::new(Catalogue::new(series_max))));
         let telemetry = Arc::new(Telemetry::default());
         let options = table::Options {
             line_bytes_max: 8192,
@@ -345,6 +349,27 @@ mappings:
 }
 
 #[test]
+fn a_scale_holds_for_values_beyond_the_limit_of_series_too() {
+    let yaml = "mappings:\n- {match: s.*, name: sum, scale: 10, labels: {of: $1}}\n\
+                - {match: r.*, name: sum, scale: -1, labels: {of: $1}}\n\
+                - {match: t.*, name: took, scale: 2, observer_type: histogram}\n";
+    let mut f = Fixture::limited(yaml, 1);
+    for end_ms in [10_000, 20_000] {
+        f.send("s.a:1|c\ns.b:2|c\ns.c:3|c\nr.b:5|c\nt.a:1|h:4|h\nplain:7|c");
+        f.flush(end_ms);
+    }
+    assert_eq!(
+        f.told(),
+        [
+            r#"statsdeck_overflow_counter{statsdeck_overflow="true"} 14"#,
+            r#"statsdeck_overflow_histogram{statsdeck_overflow="true"} n=4 sum=20"#,
+            r#"sum{of="a"} 20"#,
+            r#"sum{statsdeck_overflow="true"} 90"#,
+        ]
+    );
+}
+
+#[test]
 fn new_mappings_hold_from_the_next_window_on() {
     let mut f =
         Fixture::new("mappings:\n- {match: a.*, name: before}\n- {match: d.*, name: x, action: drop}\n");
@@ -368,6 +393,26 @@ fn new_mappings_hold_from_the_next_window_on() {
     f.send("a.b:1|c");
     f.flush(70_000);
     assert_eq!(f.told(), [r#"{"a.b"} 1"#, "before 3"]);
+}
+
+#[test]
+fn mappings_may_come_and_go_without_end() {
+    let mut f = Fixture::new("mappings: []\n");
+    let mut end_ms = 0;
+    for scale in 1..=300 {
+        let yaml = format!("mappings:\n- {{match: a.*, name: sum, scale: {scale}}}\n");
+        f.table.set_mapper(Some(mapping(&yaml).mapper));
+        f.send("a.b:1|c");
+        // Long enough that nothing is known any more.
+        for _ in 0..32 {
+            end_ms += 10_000;
+            f.flush(end_ms);
+        }
+        assert!(f.table.is_empty());
+    }
+    f.send("a.b:0|c");
+    f.flush(end_ms + 10_000);
+    assert_eq!(f.told(), [format!("sum {}", (1..=300).sum::<i32>())]);
 }
 
 #[test]

@@ -3,18 +3,32 @@
 //! `cargo test --test store -- --ignored write_the_fixture`,
 //! and never changed after its release.
 
-use crate::world::{ALL, START_MS, TestStore, World, dump, open, options, read};
+use crate::world::{ALL, START_MS, TestStore, WINDOW_MS, Window, World, dump, open, options, read};
+use statsdeck::model::late::{LateGauge, LateValue};
+use statsdeck::model::{Histogram, Late, SeriesId, Sketch};
 use statsdeck::store::{FsBackend, MemoryBackend, Options};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat/v1")
+/// That of a version of the log.
+fn fixture(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/compat/v{version}"))
 }
 
 #[test]
 fn version_1_reads() {
+    check(1);
+}
+
+#[test]
+fn version_2_reads() {
+    check(2);
+}
+
+fn check(version: u32) {
+    let fixture = fixture(version);
     let backend = MemoryBackend::new();
-    for entry in std::fs::read_dir(fixture().join("store")).expect("the fixture is there") {
+    for entry in std::fs::read_dir(fixture.join("store")).expect("the fixture is there") {
         let entry = entry.unwrap();
         let name = entry.file_name();
         backend.put(&options().dir.join(name), &std::fs::read(entry.path()).unwrap());
@@ -32,7 +46,7 @@ fn version_1_reads() {
         ));
     }
     text.push_str(&format!("{} {:?}\n", store.catalogue.next_id(), recovered.last_end_ms));
-    let expected = fixture().join("expected.txt");
+    let expected = fixture.join("expected.txt");
     if std::env::var_os("STATSDECK_WRITE_FIXTURE").is_some() {
         std::fs::write(&expected, &text).unwrap();
     }
@@ -40,15 +54,17 @@ fn version_1_reads() {
 }
 
 #[test]
-#[ignore = "writes the fixture; then run version_1_reads once with STATSDECK_WRITE_FIXTURE=1"]
+#[ignore = "writes the fixture; then run version_2_reads once with STATSDECK_WRITE_FIXTURE=1"]
 fn write_the_fixture() {
-    let dir = fixture().join("store");
+    let dir = fixture(2).join("store");
     let _ = std::fs::remove_dir_all(&dir);
     let options = Options { dir: dir.clone(), ..options() };
     let (store, _) = TestStore::open(options, FsBackend, START_MS).unwrap();
     let mut world = World::new(4, 6);
+    let mut late_totals = BTreeMap::new();
     for _ in 0..16 {
-        let batch = world.window(0);
+        let mut batch = world.window(0);
+        add_late(&mut batch, &mut late_totals);
         store.append(&batch).unwrap();
     }
     store.maintain(world.end_ms).unwrap();
@@ -56,10 +72,40 @@ fn write_the_fixture() {
     std::fs::remove_file(dir.join("lock")).unwrap();
 }
 
+/// A value of each kind for two windows before, of series that there are.
+fn add_late(window: &mut Window, late_totals: &mut BTreeMap<SeriesId, f64>) {
+    let end_ms = window.start_ms - 2 * WINDOW_MS;
+    let batch = &mut window.batch;
+    let mut all = Late { interval_ms: WINDOW_MS, ..Late::default() };
+    for counter in &mut batch.counters {
+        let before = late_totals.get(&counter.id).copied().unwrap_or_default();
+        counter.total += before;
+        counter.start_total = counter.start_total.map(|total| total + before);
+    }
+    if let Some(counter) = batch.counters.first_mut() {
+        counter.total += 2.0;
+        *late_totals.entry(counter.id).or_default() += 2.0;
+        all.counters.push(LateValue { id: counter.id, end_ms, value: 2.0 });
+    }
+    if let Some(id) = batch.gauges.first().map(|gauge| gauge.id) {
+        let gauge = LateGauge { last: 0.5, min: -1.0, max: 0.5, at_ms: end_ms, holds: false };
+        all.gauges.push(LateValue { id, end_ms, value: gauge });
+    }
+    if let Some((id, _)) = batch.timers.first() {
+        all.timers.push(LateValue { id: *id, end_ms, value: Histogram::from_values([(0.125, 3.0)]) });
+    }
+    if let Some((id, _)) = batch.sets.first() {
+        let mut set = Sketch::default();
+        set.insert(b"late");
+        all.sets.push(LateValue { id: *id, end_ms, value: set });
+    }
+    batch.late = all;
+}
+
 /// Changes one file of the fixture and returns why the store does not open.
 fn refusal(prefix: &str, change: fn(&mut Vec<u8>)) -> String {
     let backend = MemoryBackend::new();
-    for entry in std::fs::read_dir(fixture().join("store")).expect("the fixture is there") {
+    for entry in std::fs::read_dir(fixture(2).join("store")).expect("the fixture is there") {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         let mut bytes = std::fs::read(entry.path()).unwrap();
@@ -77,7 +123,7 @@ fn refusal(prefix: &str, change: fn(&mut Vec<u8>)) -> String {
 #[test]
 fn files_of_a_newer_version_are_refused_and_left_alone() {
     let of_log = refusal("wal-", |bytes| {
-        bytes[8] = 2;
+        bytes[8] = 3;
         let crc = crc32fast::hash(&bytes[..12]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     });
@@ -85,7 +131,6 @@ fn files_of_a_newer_version_are_refused_and_left_alone() {
         bytes[8] = 2;
         *bytes.last_mut().unwrap() = b'2';
     });
-    for text in [of_log, of_block] {
-        assert!(text.contains("has format version 2, this statsdeck reads up to 1"), "{text}");
-    }
+    assert!(of_log.contains("has format version 3, this statsdeck reads up to 2"), "{of_log}");
+    assert!(of_block.contains("has format version 2, this statsdeck reads up to 1"), "{of_block}");
 }

@@ -5,6 +5,7 @@ pub mod alerts;
 mod answer;
 pub mod health;
 pub mod ingest;
+pub mod item;
 pub mod markers;
 mod params;
 mod query;

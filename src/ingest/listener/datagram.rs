@@ -2,9 +2,10 @@
 //! up, hand them on.
 //!
 //! A reader that is woken for each packet spends its time waking up. So after a
-//! batch that was not full the thread naps for half a millisecond, and the
-//! kernel's buffer does the batching. Not so on a Unix socket: its queue is
-//! short, and a client that finds it full waits, or loses what it has.
+//! batch that was not full the thread naps for half a millisecond, or for up to
+//! two when the kernel's buffer holds what a burst brings meanwhile, and the
+//! buffer does the batching. Not so on a Unix socket: its queue is short, and a
+//! client that finds it full waits, or loses what it has.
 
 use crate::ingest::options::Options;
 use crate::ingest::socket::{self, Batch};
@@ -17,8 +18,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How long a short batch lets packets pile up.
+/// How long a short batch lets packets pile up, at least and at most.
 const NAP: Duration = Duration::from_micros(500);
+const NAP_MAX: Duration = Duration::from_millis(2);
+/// What a burst can put into the buffer: two million small packets a second,
+/// of 1280 bytes each with the kernel's own.
+const BURST_BYTES_PER_S: f64 = 2e6 * 1280.0;
 /// How long a read waits before the thread looks whether it shall stop.
 const WAIT: Duration = Duration::from_millis(50);
 /// Batches taken after the order to stop, so that a sender who does not stop
@@ -101,14 +106,14 @@ impl DatagramListener {
     /// buffer is read. What an inherited socket holds is left to the next reader.
     pub fn run(mut self, stop: &AtomicBool, mut take: impl FnMut(&Batch), mut failed: impl FnMut(io::Error)) {
         let mut batch = Batch::new(self.options.bounds.packet_bytes_max, self.options.allow.take());
-        let naps = !self.address.is_unix();
+        let nap = (!self.address.is_unix()).then(|| nap(self.socket.recv_buffer_size().unwrap_or(0)));
         while !stop.load(Ordering::Acquire) {
             match batch.receive(&*self.socket, true) {
                 Ok(0) => {}
                 Ok(received) => {
                     take(&batch);
-                    if received < socket::BATCH && naps {
-                        std::thread::sleep(NAP);
+                    if let Some(nap) = nap.filter(|_| received < socket::BATCH) {
+                        std::thread::sleep(nap);
                     }
                 }
                 Err(error) => {
@@ -142,6 +147,11 @@ impl DatagramListener {
     }
 }
 
+/// How long the buffer can do without being read.
+fn nap(buffer_bytes: usize) -> Duration {
+    Duration::from_secs_f64(buffer_bytes as f64 / BURST_BYTES_PER_S).clamp(NAP, NAP_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +179,13 @@ mod tests {
 
     fn bind(options: &Options) -> io::Result<Vec<DatagramListener>> {
         DatagramListener::bind(options, &mut Inherited::default())
+    }
+
+    #[test]
+    fn naps_are_as_long_as_the_buffer_bears() {
+        for (buffer_bytes, expected_us) in [(0, 500), (425_984, 500), (2_560_000, 1000), (16 << 20, 2000)] {
+            assert_eq!(nap(buffer_bytes).as_micros(), expected_us, "{buffer_bytes}");
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Any packet, in both dialects: nothing panics, and whatever is taken is what
 //! the floors above rely on. Metrics, events, service checks and tags in names.
+//! What is dear to check (labels, all tag styles, writing and reading again) is
+//! checked for one input of four, for the sake of speed.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use statsdeck::model::{MetricType, Observation, Value};
 use statsdeck::model::marker::{TEXT_BYTES_MAX, TITLE_BYTES_MAX};
+use statsdeck::model::{MetricType, Observation, Value};
 use statsdeck::protocol::tag_style::TagStyle;
 use statsdeck::protocol::{Dialect, Event, Line, Message, TagStyles, packet, tag};
 
@@ -13,6 +15,7 @@ const LABELS_MAX: usize = 32;
 const NOW_MS: i64 = 1_800_000_000_000;
 
 fuzz_target!(|packet: &[u8]| {
+    let thorough = is_picked(packet);
     for line in packet::lines(packet) {
         assert!(!line.is_empty() && !line.contains(&b'\n'), "not a line");
         let classic = Message::parse(line, Dialect::Statsd);
@@ -20,24 +23,43 @@ fuzz_target!(|packet: &[u8]| {
         match (&classic, &dog) {
             (Ok(Message::Metric(classic)), Ok(Message::Metric(dog))) => {
                 sound(classic);
-                sound(dog);
                 differ_in_gauges_only(classic, dog);
-                comes_back(dog);
+                if thorough {
+                    sound(dog);
+                    labelled_in_all_styles(dog);
+                    comes_back(dog);
+                }
             }
             (Ok(Message::Event(event)), Ok(Message::Event(same))) => {
                 assert_eq!(event, same);
-                bounded(event, line);
+                if thorough {
+                    bounded(event, line);
+                }
             }
             (Ok(Message::Check(check)), Ok(Message::Check(same))) => {
                 assert_eq!(check, same);
                 assert!(check.status <= 3 && !check.name.is_empty());
-                check.as_line(sound).ok();
+                if thorough {
+                    check
+                        .as_line(|line| {
+                            sound(line);
+                            labelled_in_all_styles(line);
+                        })
+                        .ok();
+                }
             }
             (Err(a), Err(b)) => assert_eq!(a, b, "the dialects reject for different reasons"),
             _ => panic!("only one dialect takes the line"),
         }
     }
 });
+
+/// One input of four, and always the same ones, so that what was found is
+/// found again.
+fn is_picked(packet: &[u8]) -> bool {
+    let mix = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    (packet.iter().fold(0x811c_9dc5, mix) >> 16).is_multiple_of(4)
+}
 
 /// An event's parts lie in the line, and its marker is within its bounds.
 fn bounded(event: &Event<'_>, line: &[u8]) {
@@ -58,11 +80,20 @@ fn sound(line: &Line<'_>) {
     for observation in &line.observations {
         assert!(observation.weight.is_finite() && observation.weight >= 1.0, "weight {}", observation.weight);
         match observation.value {
-            Value::Number(number) => assert!(number.is_finite() && observation.metric_type != MetricType::Set),
-            Value::Change(number) => assert!(number.is_finite() && observation.metric_type == MetricType::Gauge),
-            Value::Member(member) => assert!(!member.is_empty() && observation.metric_type == MetricType::Set),
+            Value::Number(number) => {
+                assert!(number.is_finite() && observation.metric_type != MetricType::Set)
+            }
+            Value::Change(number) => {
+                assert!(number.is_finite() && observation.metric_type == MetricType::Gauge)
+            }
+            Value::Member(member) => {
+                assert!(!member.is_empty() && observation.metric_type == MetricType::Set)
+            }
         }
     }
+}
+
+fn labelled_in_all_styles(line: &Line<'_>) {
     let styles = TagStyle::ALL.into_iter().map(|style| TagStyles::NONE.with(style));
     styles.chain([TagStyles::NONE, TagStyles::ALL]).for_each(|styles| labelled(line, styles));
 }
