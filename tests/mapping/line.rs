@@ -6,6 +6,7 @@ use statsdeck::aggregate::window::{Live, LiveValue};
 use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
 use statsdeck::catalogue::Catalogue;
 use statsdeck::config::Mapping;
+use statsdeck::mapping::mapper::EFFECTS_MAX;
 use statsdeck::model::Labels;
 use statsdeck::protocol::{Dialect, TagStyles};
 use statsdeck::telemetry::{Limited, Telemetry, Transport};
@@ -414,6 +415,22 @@ fn mappings_may_come_and_go_without_end() {
     f.send("a.b:0|c");
     f.flush(end_ms + 10_000);
     assert_eq!(f.told(), [format!("sum {}", (1..=300).sum::<i32>())]);
+}
+
+#[test]
+fn as_many_scales_as_are_taken_are_applied() {
+    let yaml = |scales| {
+        let rules = (2..2 + scales).map(|at| format!("- {{match: a{at}.*, name: sum{at}, scale: {at}}}\n"));
+        format!("mappings:\n{}- {{match: b.*, name: bb}}\n", rules.collect::<String>())
+    };
+    let mut f = Fixture::new(&yaml(EFFECTS_MAX));
+    for at in 2..2 + EFFECTS_MAX {
+        f.send(&format!("a{at}.x:1|c"));
+    }
+    f.flush(10_000);
+    assert_eq!(f.told().len(), EFFECTS_MAX);
+    let error = Mapping::parse(&[("mapping.yml".into(), yaml(EFFECTS_MAX + 1))]).unwrap_err();
+    assert!(error.to_string().contains("more than 254 different pairs"), "{error}");
 }
 
 #[test]
