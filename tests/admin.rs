@@ -143,3 +143,29 @@ fn connections_and_lines_are_bounded_and_browsers_are_not_served() {
     let _open = connect(&daemon);
     daemon.stop();
 }
+
+#[test]
+fn who_reads_a_long_list_slowly_keeps_no_health_check_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = start(dir.path(), ADMIN);
+    for at in 0..1000 {
+        daemon.send(&format!("{at}{}:1|c", "x".repeat(900)));
+    }
+    wait_until(|| daemon.scraped("statsdeck_lines_accepted_total").is_some_and(|n| n > 900.0)).unwrap();
+    wait_until(|| say(&daemon, "counters\n").len() > 800_000).unwrap();
+    let mut slow = connect(&daemon);
+    // More than the sockets hold, and nobody reads it.
+    slow.write_all("counters\n".repeat(100).as_bytes()).unwrap();
+    let mut commands = None;
+    wait_until(|| {
+        let before = std::mem::replace(&mut commands, daemon.scraped("statsdeck_admin_commands_total"));
+        std::thread::sleep(Duration::from_millis(300));
+        before == commands
+    })
+    .unwrap();
+    for command in ["health\n", "stats\n", "help\n"] {
+        assert!(say(&daemon, command).ends_with("END\n\n"), "{command}");
+    }
+    drop(slow);
+    daemon.stop();
+}
