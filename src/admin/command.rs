@@ -82,11 +82,6 @@ impl Command {
             _ => Command::Unknown,
         }
     }
-
-    /// Whether its reply may be as long as there are series.
-    pub fn names_series(&self) -> bool {
-        matches!(self, Command::Show(_) | Command::Delete(..))
-    }
 }
 
 /// Whether `name`, as a user wrote it, means the series shown as `key`.

@@ -2,9 +2,9 @@
 //!
 //! A command ends with a line feed; as some scripts send none, what stands
 //! there after a short pause, or at the end of the stream, is a command too.
-//! Replies are made off the threads that serve connections; those that name
-//! series one at a time, as each may name every one. The others do not wait for
-//! them: who reads a long list slowly keeps no health check waiting.
+//! Replies are made off the threads that serve connections; those that may name
+//! every series one at a time, until they are read or given up. No other waits
+//! for them: a health check is not to hang on somebody's slow connection.
 
 use super::command::Command;
 use super::state::AdminState;
@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_millis(100);
 /// What the connections share.
 struct Shared {
     state: Arc<AdminState>,
-    /// One reply that names series at a time.
+    /// One reply that may be long at a time.
     turn: Semaphore,
 }
 
@@ -110,7 +110,13 @@ async fn answer(stream: &mut TcpStream, shared: &Arc<Shared>, line: &[u8]) -> st
         }
         _ => {}
     }
-    let _turn = if command.names_series() { shared.turn.acquire().await.ok() } else { None };
+    let _turn = match command {
+        Command::Show(_) | Command::Delete(..) => match shared.turn.acquire().await {
+            Ok(turn) => Some(turn),
+            Err(_) => return Ok(false),
+        },
+        _ => None,
+    };
     let state = shared.state.clone();
     let reply = tokio::task::spawn_blocking(move || state.reply(&command)).await?;
     timeout(REPLY, stream.write_all(reply.as_bytes())).await??;
