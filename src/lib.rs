@@ -31,4 +31,5 @@ pub mod protocol;
 pub mod telemetry;
 // floor 0
 pub mod clock;
+pub mod lock;
 pub mod model;

@@ -10,9 +10,10 @@ use std::fs;
 use std::path::Path;
 
 /// Every top-level module and its floor. A module may name lower floors only.
-const FLOORS: [(&str, u8); 21] = [
+const FLOORS: [(&str, u8); 22] = [
     ("model", 0),
     ("clock", 0),
+    ("lock", 0),
     ("catalogue", 1),
     ("protocol", 1),
     ("exposition", 1),

@@ -10,13 +10,14 @@ use crate::aggregate::overflow::is_overflow;
 use crate::aggregate::window::{Live, LiveValue};
 use crate::aggregate::{Registry, Windows};
 use crate::clock::Clock;
+use crate::lock::lock;
 use crate::model::label::OWN_PREFIX;
 use crate::model::{MetricType, SeriesId};
 use crate::telemetry::{Counter, Family, FamilyKind, Telemetry};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 const COMMANDS: &str = "Commands: stats, counters, timers, gauges, delcounters, deltimers, delgauges, health, \
                         config, quit\n";
@@ -180,8 +181,4 @@ impl AdminState {
         series.sort_by(|a, b| a.key.cmp(&b.key));
         series
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

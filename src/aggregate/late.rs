@@ -8,9 +8,9 @@
 
 use super::gauge::Gauge;
 use super::table::Partial;
-use crate::model::histogram::BucketKey;
+use super::timer::Bucketed;
 use crate::model::late::{LateGauge, LateValue};
-use crate::model::{Histogram, Late, MetricType, Observation, SeriesId, Sketch, Value};
+use crate::model::{Late, MetricType, Observation, SeriesId, Sketch, Value};
 use crate::telemetry::Telemetry;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
@@ -19,8 +19,6 @@ use std::collections::HashMap;
 const BYTES_MAX: usize = 32 << 20;
 /// What a value takes beside its buckets or members, roughly.
 const ENTRY_BYTES: usize = 128;
-/// Values of a distribution that wait to be put into buckets.
-const RECENT_MAX: usize = 64;
 
 /// When a late value was observed, and the end of the window that it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,19 +52,8 @@ pub struct LateTable {
 enum Cell {
     Counter(f64),
     Gauge(LateGauge),
-    Distribution(Box<Values>, f64),
+    Distribution(Box<Bucketed>, f64),
     Set(Sketch),
-}
-
-/// A distribution that grows; numbers as they were sent, buckets in units.
-#[derive(Debug)]
-struct Values {
-    count: f64,
-    sum: f64,
-    min: f64,
-    max: f64,
-    recent: Vec<(BucketKey, f64)>,
-    buckets: Histogram,
 }
 
 impl LateTable {
@@ -129,7 +116,7 @@ impl LateTable {
             match cell {
                 Cell::Counter(value) => late.counters.push(LateValue { id, end_ms, value }),
                 Cell::Gauge(value) => late.gauges.push(LateValue { id, end_ms, value }),
-                Cell::Distribution(values, divisor) if values.count > 0.0 => {
+                Cell::Distribution(values, divisor) if !values.is_empty() => {
                     late.timers.push(LateValue { id, end_ms, value: values.finish(divisor) });
                 }
                 // All its values were left out.
@@ -232,49 +219,16 @@ impl Cell {
     fn memory(&self) -> usize {
         match self {
             Cell::Counter(_) | Cell::Gauge(_) => 0,
-            Cell::Distribution(values, _) => {
-                size_of::<Values>() + values.buckets.memory() + values.recent.len() * 16
-            }
+            Cell::Distribution(values, _) => values.memory(),
             Cell::Set(set) => set.memory(),
         }
-    }
-}
-
-impl Default for Values {
-    fn default() -> Self {
-        let buckets = Histogram::default();
-        Values { count: 0.0, sum: 0.0, min: buckets.min, max: buckets.max, recent: Vec::new(), buckets }
-    }
-}
-
-impl Values {
-    fn record(&mut self, value: f64, weight: f64, divisor: f64) -> bool {
-        if !(self.sum + value * weight).is_finite() {
-            return false;
-        }
-        self.count += weight;
-        self.sum += value * weight;
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        self.recent.push((BucketKey::of(value / divisor), weight));
-        if self.recent.len() >= RECENT_MAX {
-            self.buckets.add_buckets(std::mem::take(&mut self.recent));
-        }
-        true
-    }
-
-    fn finish(mut self, divisor: f64) -> Histogram {
-        self.buckets.add_buckets(self.recent);
-        let mut histogram = self.buckets;
-        (histogram.count, histogram.sum) = (self.count, self.sum / divisor);
-        (histogram.min, histogram.max) = (self.min / divisor, self.max / divisor);
-        histogram
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Histogram;
 
     fn number(metric_type: MetricType, value: f64) -> Observation<'static> {
         Observation { value: Value::Number(value), metric_type, weight: 1.0 }

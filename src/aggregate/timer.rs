@@ -93,9 +93,10 @@ pub struct TimerValues {
     pool: Pool,
 }
 
-/// Values of one timer in buckets.
+/// Values of one timer in buckets: numbers as they were sent, buckets in the
+/// unit that is kept.
 #[derive(Debug, Default)]
-struct Bucketed {
+pub(super) struct Bucketed {
     count: f64,
     sum: f64,
     min: f64,
@@ -224,7 +225,7 @@ impl TimerValues {
 
 impl Bucketed {
     /// False when the value was left out, as the sum would be infinite.
-    fn record(&mut self, value: f64, weight: f64, divisor: f64) -> bool {
+    pub(super) fn record(&mut self, value: f64, weight: f64, divisor: f64) -> bool {
         if !(self.sum + value * weight).is_finite() {
             return false;
         }
@@ -252,7 +253,17 @@ impl Bucketed {
         self.max = self.max.max(value);
     }
 
-    fn finish(mut self, divisor: f64) -> Distribution {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0.0
+    }
+
+    /// Bytes of memory, without a dense histogram.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() + self.sparse.memory() + size_of_val(&*self.recent)
+    }
+
+    /// All of it, when what the dense histogram held is in the sparse one.
+    pub(super) fn finish(mut self, divisor: f64) -> Distribution {
         self.sparse.add_buckets(self.recent);
         let mut distribution = self.sparse;
         (distribution.count, distribution.sum) = (self.count, self.sum / divisor);

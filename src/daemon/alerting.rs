@@ -1,11 +1,11 @@
 //! Rules, their states, and the notices: evaluated after each flush, replaced
 //! at a reload.
 
-use super::flusher::lock;
 use crate::alert::{Alert, Board, Counters, Rule, RuleView, Ruler, State};
 use crate::clock::Clock;
 use crate::dashboard::alerts::{AlertRow, AlertState};
 use crate::http::api::alerts::AlertsState;
+use crate::lock::lock;
 use crate::notify::{self, Notifier, Target};
 use crate::query::Engine;
 use crate::store::state::{self, StateStore};

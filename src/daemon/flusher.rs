@@ -7,12 +7,13 @@ use super::allocator;
 use super::self_metrics::SelfMetrics;
 use crate::aggregate::{Registry, Table, Windows};
 use crate::clock::Clock;
+use crate::lock::lock;
 use crate::model::FlushBatch;
 use crate::store::{Error as StoreError, Store};
 use crate::telemetry::Telemetry;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -186,12 +187,6 @@ fn report_ahead(ahead_ms: Option<i64>) {
         ),
         None => tracing::info!("the clock has caught up with the windows"),
     }
-}
-
-/// Locks what the daemon's threads share, also after a panic elsewhere.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // What is behind the locks is valid between statements.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The thread that keeps the house: old blocks go, forgotten series go, the
 //! kernel's figures come into the books.
 
-use super::flusher::lock;
 use super::kernel_drops::{self, Told, Watched};
 use crate::aggregate::{Registry, Windows};
 use crate::clock::Clock;
+use crate::lock::lock;
 use crate::store::{self, Store};
 use crate::telemetry::Telemetry;
 use std::sync::{Arc, Mutex, mpsc};

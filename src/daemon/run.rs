@@ -3,7 +3,7 @@
 use super::admin_port::{self, AdminPort};
 use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
-use super::flusher::{Flusher, lock};
+use super::flusher::Flusher;
 use super::keeper::Keeper;
 use super::kernel_drops::{Told, Watched};
 use super::marker_writer::{self, MarkerWriter};
@@ -31,6 +31,7 @@ use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
 use crate::http::server;
 use crate::ingest::{Address, Inherited};
+use crate::lock::lock;
 use crate::mapping::Mapper;
 use crate::protocol::{Reject, TagStyles};
 use crate::query::{Engine, Source};

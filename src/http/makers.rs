@@ -5,8 +5,9 @@ use crate::aggregate::quota::PrefixUse;
 use crate::aggregate::top::{Tally, Top};
 use crate::aggregate::{Registry, Table, Windows};
 use crate::clock::Clock;
+use crate::lock::lock;
 use crate::telemetry::{Offence, Telemetry};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
 /// Most makers of a kind that can be asked for.
@@ -96,8 +97,4 @@ impl Makers {
         sources.truncate(limit);
         sources
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

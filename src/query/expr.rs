@@ -313,27 +313,6 @@ pub enum AggregateOp {
 }
 
 impl AggregateOp {
-    /// All of them.
-    pub const ALL: [AggregateOp; 14] = {
-        use AggregateOp::*;
-        [
-            Sum,
-            Avg,
-            Min,
-            Max,
-            Count,
-            Group,
-            Stddev,
-            Stdvar,
-            TopK,
-            BottomK,
-            LimitK,
-            LimitRatio,
-            Quantile,
-            CountValues,
-        ]
-    };
-
     const NAMES: [(&str, AggregateOp); 14] = [
         ("sum", AggregateOp::Sum),
         ("avg", AggregateOp::Avg),
@@ -350,6 +329,11 @@ impl AggregateOp {
         ("quantile", AggregateOp::Quantile),
         ("count_values", AggregateOp::CountValues),
     ];
+
+    /// What all of them are called.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        AggregateOp::NAMES.iter().map(|(name, _)| *name)
+    }
 
     /// The aggregation called `name`, in capitals or not.
     pub fn named(name: &str) -> Option<Self> {

@@ -19,12 +19,13 @@ use super::sample::{End, Kind, Value};
 use super::section::Wanted;
 use super::wal::Wal;
 use crate::catalogue::Catalogue;
+use crate::lock::lock;
 use crate::model::{FlushBatch, SeriesId, TimeRange};
 use std::any::Any;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Name of the file whose lock keeps a second daemon away.
 const LOCK_NAME: &str = "lock";
@@ -516,8 +517,4 @@ fn check(options: &Options) -> Result<(), Error> {
         return error("retention_ms", "must not be shorter than the span of a block");
     }
     Ok(())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
