@@ -5,18 +5,23 @@ import subprocess
 from harness import HERE, Daemon, case, indent, need_node_package
 
 
+def run_hot_shots(modules, port, *protocol):
+    """Sends what the cases below expect; by UDP, or by another protocol."""
+    sender = subprocess.run(
+        ["node", HERE / "hot_shots.js", str(modules / "hot-shots"), str(port), *protocol],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert sender.returncode == 0, f"hot-shots failed:\n{indent(sender.stdout + sender.stderr)}"
+
+
 @case
 def node_hot_shots_totals_equal_what_was_sent():
     """Tags, buffers, timings, distributions and sets of `hot-shots`."""
     modules = need_node_package("hot-shots")
     with Daemon(dialect="dogstatsd") as daemon:
-        sender = subprocess.run(
-            ["node", HERE / "hot_shots.js", str(modules / "hot-shots"), str(daemon.udp_port)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert sender.returncode == 0, f"hot-shots failed:\n{indent(sender.stdout + sender.stderr)}"
+        run_hot_shots(modules, daemon.udp_port)
         daemon.expect(
             {
                 "sum(api_calls)": 500,

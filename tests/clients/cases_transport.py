@@ -1,8 +1,7 @@
 """The same clients by the other ways in: Unix sockets, TCP, framed packets."""
 
-import subprocess
-
-from harness import HERE, Daemon, case, free_port, indent, need_module, need_node_package
+from cases_node import run_hot_shots
+from harness import Daemon, case, free_port, need_module, need_node_package
 
 
 def listener(address, **keys):
@@ -118,13 +117,7 @@ def node_hot_shots_over_tcp():
     modules = need_node_package("hot-shots")
     port = free_port()
     with Daemon(listener(f"tcp://127.0.0.1:{port}", dialect="dogstatsd")) as daemon:
-        sender = subprocess.run(
-            ["node", HERE / "hot_shots.js", str(modules / "hot-shots"), str(port), "tcp"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert sender.returncode == 0, f"hot-shots failed:\n{indent(sender.stdout + sender.stderr)}"
+        run_hot_shots(modules, port, "tcp")
         daemon.expect(
             {
                 "sum(api_calls)": 500,
