@@ -124,7 +124,7 @@ impl Footer {
         self.index_at.checked_add(u64::from(self.index_bytes))
     }
 
-    fn names_at(&self) -> Option<u64> {
+    pub(super) fn names_at(&self) -> Option<u64> {
         self.table_at()?.checked_add(u64::from(self.groups) * ENTRY_BYTES as u64)
     }
 }
@@ -178,6 +178,10 @@ impl Block {
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    pub(super) fn index(&self) -> &Section {
+        &self.index
     }
 
     /// The series that it has points of.

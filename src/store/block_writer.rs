@@ -10,7 +10,7 @@ use super::block_index::{Entry, put_entries};
 use super::chunk::put_chunk;
 use super::error::Error;
 use super::frame::FrameReader;
-use super::head::{Complete, Span};
+use super::head::Complete;
 use super::id_set::IdSet;
 use super::late::LateKind;
 use super::names::NameWriter;
@@ -39,16 +39,26 @@ pub(super) fn write(
     complete: &Complete,
     catalogue: &Catalogue,
 ) -> Result<(Block, u64), Error> {
+    install(backend, path, |unfinished| write_file(backend, unfinished, complete, catalogue))
+}
+
+/// Puts the block that `write` makes of a new file in its place, once it is
+/// durable and was read back; what `write` returns besides.
+pub(super) fn install<T>(
+    backend: &dyn Backend,
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<T, Error>,
+) -> Result<(Block, T), Error> {
     let unfinished = path.with_extension("tmp");
-    let named = write_file(backend, &unfinished, complete, catalogue).and_then(|unwritten| {
+    let named = write(&unfinished).and_then(|written| {
         let dir = path.parent().unwrap_or(Path::new("."));
         verify(backend, &unfinished)?;
         backend.rename(&unfinished, path).map_err(Error::io("rename to", path))?;
         backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
-        Ok(unwritten)
+        Ok(written)
     });
     match named {
-        Ok(unwritten) => Ok((reopen(backend, path)?, unwritten)),
+        Ok(written) => Ok((reopen(backend, path)?, written)),
         Err(error) => {
             // What is left of it goes at the next start, if not now.
             let _ = backend.remove(&unfinished);
@@ -93,11 +103,7 @@ fn write_file(
 ) -> Result<u64, Error> {
     let span = &*complete.span;
     let file = backend.create(path).map_err(Error::io("create", path))?;
-    let mut writer = Writer { file: &*file, path, out: Vec::with_capacity(WRITE_BYTES), written: 0 };
-    writer.out.extend_from_slice(&MAGIC);
-    writer.out.extend_from_slice(&VERSION.to_le_bytes());
-    debug_assert_eq!(writer.out.len(), HEADER_BYTES);
-
+    let mut writer = Writer::new(&*file, path);
     let series = series(backend, complete)?;
     let ids: Vec<u32> = series.iter().collect();
     let order = by_name(catalogue, &series);
@@ -118,7 +124,9 @@ fn write_file(
         }
         contents.add(entries);
     }
-    writer.finish(span, catalogue, contents)?;
+    let names = names(catalogue, &contents.series);
+    let (last_end_ms, next_id) = (span.last_end_ms(), catalogue.next_id());
+    writer.finish(last_end_ms, next_id, &names, contents)?;
     file.sync().map_err(Error::io("sync", path))?;
     Ok(unwritten)
 }
@@ -158,22 +166,33 @@ fn passes<'a>(complete: &Complete, ids: &'a [u32]) -> impl Iterator<Item = &'a [
     ids.chunks(ids.len().div_ceil(passes as usize).max(1))
 }
 
+/// The names of some series, as a block has them.
+pub(super) fn names(catalogue: &Catalogue, series: &IdSet) -> Vec<u8> {
+    let mut names = NameWriter::default();
+    catalogue.in_key_order(|id, key| {
+        if series.contains(id.0) {
+            names.push(id.0, key);
+        }
+    });
+    names.into_bytes()
+}
+
 /// What the index will say.
-struct Contents {
+pub(super) struct Contents {
     end_ms: i64,
     index: Vec<u8>,
     table: Table,
     range: TimeRange,
-    series: IdSet,
+    pub(super) series: IdSet,
 }
 
 impl Contents {
-    fn new(end_ms: i64) -> Self {
+    pub(super) fn new(end_ms: i64) -> Self {
         let range = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
         Contents { end_ms, index: Vec::new(), table: Table::default(), range, series: IdSet::default() }
     }
 
-    fn add(&mut self, mut entries: Vec<Entry>) {
+    pub(super) fn add(&mut self, mut entries: Vec<Entry>) {
         entries.sort_unstable_by_key(|entry| entry.id);
         put_entries(&mut self.index, &mut self.table, &entries, self.end_ms);
         for entry in &entries {
@@ -184,16 +203,25 @@ impl Contents {
     }
 }
 
-struct Writer<'a> {
+/// Writes the parts of a block's file one behind the other.
+pub(super) struct Writer<'a> {
     file: &'a dyn File,
     path: &'a Path,
     out: Vec<u8>,
     written: u64,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    pub(super) fn new(file: &'a dyn File, path: &'a Path) -> Self {
+        let mut out = Vec::with_capacity(WRITE_BYTES);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        debug_assert_eq!(out.len(), HEADER_BYTES);
+        Writer { file, path, out, written: 0 }
+    }
+
     /// Writes the chunk of a series; `None` when its points do not read back.
-    fn put(&mut self, id: u32, metric_type: MetricType, stream: &Stream) -> Option<Entry> {
+    pub(super) fn put(&mut self, id: u32, metric_type: MetricType, stream: &Stream) -> Option<Entry> {
         let start = self.out.len();
         let points = put_chunk(&mut self.out, SeriesId(id), Class::of(metric_type), stream);
         let Some(points) = points else {
@@ -217,24 +245,30 @@ impl Writer<'_> {
         })
     }
 
+    /// Writes a chunk as it is, checksum included; returns where it is.
+    pub(super) fn copy(&mut self, chunk: &[u8]) -> Result<u64, Error> {
+        let at = self.written + self.out.len() as u64;
+        self.put_part(chunk)?;
+        Ok(at)
+    }
+
     /// Index, names, footer, trailer.
-    fn finish(&mut self, span: &Span, catalogue: &Catalogue, contents: Contents) -> Result<(), Error> {
+    pub(super) fn finish(
+        &mut self,
+        last_end_ms: i64,
+        next_id: u32,
+        names: &[u8],
+        contents: Contents,
+    ) -> Result<(), Error> {
         let index_at = self.flush()?;
         let Contents { end_ms, index, table, range, series } = contents;
         self.put_part(&index)?;
         self.put_part(table.bytes())?;
-        let mut names = NameWriter::default();
-        catalogue.in_key_order(|id, key| {
-            if series.contains(id.0) {
-                names.push(id.0, key);
-            }
-        });
-        let names = names.into_bytes();
-        self.put_part(&names)?;
+        self.put_part(names)?;
         let footer = Footer {
             end_ms,
-            last_end_ms: span.last_end_ms(),
-            next_id: catalogue.next_id(),
+            last_end_ms,
+            next_id,
             // Of a block without points: none.
             range: if series.is_empty() { TimeRange { start_ms: end_ms, end_ms: end_ms - 1 } } else { range },
             index_at,
@@ -242,7 +276,7 @@ impl Writer<'_> {
             groups: table.groups() as u32,
             table_crc: crc32fast::hash(table.bytes()),
             names_bytes: self.length(names.len())?,
-            names_crc: crc32fast::hash(&names),
+            names_crc: crc32fast::hash(names),
             series,
         };
         let footer_at = self.flush()?;
@@ -269,7 +303,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn flush_if_large(&mut self) -> Result<(), Error> {
+    pub(super) fn flush_if_large(&mut self) -> Result<(), Error> {
         if self.out.len() >= WRITE_BYTES { self.flush().map(drop) } else { Ok(()) }
     }
 

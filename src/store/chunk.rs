@@ -73,6 +73,14 @@ pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Poi
     }
 }
 
+/// How many points a chunk that begins with these bytes says it has.
+pub(super) fn points_in(head: &[u8]) -> Option<u64> {
+    let reader = &mut Reader::new(head);
+    reader.varint()?;
+    reader.take(2)?;
+    reader.varint()
+}
+
 /// Whether both hold the same points, bit for bit.
 pub(super) fn same(left: &Points, right: &Points) -> bool {
     match (left, right) {

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Name of the file whose lock keeps a second daemon away.
-const LOCK_NAME: &str = "lock";
+pub(super) const LOCK_NAME: &str = "lock";
 /// Two hours.
 const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;

@@ -6,5 +6,6 @@ mod crash;
 mod damage;
 mod model;
 mod operation;
+mod repair;
 mod simulation;
 mod world;
