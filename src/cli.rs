@@ -1,5 +1,6 @@
 //! The command line: what was asked for, and doing it.
 
+mod exchange;
 mod mapping;
 mod store;
 mod top;
@@ -30,6 +31,7 @@ Examples:
   statsdeck check statsdeck.toml            say what is wrong with a config, by line and key
   statsdeck test-mapping web.api.latency    say which mapping takes a name, and why
   statsdeck top --by label                  say who makes the series of the running daemon
+  statsdeck export --from 1d > all.csv      write what is stored as CSV
   statsdeck store verify                    read all data against its checksums
   statsdeck token new                       make an API key and its hash for the config
   echo 'etl.records:1|c' | nc -u -w0 127.0.0.1 8125";
@@ -79,6 +81,8 @@ enum Command {
         #[arg(short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         number: u16,
     },
+    /// Write what is stored as CSV, JSON lines or an HDR histogram log.
+    Export(exchange::ExportArgs),
     /// Say what is in the data directory, check all of it, or repair it.
     Store {
         #[command(subcommand)]
@@ -118,6 +122,9 @@ pub fn main() -> ExitCode {
         }
         Some(Command::TestMapping(args)) => test_mapping(&cli.run, &args),
         Some(Command::Top { url, by, number }) => show_top(&cli.run, url, by, number),
+        Some(Command::Export(args)) => {
+            load(&cli.run).map_err(anyhow::Error::from).and_then(|config| exchange::export(&config, &args))
+        }
         Some(Command::Store { command }) => load(&cli.run)
             .map_err(anyhow::Error::from)
             .and_then(|config| store::run(&config.data_dir, command)),

@@ -29,6 +29,7 @@ pub enum StoreCommand {
 }
 
 pub fn run(data_dir: &Path, command: StoreCommand) -> anyhow::Result<()> {
+    super::exchange::ensure_there(data_dir)?;
     let mut out = io::stdout().lock();
     let mut progress = Meter::new("reading");
     let mut told = |at: Progress| progress.tell(at.bytes_read, at.bytes);
@@ -45,7 +46,8 @@ pub fn run(data_dir: &Path, command: StoreCommand) -> anyhow::Result<()> {
             let damages = found.damages();
             anyhow::ensure!(
                 damages == 0,
-                "{} damaged in {}; stop the daemon and run 'statsdeck store repair': it moves them aside and keeps the rest",
+                "{} damaged in {}; stop the daemon and run 'statsdeck store repair': \
+                 it moves them aside and keeps the rest",
                 counted(damages, "place is", "places are"),
                 data_dir.display()
             );
