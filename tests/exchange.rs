@@ -214,3 +214,134 @@ fn what_cannot_be_exported_is_told() {
         assert!(said(&output).contains(part), "{arguments:?}: {}", said(&output));
     }
 }
+
+/// One metric of OpenMetrics at a minute's step for six hours, ending yesterday.
+fn open_metrics(last_s: i64) -> String {
+    let mut text = String::from("# TYPE jobs counter\n");
+    for at in (0..360).rev() {
+        // Begins anew half-way.
+        let total = if at >= 180 { 1000 + (360 - at) * 2 } else { (180 - at) * 2 };
+        text.push_str(&format!("jobs_total{{job=\"load\"}} {total} {}\n", last_s - at * 60));
+    }
+    text.push_str("# TYPE queue gauge\n");
+    for at in (0..360).rev() {
+        text.push_str(&format!("queue {at}.5 {}\n", last_s - at * 60));
+    }
+    text + "# EOF\n"
+}
+
+/// Time and value of what is exported of a name.
+fn exported(dir: &Path, selector: &str) -> Vec<(i64, f64)> {
+    let text = ok(dir, &["export", "--match", selector, "--format", "jsonl"]);
+    let rows = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    rows.map(|row| {
+        let time: jiff::Timestamp = row["time"].as_str().unwrap().parse().unwrap();
+        (time.as_second(), row["value"].as_f64().unwrap())
+    })
+    .collect()
+}
+
+#[test]
+fn open_metrics_fill_the_past_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let last_s = (now_ms() / 1000 - 20 * 3600) / 60 * 60;
+    std::fs::write(dir.path().join("in.om"), open_metrics(last_s)).unwrap();
+    let told = ok(dir.path(), &["import", "in.om"]);
+    assert!(told.contains("imported 720 points of 2 series"), "{told}");
+    let queue: Vec<(i64, f64)> = (0..360).rev().map(|at| (last_s - at * 60, at as f64 + 0.5)).collect();
+    assert_eq!(exported(dir.path(), "queue"), queue);
+    // The total goes on where it began anew: 1360 + 2, 4, …
+    let total = |at: i64| if at >= 180 { 1000 + (360 - at) * 2 } else { 1360 + (180 - at) * 2 };
+    let jobs: Vec<(i64, f64)> = (0..360).rev().map(|at| (last_s - at * 60, total(at) as f64)).collect();
+    assert_eq!(exported(dir.path(), "jobs_total"), jobs);
+    let again = run(dir.path(), &["import", "in.om"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(said(&again).contains("720 points, of a time that has data already"), "{}", said(&again));
+    assert!(ok(dir.path(), &["store", "verify"]).contains("as they were written"));
+    assert!(!dir.path().join("data/import.tmp").exists());
+}
+
+#[test]
+fn what_was_received_stays_as_it_is_when_the_past_is_filled() {
+    let dir = tempfile::tempdir().unwrap();
+    let last_ms = fill(dir.path(), WINDOWS);
+    let before = ok(dir.path(), &["export", "--match", "etl_queue"]);
+    // Two hours before all that, and as long as it.
+    let first_s = (last_ms - WINDOWS * WINDOW_MS) / 1000;
+    let line = |at: i64| format!("etl.queue{{job=\"a,\\\"b\\\"\"}} {at} {at}\nbackfilled 1 {at}000\n");
+    let text: String = (0..240).map(|minute| line(first_s - 7200 - minute * 60)).collect();
+    let text = text.replace("etl.queue{", "{\"etl.queue\",")
+        + &line(last_ms / 1000).replace("etl.queue{", "{\"etl.queue\",");
+    std::fs::write(dir.path().join("in.prom"), text).unwrap();
+    let told = ok(dir.path(), &["import", "in.prom"]);
+    assert!(told.contains("2 points, of a time that is not over"), "{told}");
+    assert!(told.contains("imported 480 points of 2 series"), "{told}");
+    let after = ok(dir.path(), &["export", "--match", "etl_queue"]);
+    assert_eq!(after.lines().count(), before.lines().count() + 240);
+    for line in before.lines() {
+        assert!(after.contains(line), "{line} is gone");
+    }
+    assert!(ok(dir.path(), &["store", "verify"]).contains("as they were written"));
+}
+
+/// A Whisper file of one archive of 60 s with these points.
+fn whisper(points: &[(u32, f64)], slots: u32) -> Vec<u8> {
+    let mut bytes = [1u32, 60 * slots, 0, 1, 28, 60, slots].map(u32::to_be_bytes).concat();
+    let mut ring = vec![(0u32, 0f64); slots as usize];
+    points.iter().for_each(|(at, value)| ring[(at / 60 % slots) as usize] = (*at, *value));
+    for (at, value) in ring {
+        bytes.extend(at.to_be_bytes());
+        bytes.extend(value.to_be_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn a_whisper_tree_becomes_series_by_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = (now_ms() / 1000 - 30 * 3600) as u32 / 60 * 60;
+    let points: Vec<(u32, f64)> = (0..100).map(|at| (first + at * 60, f64::from(at) / 4.0)).collect();
+    let tree = dir.path().join("whisper/stats/web");
+    std::fs::create_dir_all(&tree).unwrap();
+    std::fs::write(tree.join("errors.wsp"), whisper(&points, 1440)).unwrap();
+    std::fs::write(tree.join("notes.txt"), "no series").unwrap();
+    ok(dir.path(), &["import", "whisper"]);
+    let expected: Vec<(i64, f64)> = points.iter().map(|(at, value)| (i64::from(*at) + 60, *value)).collect();
+    assert_eq!(exported(dir.path(), "{\"stats.web.errors\"}"), expected);
+    std::fs::write(tree.join("broken.wsp"), "no whisper").unwrap();
+    let output = run(dir.path(), &["import", "whisper"]);
+    assert!(said(&output).contains("broken.wsp: it is no Whisper file"), "{}", said(&output));
+}
+
+#[test]
+fn an_import_that_cannot_be_says_why_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let last_ms = fill(dir.path(), 10);
+    let now_s = last_ms / 1000;
+    let list = || {
+        let files = std::fs::read_dir(dir.path().join("data")).unwrap();
+        let mut names: Vec<_> = files.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = list();
+    for (text, part) in [
+        ("up 1\n".to_owned(), "in.om:1: there is no time"),
+        (format!("up 1 {}\nup x 1\n", now_s - 86_400), "in.om:2: \"x\" is no value"),
+        ("up 1 100\n".to_owned(), "1 point, older than what is kept"),
+        (format!("up 1 {}\n", now_s + 10_000), "not over yet"),
+    ] {
+        std::fs::write(dir.path().join("in.om"), text).unwrap();
+        let output = run(dir.path(), &["import", "in.om"]);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains(part), "{part} is not in {}", said(&output));
+        assert_eq!(list(), before);
+    }
+    let output = run(dir.path(), &["import", "nowhere"]);
+    assert!(said(&output).contains("cannot open nowhere"), "{}", said(&output));
+    let catalogue = Arc::new(Catalogue::new(100));
+    let held = Store::open(Options::new(dir.path().join("data")), FsBackend, catalogue, now_ms()).unwrap();
+    let output = run(dir.path(), &["import", "in.om"]);
+    assert!(said(&output).contains("in use by another statsdeck"), "{}", said(&output));
+    drop(held);
+}

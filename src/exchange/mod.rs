@@ -4,6 +4,10 @@
 pub mod error;
 pub mod export;
 pub mod hdr_log;
+pub mod import;
+pub mod open_metrics;
 pub mod row;
+pub mod spool;
+pub mod whisper;
 
 pub use error::Error;

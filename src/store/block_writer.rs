@@ -44,11 +44,11 @@ pub(super) fn write(
 
 /// Puts the block that `write` makes of a new file in its place, once it is
 /// durable and was read back; what `write` returns besides.
-pub(super) fn install<T>(
+pub(super) fn install<T, E: From<Error>>(
     backend: &dyn Backend,
     path: &Path,
-    write: impl FnOnce(&Path) -> Result<T, Error>,
-) -> Result<(Block, T), Error> {
+    write: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<(Block, T), E> {
     let unfinished = path.with_extension("tmp");
     let named = write(&unfinished).and_then(|written| {
         let dir = path.parent().unwrap_or(Path::new("."));

@@ -4,6 +4,7 @@
 
 mod admission;
 pub mod backend;
+pub mod backfill;
 mod block;
 mod block_index;
 mod block_writer;

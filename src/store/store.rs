@@ -22,7 +22,7 @@ use crate::catalogue::Catalogue;
 use crate::model::{FlushBatch, SeriesId, TimeRange};
 use std::any::Any;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -412,6 +412,14 @@ impl Store {
         &*self.backend
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.options.dir
+    }
+
+    pub(super) fn block_span_ms(&self) -> i64 {
+        self.options.block_span_ms
+    }
+
     pub(super) fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
@@ -420,7 +428,7 @@ impl Store {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
