@@ -5,6 +5,7 @@ use crate::damage::{check_true, files, is_block};
 use crate::world::{ALL, Dice, open, read};
 use statsdeck::model::Series;
 use statsdeck::store::inspect::{Depth, FileKind, Inspection, inspect};
+use statsdeck::store::memory::Fault;
 use statsdeck::store::repair::{DAMAGED_DIR, repair};
 use statsdeck::store::{Error, MemoryBackend};
 use std::path::{Path, PathBuf};
@@ -143,4 +144,33 @@ fn beside_a_running_daemon_one_looks_and_does_not_repair() {
     assert!(matches!(repair(&backend, Path::new(DIR), |_| {}), Err(Error::Locked { .. })));
     drop(store);
     assert!(!verify(&backend).is_running);
+}
+
+#[test]
+fn a_repair_that_breaks_off_anywhere_is_done_by_the_next_one() {
+    let (files, truth) = files();
+    let mut damaged = files.clone();
+    for (_, bytes) in damaged.iter_mut().filter(|(path, bytes)| !path.ends_with("lock") && bytes.len() > 80) {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x41;
+    }
+    let served = points(&read(&open(&disk(&damaged)).0, ALL));
+    let mut at = 0;
+    loop {
+        let backend = disk(&damaged);
+        backend.fail_at(at, Fault::Tear, true);
+        let outcome = repair(&backend, Path::new(DIR), |_| {});
+        backend.heal();
+        let backend = backend.crashed(at);
+        repair(&backend, Path::new(DIR), |_| {}).unwrap();
+        assert_eq!(verify(&backend).damages(), 0, "operation {at}");
+        let rest = read(&open(&backend).0, ALL);
+        check_true(&rest, &truth, &format!("operation {at}"));
+        assert!(points(&rest) >= served, "operation {at}: {} < {served}", points(&rest));
+        if outcome.is_ok() {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at > 10, "only {at} operations");
 }
