@@ -85,6 +85,8 @@ impl RowWriter {
                     row(*at_ms, Value::Number(sketch.count()))?;
                 }
             }
+            // Only queries make them.
+            Points::Natives(_) => {}
         }
         Ok(rows)
     }
