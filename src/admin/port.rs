@@ -79,7 +79,7 @@ async fn talk(mut stream: TcpStream, shared: &Arc<Shared>) -> std::io::Result<()
         }
         if held.len() > LINE_BYTES_MAX {
             shared.state.counts.cut.add(1);
-            return stream.write_all(b"ERROR\n").await;
+            return timeout(REPLY, stream.write_all(b"ERROR\n")).await?;
         }
         let patience = if held.is_empty() { IDLE } else { UNENDED };
         let mut chunk = [0; 1024];
