@@ -81,14 +81,26 @@ impl Points {
     }
 }
 
+/// What is wanted of a gauge where only steps of several windows are left of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GaugePart {
+    /// Value of the last window.
+    #[default]
+    Last,
+    Min,
+    Max,
+    /// Mean of the windows' values.
+    Mean,
+}
+
 /// What to read: the series that fulfil all `matchers`, their points within
 /// `range`, and no more than the limits allow.
 #[derive(Clone, Copy, Debug)]
 pub struct Select<'a> {
     pub matchers: &'a [Matcher],
     pub range: TimeRange,
-    /// Step of the query in ms, a hint for choosing the resolution; 0 for an
-    /// instant query.
+    /// A resolution that divides this, in ms, serves as well as the finest; 0
+    /// asks for the finest.
     pub step_ms: i64,
     /// More series, or more points in all of them together, is an error.
     pub max_series: usize,
