@@ -43,6 +43,8 @@ pub(super) struct Block {
     pub(super) footer: Footer,
     index: Section,
     index_damaged: AtomicBool,
+    /// Whether its file was found to be gone.
+    gone: AtomicBool,
     /// Series whose chunk could not be read.
     damaged: Mutex<BTreeSet<u32>>,
 }
@@ -196,6 +198,7 @@ impl Block {
             index: index.ok_or(damaged("the table of its index is damaged"))?,
             footer,
             index_damaged: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             damaged: Mutex::default(),
         })
     }
@@ -206,6 +209,11 @@ impl Block {
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether nothing can be read of it any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
     /// The series that it has points of.
@@ -258,7 +266,10 @@ impl Block {
     pub(super) fn file(&self, backend: &dyn Backend) -> Result<Option<Box<dyn File>>, Error> {
         match backend.open(&self.path) {
             Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.gone.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
             Err(error) => Err(Error::io("open", &self.path)(error)),
         }
     }

@@ -150,7 +150,7 @@ fn steps(
         let Some(file) = part.block.file(backend)? else { continue };
         let mut entries: Vec<Entry> = Vec::new();
         part.block.entries(&*file, Wanted::Ids(ids), |entry| {
-            if entry.overlaps(&part.range) {
+            if entry.overlaps(&part.range_of(entry.metric_type)) {
                 entries.push(entry);
             }
         })?;
@@ -160,7 +160,7 @@ fn steps(
             let place = ids.binary_search(&entry.id).ok();
             let Some(Some(steps)) = place.and_then(|place| all.get_mut(place)) else { continue };
             if let Some(chunk) = chunk(&part.block, &*file, entry)? {
-                steps.take(chunk, &part.range);
+                steps.take(chunk, &part.range_of(entry.metric_type));
             }
         }
     }

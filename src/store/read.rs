@@ -4,6 +4,7 @@
 //! read after that, without a lock, frame by frame and block by block, each of
 //! them once for all series. Limits hold while reading, not after.
 
+use super::block_index::Entry;
 use super::correction::{self, Corrections, Starts};
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
@@ -259,19 +260,22 @@ impl Gathered {
         last_try: bool,
     ) -> Result<bool, Error> {
         let ids = self.ids(|_| true);
-        for Part { block, range } in parts.iter().filter(|_| !ids.is_empty()) {
+        for part in parts.iter().filter(|_| !ids.is_empty()) {
+            let block = &part.block;
             let file = match block.file(store.backend())? {
                 Some(file) => file,
                 None if last_try => continue,
                 None => return Ok(false),
             };
-            let range = TimeRange {
-                start_ms: range.start_ms.max(self.range.start_ms),
-                end_ms: range.end_ms.min(self.range.end_ms),
+            let asked = self.range;
+            let range = |entry: &Entry| {
+                let range = part.range_of(entry.metric_type);
+                let start_ms = range.start_ms.max(asked.start_ms);
+                TimeRange { start_ms, end_ms: range.end_ms.min(asked.end_ms) }
             };
             let mut entries = Vec::new();
             block.entries(&*file, Wanted::Ids(&ids), |entry| {
-                if entry.overlaps(&range) {
+                if entry.overlaps(&range(&entry)) {
                     entries.push(entry);
                 }
             })?;
@@ -287,7 +291,7 @@ impl Gathered {
                 };
                 let place = ids.binary_search(&entry.id).ok().and_then(|place| self.points.get_mut(place));
                 if let Some(gathered) = place {
-                    append(gathered, points, &range, &mut self.budget)?;
+                    append(gathered, points, &range(entry), &mut self.budget)?;
                 }
             }
         }

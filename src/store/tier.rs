@@ -6,7 +6,7 @@
 
 use super::block::Block;
 use super::head::span_end;
-use crate::model::TimeRange;
+use crate::model::{MetricType, TimeRange};
 use std::sync::Arc;
 
 /// Steps of the longest span of a block.
@@ -21,11 +21,26 @@ pub struct Tier {
     pub retention_ms: i64,
 }
 
+/// How the windows themselves are kept: what a block spans, and until when.
+pub(super) struct Windows {
+    pub(super) span_ms: i64,
+    pub(super) retention_ms: i64,
+}
+
 /// A block, and the time it serves.
 #[derive(Clone)]
 pub(super) struct Part {
     pub(super) block: Arc<Block>,
     pub(super) range: TimeRange,
+}
+
+impl Part {
+    /// The time it serves for a series. A counter may begin in the very moment in
+    /// which the part before ends.
+    pub(super) fn range_of(&self, metric_type: MetricType) -> TimeRange {
+        let opens = metric_type == MetricType::Counter && self.range.start_ms > self.block.footer.start_ms;
+        TimeRange { start_ms: self.range.start_ms - i64::from(opens), ..self.range }
+    }
 }
 
 /// A block that is to be built.
@@ -64,7 +79,7 @@ fn cover(blocks: &[Arc<Block>], whole: (i64, i64), wanted_ms: i64) -> Vec<Part> 
     let mut parts = Vec::new();
     for step_ms in finer.chain(coarser) {
         let mut behind_ms = i64::MIN;
-        for block in blocks.iter().filter(|block| block.footer.resolution_ms == *step_ms) {
+        for block in blocks.iter().filter(|block| block.footer.resolution_ms == *step_ms && !block.is_gone()) {
             // Of version 1 the start is not known for sure.
             let start_ms = block.footer.start_ms.max(behind_ms);
             behind_ms = block.footer.end_ms;
@@ -101,14 +116,14 @@ fn take(free: &mut Vec<(i64, i64)>, span: (i64, i64), mut each: impl FnMut((i64,
 /// the tier above finds it. Up to `sealed_ms` all windows are in blocks.
 pub(super) fn next_build(
     blocks: &[Arc<Block>],
+    windows: Windows,
     tiers: &[Tier],
-    first_span_ms: i64,
     sealed_ms: i64,
 ) -> Option<Build> {
-    let mut span_ms = first_span_ms;
-    for (at, tier) in tiers.iter().enumerate() {
-        let finer = at.checked_sub(1).and_then(|at| tiers.get(at));
-        span_ms = span_of(tier, span_ms, finer.map(|tier| tier.retention_ms));
+    let Windows { mut span_ms, mut retention_ms } = windows;
+    for tier in tiers {
+        span_ms = span_of(tier, span_ms, retention_ms);
+        retention_ms = tier.retention_ms;
         let resolution_ms = tier.resolution_ms;
         let built_ms = built(blocks, resolution_ms);
         // What a tier that was taken out of the config had, too.
@@ -133,17 +148,19 @@ pub(super) fn next_build(
     None
 }
 
-/// Last moment that blocks of a tier reach.
+/// Last moment for which a tier needs nothing finer any more. What a coarser
+/// one has was in this one: it is not built again when it was dropped, of files
+/// that a power cut brought back.
 pub(super) fn built(blocks: &[Arc<Block>], resolution_ms: i64) -> i64 {
-    let of_tier = blocks.iter().filter(|block| block.footer.resolution_ms == resolution_ms);
+    let of_tier = blocks.iter().filter(|block| block.footer.resolution_ms >= resolution_ms);
     of_tier.map(|block| block.footer.end_ms).max().unwrap_or(i64::MIN)
 }
 
 /// Span of a tier's blocks: a multiple of that of the tier before, long enough
 /// for columns to pay, and not beyond half the time for which the source stays.
-fn span_of(tier: &Tier, before_ms: i64, source_retention_ms: Option<i64>) -> i64 {
+fn span_of(tier: &Tier, before_ms: i64, source_retention_ms: i64) -> i64 {
     let longest_ms = tier.resolution_ms.saturating_mul(SPAN_STEPS).min(tier.retention_ms);
-    let longest_ms = longest_ms.min(source_retention_ms.unwrap_or(i64::MAX) / 2);
+    let longest_ms = longest_ms.min(source_retention_ms / 2);
     (longest_ms / before_ms.max(1)).max(1).saturating_mul(before_ms)
 }
 

@@ -13,7 +13,7 @@ use super::block_writer;
 use super::error::Error;
 use super::head::Complete;
 use super::store::{State, Store, lock};
-use super::tier::{self, Build};
+use super::tier::{self, Build, Windows};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -93,7 +93,8 @@ impl Store {
     fn next_build(&self) -> Option<Build> {
         let state = self.state();
         let Self { options, .. } = self;
-        tier::next_build(&state.blocks, &options.tiers, options.block_span_ms, state.sealed_ms)
+        let windows = Windows { span_ms: options.block_span_ms, retention_ms: options.retention_ms };
+        tier::next_build(&state.blocks, windows, &options.tiers, state.sealed_ms)
     }
 
     /// Writes a block; readers have it, and what `then` does, in one moment.
@@ -124,17 +125,23 @@ impl Store {
         self.drop_blocks(&old)
     }
 
-    /// Whether a block is too old: for its own tier, and also for the next one
-    /// unless that has it already.
+    /// Whether a block is too old: for its own tier, and for those that it would
+    /// still have to be built into.
     fn is_over(&self, blocks: &[Arc<Block>], block: &Block, newest_ms: i64) -> bool {
         let is_older = |age_ms: i64| block.footer.end_ms <= newest_ms.saturating_sub(age_ms);
         if !self.options.retention_of(block).is_some_and(is_older) {
             return false;
         }
-        let next = self.options.tiers.iter().find(|tier| tier.resolution_ms > block.footer.resolution_ms);
-        next.is_none_or(|next| {
-            is_older(next.retention_ms) || tier::built(blocks, next.resolution_ms) >= block.footer.end_ms
-        })
+        let coarser = self.options.tiers.iter().filter(|t| t.resolution_ms > block.footer.resolution_ms);
+        for tier in coarser {
+            if tier::built(blocks, tier.resolution_ms) >= block.footer.end_ms {
+                return true;
+            }
+            if !is_older(tier.retention_ms) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Drops blocks until the directory is as small as it should be: of the

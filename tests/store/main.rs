@@ -7,4 +7,5 @@ mod damage;
 mod model;
 mod operation;
 mod simulation;
+mod tiers;
 mod world;
