@@ -18,7 +18,9 @@ use super::segment::Files;
 use super::store::Store;
 use super::tier::{self, Part};
 use crate::model::sample::stale_nan;
-use crate::model::{GaugePart, Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange};
+use crate::model::{
+    GaugePart, Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -162,7 +162,9 @@ mod tests {
     const ALL: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
 
     fn samples(list: &[(i64, f64)]) -> Vec<Sample> {
-        list.iter().map(|(timestamp_ms, value)| Sample { timestamp_ms: *timestamp_ms, value: *value }).collect()
+        list.iter()
+            .map(|(timestamp_ms, value)| Sample { timestamp_ms: *timestamp_ms, value: *value })
+            .collect()
     }
 
     /// Points of windows of 10, and what steps of 60 keep of them; `E` is an end.

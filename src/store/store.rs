@@ -86,6 +86,12 @@ impl Options {
         Options { tiers, block_span_ms, ..self }
     }
 
+    /// The same with a bound on the bytes of all files.
+    #[must_use]
+    pub fn with_max_bytes(self, max_bytes: Option<u64>) -> Self {
+        Options { max_bytes, ..self }
+    }
+
     /// Age at which the blocks of a tier are dropped; `None` when no tier is its.
     pub(super) fn retention_of(&self, block: &Block) -> Option<i64> {
         match block.footer.resolution_ms {

@@ -79,15 +79,15 @@ fn cover(blocks: &[Arc<Block>], whole: (i64, i64), wanted_ms: i64) -> Vec<Part> 
     let mut parts = Vec::new();
     for step_ms in finer.chain(coarser) {
         let mut behind_ms = i64::MIN;
-        for block in blocks.iter().filter(|block| block.footer.resolution_ms == *step_ms && !block.is_gone()) {
+        for block in blocks.iter().filter(|block| block.footer.resolution_ms == *step_ms && !block.is_gone())
+        {
             // Of version 1 the start is not known for sure.
             let start_ms = block.footer.start_ms.max(behind_ms);
             behind_ms = block.footer.end_ms;
             take(&mut free, (start_ms, block.footer.end_ms), |(from_ms, until_ms)| {
                 // What it has of before its span is of a window within.
                 let is_whole = from_ms == start_ms;
-                let start_ms =
-                    if is_whole { from_ms.min(block.footer.range.start_ms) } else { from_ms + 1 };
+                let start_ms = if is_whole { from_ms.min(block.footer.range.start_ms) } else { from_ms + 1 };
                 let range = TimeRange { start_ms, end_ms: until_ms };
                 parts.push(Part { block: block.clone(), range });
             });
@@ -107,7 +107,9 @@ fn take(free: &mut Vec<(i64, i64)>, span: (i64, i64), mut each: impl FnMut((i64,
             continue;
         }
         each((start_ms, end_ms));
-        left.extend([(from_ms, start_ms), (end_ms, until_ms)].into_iter().filter(|(from, until)| from < until));
+        left.extend(
+            [(from_ms, start_ms), (end_ms, until_ms)].into_iter().filter(|(from, until)| from < until),
+        );
     }
     *free = left;
 }

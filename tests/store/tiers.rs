@@ -81,13 +81,13 @@ fn keys(histogram: &Histogram) -> Vec<(i32, i64)> {
 
 /// All that was received is answered at every step, in every part of the time.
 fn check(store: &Store, model: &Model, range: TimeRange, case: &str) {
-    let ends: Vec<i64> = (range.start_ms / STEP_MS + 1..=range.end_ms / STEP_MS).map(|k| k * STEP_MS).collect();
+    let ends: Vec<i64> =
+        (range.start_ms / STEP_MS + 1..=range.end_ms / STEP_MS).map(|k| k * STEP_MS).collect();
     let expected = model.series(range);
     for step_ms in [0, WINDOW_MS, STEPS_MS[0], STEPS_MS[1], 3 * STEPS_MS[1]] {
         for part in [GaugePart::Last, GaugePart::Min, GaugePart::Max] {
-            let is_asked = |series: &&Series| {
-                part == GaugePart::Last || series.metric_type == Some(MetricType::Gauge)
-            };
+            let is_asked =
+                |series: &&Series| part == GaugePart::Last || series.metric_type == Some(MetricType::Gauge);
             let found = select(store, range, step_ms, part);
             let found: Vec<Series> = found.iter().filter(is_asked).cloned().collect();
             let expected: Vec<Series> = expected.iter().filter(is_asked).cloned().collect();
