@@ -28,7 +28,7 @@ impl Tiers {
     /// Without a config: windows and those steps that are made of them.
     fn of_interval(interval_ms: i64) -> Self {
         let fits = |resolution_ms: i64| resolution_ms > interval_ms && resolution_ms % interval_ms == 0;
-        let steps = DEFAULT.iter().filter(|(resolution_ms, _)| fits(*resolution_ms));
+        let steps = DEFAULT.iter().skip(1).filter(|(resolution_ms, _)| fits(*resolution_ms));
         let coarser: Vec<Tier> = steps
             .map(|(resolution_ms, retention_ms)| Tier {
                 resolution_ms: *resolution_ms,

@@ -25,5 +25,5 @@ pub use matcher::{MatchOp, Matcher};
 pub use observation::{MetricType, Observation, Value};
 pub use reject::Reject;
 pub use sample::Sample;
-pub use series::{GaugePart, Points, Select, Series, SeriesId, SeriesKey, TimeRange};
+pub use series::{GaugePart, Grains, Points, Select, Series, SeriesId, SeriesKey, TimeRange};
 pub use sketch::Sketch;

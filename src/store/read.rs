@@ -19,7 +19,7 @@ use super::store::Store;
 use super::tier::{self, Part};
 use crate::model::sample::stale_nan;
 use crate::model::{
-    GaugePart, Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange,
+    GaugePart, Grains, Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,21 +36,21 @@ impl Store {
     /// [`Error::Limit`] when there are more series or points than allowed,
     /// [`Error::Io`] when a file cannot be read. What is damaged is no error: it is left out, logged and counted.
     pub fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, Error> {
-        self.select_part(request, GaugePart::Last)
+        self.select_at(request, &Grains::all(request.step_ms))
     }
 
-    /// As [`Store::select`]; of gauges, where only steps are kept, the part.
+    /// As [`Store::select`], with a resolution for each type.
     ///
     /// # Errors
     /// As [`Store::select`].
-    pub fn select_part(&self, request: &Select<'_>, part: GaugePart) -> Result<Vec<Series>, Error> {
+    pub fn select_at(&self, request: &Select<'_>, grains: &Grains) -> Result<Vec<Series>, Error> {
         for attempt in 1..=TRIES {
-            let Some(view) = self.view(request.range, request.step_ms) else { break };
+            let Some(view) = self.view(request.range, grains) else { break };
             let found = view.found(self, request.matchers, request.max_series, false)?;
             let budget = Budget { points: 0, limit: request.max_points };
             let mut gathered = Gathered::new(found, view.range, budget);
             let is_last = attempt == TRIES;
-            if gathered.read_blocks(self, &view.parts, part, is_last)?
+            if gathered.read_blocks(self, &view, grains, is_last)?
                 && gathered.read_frames(self, &view, is_last)?
                 && gathered.correct(self, &view, is_last)?
             {
@@ -71,26 +71,37 @@ impl Store {
         range: TimeRange,
         max_series: usize,
     ) -> Result<Vec<SeriesKey>, Error> {
-        let Some(view) = self.view(range, 0) else { return Ok(Vec::new()) };
+        let Some(view) = self.view(range, &Grains::default()) else { return Ok(Vec::new()) };
         let found = view.found(self, matchers, max_series, true)?;
         let mut keys: Vec<SeriesKey> = found.into_iter().map(|(_, key)| key).collect();
         keys.sort_unstable();
         Ok(keys)
     }
 
-    /// The coarsest step, in ms, of what [`Store::select`] reads of `range` when
-    /// asked for `step_ms`; 0 when that is windows.
-    pub fn resolution_ms(&self, range: TimeRange, step_ms: i64) -> i64 {
-        let view = self.view(range, step_ms);
-        let steps = view.iter().flat_map(|view| &view.parts).map(|part| part.block.footer.resolution_ms);
-        steps.max().unwrap_or_default()
+    /// The coarsest step, in ms, of the finest that there is in `range`; 0 when
+    /// all of that is windows.
+    pub fn resolution_ms(&self, range: TimeRange) -> i64 {
+        let view = self.view(range, &Grains::default());
+        let parts = view.iter().flat_map(|view| view.parts());
+        parts.map(|part| part.block.footer.resolution_ms).max().unwrap_or_default()
     }
 
-    fn view(&self, range: TimeRange, grain_ms: i64) -> Option<View> {
+    fn wanted_ms(&self, grain_ms: i64) -> i64 {
+        tier::wanted(&self.options.tiers, grain_ms)
+    }
+
+    fn view(&self, range: TimeRange, grains: &Grains) -> Option<View> {
         let state = self.state();
         let range = state.readable(range)?;
-        let mut parts = tier::serving(&state.blocks, range, tier::wanted(&self.options.tiers, grain_ms));
-        parts.retain(|part| part.block.overlaps(&range) && part.block.overlaps(&part.range));
+        let mut parts: Vec<(i64, Vec<Part>)> = Vec::new();
+        for metric_type in MetricType::ALL {
+            let wanted_ms = self.wanted_ms(grains.of(metric_type));
+            if parts.iter().all(|(step_ms, _)| *step_ms != wanted_ms) {
+                let mut serving = tier::serving(&state.blocks, range, wanted_ms);
+                serving.retain(|part| part.block.overlaps(&range) && part.block.overlaps(&part.range));
+                parts.push((wanted_ms, serving));
+            }
+        }
         let frames = state.head.frames_in(&range);
         let all_frames = frames.len() == state.head.frames().count();
         let late = state.head.late_frames_in(&range);
@@ -102,8 +113,8 @@ impl Store {
 /// What there is in a range, at one moment.
 struct View {
     range: TimeRange,
-    /// Ascending in time.
-    parts: Vec<Part>,
+    /// For each resolution that is wanted, ascending in time.
+    parts: Vec<(i64, Vec<Part>)>,
     frames: Vec<Arc<Frame>>,
     /// Whether these are all frames there are.
     all_frames: bool,
@@ -126,7 +137,7 @@ impl View {
         exact: bool,
     ) -> Result<Vec<(SeriesId, SeriesKey)>, Error> {
         let mut present = head::series(self.frames.iter().chain(&self.late));
-        self.parts.iter().for_each(|part| present.unite(part.block.series()));
+        self.parts().for_each(|part| present.unite(part.block.series()));
         let mut found: Vec<(SeriesId, SeriesKey)> = Vec::new();
         // Of those beyond the limit, the numbers alone.
         let mut more: Vec<u32> = Vec::new();
@@ -159,7 +170,7 @@ impl View {
             let fits = found.len() <= max_series;
             fits.then_some(()).ok_or(Error::Limit { what: "series", limit: max_series })
         };
-        for Part { block, range } in &self.parts {
+        for Part { block, range } in self.parts() {
             let missing: Vec<u32> =
                 candidates.minus(&found).filter(|id| block.series().contains(*id)).collect();
             let is_whole = covers(range, &block.footer.range) && self.covers(&block.footer.range);
@@ -217,6 +228,10 @@ impl View {
         Ok(found)
     }
 
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().flat_map(|(_, parts)| parts)
+    }
+
     fn covers(&self, range: &TimeRange) -> bool {
         covers(&self.range, range)
     }
@@ -257,11 +272,28 @@ impl Gathered {
     fn read_blocks(
         &mut self,
         store: &Store,
+        view: &View,
+        grains: &Grains,
+        last_try: bool,
+    ) -> Result<bool, Error> {
+        for (step_ms, parts) in &view.parts {
+            let ids = self.ids(|metric_type| store.wanted_ms(grains.of(metric_type)) == *step_ms);
+            if !self.read_parts(store, parts, &ids, grains.gauge, last_try)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads the points of the series in `ids`.
+    fn read_parts(
+        &mut self,
+        store: &Store,
         parts: &[Part],
+        ids: &[u32],
         gauge_part: GaugePart,
         last_try: bool,
     ) -> Result<bool, Error> {
-        let ids = self.ids(|_| true);
         for part in parts.iter().filter(|_| !ids.is_empty()) {
             let block = &part.block;
             let file = match block.file(store.backend())? {
@@ -276,7 +308,7 @@ impl Gathered {
                 TimeRange { start_ms, end_ms: range.end_ms.min(asked.end_ms) }
             };
             let mut entries = Vec::new();
-            block.entries(&*file, Wanted::Ids(&ids), |entry| {
+            block.entries(&*file, Wanted::Ids(ids), |entry| {
                 if entry.overlaps(&range(&entry)) {
                     entries.push(entry);
                 }
@@ -291,7 +323,8 @@ impl Gathered {
                         continue;
                     }
                 };
-                let place = ids.binary_search(&entry.id).ok().and_then(|place| self.points.get_mut(place));
+                let place = self.found.binary_search_by_key(&entry.id, |(id, _)| id.0).ok();
+                let place = place.and_then(|place| self.points.get_mut(place));
                 if let Some(gathered) = place {
                     append(gathered, points, &range(entry), &mut self.budget)?;
                 }

@@ -3,7 +3,9 @@
 
 use crate::world::{ALL, Dice, Model, SPAN_MS, START_MS, TestStore, WINDOW_MS, World, options};
 use statsdeck::model::sample::is_stale;
-use statsdeck::model::{GaugePart, Histogram, MetricType, Points, Sample, Select, Series, Sketch, TimeRange};
+use statsdeck::model::{
+    GaugePart, Grains, Histogram, MetricType, Points, Sample, Select, Series, Sketch, TimeRange,
+};
 use statsdeck::store::memory::Fault;
 use statsdeck::store::{MemoryBackend, Options, Store, Tier};
 
@@ -23,7 +25,7 @@ fn open(backend: &MemoryBackend, options: Options) -> TestStore {
 
 fn select(store: &Store, range: TimeRange, step_ms: i64, part: GaugePart) -> Vec<Series> {
     let request = Select { matchers: &[], range, step_ms, max_series: usize::MAX, max_points: usize::MAX };
-    store.select_part(&request, part).expect("the store can be read")
+    store.select_at(&request, &Grains { gauge: part, ..Grains::all(step_ms) }).expect("the store can be read")
 }
 
 fn in_step<T>(points: &[(i64, T)], end_ms: i64) -> impl Iterator<Item = &T> {
