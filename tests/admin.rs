@@ -143,3 +143,30 @@ fn connections_and_lines_are_bounded_and_browsers_are_not_served() {
     let _open = connect(&daemon);
     daemon.stop();
 }
+
+#[test]
+fn a_health_check_does_not_wait_for_one_who_does_not_read_its_reply() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = start(dir.path(), ADMIN);
+    for at in 0..1000 {
+        daemon.send(&format!("{}.{at}:1|c", "long".repeat(50)));
+    }
+    daemon.await_query(&format!(r#"{{"{}.999"}}"#, "long".repeat(50)), 1.0);
+    let mut deaf = connect(&daemon);
+    deaf.set_nonblocking(true).unwrap();
+    // 200 kB each: more than fits between the two.
+    deaf.write_all("counters\n".repeat(200).as_bytes()).unwrap();
+    let asked = |daemon: &Running| daemon.scraped("statsdeck_admin_commands_total").unwrap_or_default();
+    let mut before = asked(&daemon);
+    // The reply is stuck once no further command is taken.
+    wait_until(|| {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = asked(&daemon);
+        std::mem::replace(&mut before, now) == now && now > 1.0
+    })
+    .unwrap();
+    assert!(before < 200.0, "all was taken: {before}");
+    assert_eq!(say(&daemon, "health\n"), "health: up\nEND\n\n");
+    drop(deaf);
+    daemon.stop();
+}

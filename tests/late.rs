@@ -256,6 +256,7 @@ fn dump(series: &[Series], range: TimeRange) -> String {
                 .map(|s| (s.timestamp_ms, if is_stale(s.value) { "end".into() } else { s.value.to_string() }))
                 .collect(),
             Points::Histograms(points) => points.iter().map(|(at, h)| (*at, format!("{h:?}"))).collect(),
+            Points::Natives(_) => unreachable!("the store holds none"),
             Points::Sketches(points) => points.iter().map(|(at, s)| (*at, format!("{s:?}"))).collect(),
         };
         points.retain(|(at, _)| range.contains(*at));

@@ -365,6 +365,7 @@ fn stored(dir: &std::path::Path) -> BTreeMap<(String, &'static str), Kept> {
                     found.sum += histogram.sum;
                 }
             }
+            Points::Natives(_) => unreachable!("the store holds none"),
             Points::Sketches(windows) => {
                 let mut all = Sketch::default();
                 windows.iter().for_each(|(_, sketch)| all.merge(sketch));

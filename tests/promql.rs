@@ -1,5 +1,7 @@
 //! Runs every script in `tests/promql/` with the library's own runner.
 
+use statsdeck::query::expr::AggregateOp;
+use statsdeck::query::function_table::Function;
 use statsdeck::query::testlang;
 use std::path::Path;
 
@@ -17,5 +19,18 @@ fn every_script_holds() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(evaluations > 200, "only {evaluations} evaluations were run");
+    assert!(evaluations > 500, "only {evaluations} evaluations were run");
+}
+
+#[test]
+fn no_function_and_no_aggregation_is_left_out() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let all: String = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let called =
+        |name: &str| ["(", " (", " by", " without"].iter().any(|end| all.contains(&format!("{name}{end}")));
+    let functions = Function::ALL.iter().map(|function| function.name());
+    let aggregations = AggregateOp::ALL.iter().map(|op| op.as_str());
+    let missing: Vec<&str> = functions.chain(aggregations).filter(|name| !called(name)).collect();
+    assert!(missing.is_empty(), "no script calls {missing:?}");
 }

@@ -7,7 +7,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use statsdeck::clock::ManualClock;
 use statsdeck::http::api::{ApiState, router};
-use statsdeck::model::{Histogram, Labels, MetricType, Sketch};
+use statsdeck::model::{Histogram, Labels, MetricType, NativeHistogram, Sketch};
 use statsdeck::query::{Engine, MemorySource, Options, Source};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,18 @@ fn source() -> MemorySource {
     let timer = Labels::of_name("t");
     let values = [(-1.0, 1.0), (0.0, 2.0), (1.0, 1.0)];
     source.push_histogram(&timer, Some(MetricType::Timer), 100_000, Histogram::from_values(values));
+    let scraped = NativeHistogram {
+        schema: 0,
+        count: 6.0,
+        sum: 2.5,
+        zero_threshold: 0.001,
+        zero_count: 1.0,
+        positive: vec![(0, 2.0)],
+        negative: vec![(1, 3.0)],
+        ..NativeHistogram::default()
+    };
+    source.push_native(&Labels::of_name("scraped"), 100_000, scraped);
+    source.push(&Labels::of_name("load"), Some(MetricType::Gauge), 90_500, 1e21);
     let mut members = Sketch::default();
     [b"a", b"b"].iter().for_each(|member| members.insert(*member));
     source.push_sketch(&Labels::of_name("visitors"), 100_000, members);
@@ -73,6 +85,11 @@ async fn answers_are_prometheus_json() {
         "/api/v1/metadata?metric=t",
         "/api/v1/format_query?query=1%2B%20x",
         "/api/v1/query_exemplars?query=x",
+        "/api/v1/query?query=scraped",
+        "/api/v1/query?query=-scraped",
+        "/api/v1/query?query=increase(load%5B5m%5D)",
+        "/api/v1/query?query=quantile(2%2C%20load)&time=61",
+        "/api/v1/query?query=rate(load%5B5m%5D%20smoothed)&time=61",
     ];
     let mut golden = String::new();
     for uri in uris {

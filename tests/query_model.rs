@@ -3,8 +3,8 @@
 //! instant queries side by side, and no text may make it panic.
 
 use proptest::prelude::*;
-use statsdeck::model::{Histogram, Labels, Matcher, MetricType, Sketch};
-use statsdeck::query::{Cancel, Engine, Expr, MemorySource, Options, Value};
+use statsdeck::model::{Histogram, Labels, Matcher, MetricType, NativeHistogram, Sketch, native_histogram};
+use statsdeck::query::{Cancel, Engine, Expr, MatrixSeries, MemorySource, Number, Options, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -257,6 +257,57 @@ proptest! {
     }
 }
 
+/// Native histograms of every kind in one series, with a stale marker and floats
+/// between them.
+fn push_natives(source: &MemorySource) {
+    for (place, job) in ["a", "b"].into_iter().enumerate() {
+        let labels = Labels::from_pairs([("__name__", "h"), ("job", job)]);
+        for at in 0..20i32 {
+            let weight = f64::from((at * 7 + place as i32) % 11);
+            let mut histogram = NativeHistogram {
+                schema: at % 3,
+                count: weight * 4.0,
+                sum: if at == 5 { f64::NAN } else { weight },
+                zero_threshold: 0.001,
+                zero_count: weight,
+                positive: vec![(at % 4, weight), (5, weight)],
+                negative: vec![(1, weight)],
+                ..NativeHistogram::default()
+            };
+            if at > 14 {
+                histogram = NativeHistogram {
+                    schema: native_histogram::CUSTOM,
+                    count: weight * 2.0,
+                    sum: weight,
+                    positive: vec![(0, weight), (2, weight)],
+                    bounds: [1.0, f64::from(at)].into(),
+                    ..NativeHistogram::default()
+                };
+            }
+            let at_ms = i64::from(at) * 30_000;
+            match at {
+                8 => source.push_stale(&labels, None, at_ms),
+                9 => source.push(&labels, None, at_ms, weight),
+                _ => source.push_native(&labels, at_ms, histogram),
+            }
+        }
+    }
+}
+
+fn source_of_all_kinds() -> MemorySource {
+    let source = MemorySource::new();
+    for name in ["x", "y"] {
+        for at in 0..20 {
+            let labels = Labels::from_pairs([("__name__", name), ("job", "a")]);
+            source.push(&labels, None, at * 30_000, at as f64);
+        }
+    }
+    let timer = Histogram::from_values([(1.0, 2.0), (-3.0, 1.0)]);
+    source.push_histogram(&Labels::of_name("t"), Some(MetricType::Timer), 590_000, timer);
+    push_natives(&source);
+    source
+}
+
 /// Mostly well-typed expressions, nested: `$` in a template is another one.
 fn arbitrary_expression() -> impl Strategy<Value = String> {
     let leaves = [
@@ -269,6 +320,9 @@ fn arbitrary_expression() -> impl Strategy<Value = String> {
         "vector(NaN)",
         "nope",
         "t @ end()",
+        "h",
+        "h smoothed",
+        "h offset -1m",
     ];
     let templates = [
         "sum($)",
@@ -311,6 +365,30 @@ fn arbitrary_expression() -> impl Strategy<Value = String> {
         "$ ^ 2",
         "$ % 0",
         "limitk(2, $)",
+        "limit_ratio(-0.5, $)",
+        "histogram_quantiles($, \"q\", 0.1, scalar($))",
+        "histogram_stddev($)",
+        "info($)",
+        "$ - $",
+        "$ </ scalar($)",
+        "$ >/ 1",
+        "$ / fill(0) $",
+        "$ * on(job) group_right(z) fill_left(1) $",
+        "irate($[2m:30s])",
+        "idelta($[2m:30s])",
+        "delta($[2m:30s])",
+        "resets($[2m:30s])",
+        "avg_over_time($[2m:30s])",
+        "ts_of_last_over_time($[2m:30s])",
+        "mad_over_time($[2m:30s])",
+        "sum by (__name__) ($)",
+        "label_replace($, \"__name__\", \"$1\", \"job\", \"(.*)\")",
+        "increase(h[step() + 2m])",
+        "increase(h[3m] anchored) + $",
+        "rate(h[3m] smoothed) or $",
+        "delta(x[3m] smoothed) * $",
+        "resets(h[3m] anchored) * $",
+        "min_of(start(), end()) + $",
     ];
     prop::sample::select(leaves.to_vec()).prop_map(String::from).prop_recursive(4, 24, 2, move |inner| {
         (prop::sample::select(templates.to_vec()), inner.clone(), inner).prop_map(
@@ -417,6 +495,17 @@ fn arbitrary_query() -> impl Strategy<Value = String> {
         "{\"etl.errors\"}",
         "{__name__=~\".+\"}",
         "fill(0)",
+        "fill_left(",
+        "anchored",
+        "smoothed",
+        "</",
+        ">/",
+        "step()",
+        "range()",
+        "max_of(",
+        "[step()-1s]",
+        "[5m+",
+        "info(",
         "x[9999999y]",
         "99999999999999999999",
     ];
@@ -440,19 +529,51 @@ proptest! {
         let _ = statsdeck::query::format(&text);
         let _ = statsdeck::query::parse_selector(&text);
         let Ok(parsed) = Expr::parse(&text) else { return Ok(()) };
-        let source = MemorySource::new();
-        for name in ["x", "y"] {
-            for at in 0..20 {
-                let labels = Labels::from_pairs([("__name__", name), ("job", "a")]);
-                source.push(&labels, None, at * 30_000, at as f64);
-            }
-        }
-        let timer = Histogram::from_values([(1.0, 2.0), (-3.0, 1.0)]);
-        source.push_histogram(&Labels::of_name("t"), Some(MetricType::Timer), 590_000, timer);
+        let written = parsed.to_string();
+        let again = Expr::parse(&written).map_err(|error| TestCaseError::fail(format!("{written}: {error}")))?;
+        prop_assert_eq!(again.to_string(), written);
+        let source = source_of_all_kinds();
         let options = Options { max_points: 20_000, ..Options::default() };
         let engine = Engine::new(Arc::new(source), options).with_cancel(Cancel::new());
         let _ = engine.instant_parsed(&parsed, at);
         let _ = engine.range_parsed(&parsed, 0, 600_000, 60_000);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn any_range_is_its_instants_side_by_side(text in arbitrary_expression()) {
+        let of_the_query = ["start()", "end()", "step()", "range()"];
+        if of_the_query.iter().any(|word| text.contains(word)) {
+            return Ok(());
+        }
+        let engine = Engine::new(Arc::new(source_of_all_kinds()), Options::default());
+        let (Ok(parsed), start, end, step) = (Expr::parse(&text), 210_000, 570_000, 45_000) else { return Ok(()) };
+        // Of several instants one may fail where others do not.
+        let Ok(range) = engine.range_parsed(&parsed, start, end, step) else { return Ok(()) };
+        let Value::Matrix(series) = range.value else { panic!("a range query gives a matrix") };
+        for at_ms in (start..=end).step_by(step as usize) {
+            let shown = |labels: &Labels, number: &Number| match number {
+                // Sums may be made in another order.
+                Number::Float(value) => format!("{labels} {:.9e}", if *value == 0.0 { 0.0 } else { *value }),
+                Number::Histogram(histogram) => format!("{labels} {histogram:?}"),
+            };
+            let mut expected: Vec<String> = match engine.instant_parsed(&parsed, at_ms).unwrap().value {
+                Value::Vector(points) => points.iter().map(|point| shown(&point.labels, &point.value)).collect(),
+                Value::Scalar(point) => vec![shown(&Labels::default(), &Number::Float(point.value))],
+                _ => return Ok(()),
+            };
+            let at_time = |series: &MatrixSeries| {
+                let point = series.points.iter().find(|(at, _)| *at == at_ms)?;
+                Some(shown(&series.labels, &point.1))
+            };
+            let mut found: Vec<String> = series.iter().filter_map(at_time).collect();
+            expected.sort();
+            found.sort();
+            prop_assert_eq!(found, expected, "{} at {}", text, at_ms);
+        }
     }
 }
 

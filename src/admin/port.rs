@@ -2,8 +2,9 @@
 //!
 //! A command ends with a line feed; as some scripts send none, what stands
 //! there after a short pause, or at the end of the stream, is a command too.
-//! Replies are made off the threads that serve connections, one at a time, as
-//! each may name every series.
+//! Replies are made off the threads that serve connections; those that may name
+//! every series one at a time, until they are read or given up. No other waits
+//! for them: a health check is not to hang on somebody's slow connection.
 
 use super::command::Command;
 use super::state::AdminState;
@@ -28,7 +29,7 @@ const RETRY: Duration = Duration::from_millis(100);
 /// What the connections share.
 struct Shared {
     state: Arc<AdminState>,
-    /// One reply at a time.
+    /// One reply that may be long at a time.
     turn: Semaphore,
 }
 
@@ -78,7 +79,7 @@ async fn talk(mut stream: TcpStream, shared: &Arc<Shared>) -> std::io::Result<()
         }
         if held.len() > LINE_BYTES_MAX {
             shared.state.counts.cut.add(1);
-            return stream.write_all(b"ERROR\n").await;
+            return timeout(REPLY, stream.write_all(b"ERROR\n")).await?;
         }
         let patience = if held.is_empty() { IDLE } else { UNENDED };
         let mut chunk = [0; 1024];
@@ -109,7 +110,13 @@ async fn answer(stream: &mut TcpStream, shared: &Arc<Shared>, line: &[u8]) -> st
         }
         _ => {}
     }
-    let Ok(_turn) = shared.turn.acquire().await else { return Ok(false) };
+    let _turn = match command {
+        Command::Show(_) | Command::Delete(..) => match shared.turn.acquire().await {
+            Ok(turn) => Some(turn),
+            Err(_) => return Ok(false),
+        },
+        _ => None,
+    };
     let state = shared.state.clone();
     let reply = tokio::task::spawn_blocking(move || state.reply(&command)).await?;
     timeout(REPLY, stream.write_all(reply.as_bytes())).await??;

@@ -9,8 +9,8 @@ use super::overflow::{is_overflow, overflow_series};
 use super::quota::{PrefixUse, Quotas};
 use super::window::Live;
 use crate::catalogue::{Catalogue, Refused, key};
+use crate::model::label::OWN_PREFIX;
 use crate::model::{MetricType, SeriesId, SeriesKey};
-use crate::protocol::tag::OWN_PREFIX;
 use crate::telemetry::Overflowed;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -163,8 +163,7 @@ impl Registry {
     }
 }
 
-/// Names in our name space, of metrics and labels, come from ourselves alone:
-/// the parser sees to it.
+/// Our own series are in no limit.
 fn is_own(series: &SeriesKey) -> bool {
     series.labels.name().starts_with(OWN_PREFIX) || is_overflow(series)
 }

@@ -513,14 +513,18 @@ impl Table {
         let series = SeriesKey { labels, metric_type };
         match self.registry.register(series.clone()) {
             Ok(id) => {
-                if self.mapper.is_some() {
+                let known = self.len();
+                let cell = if self.has_room() {
+                    self.add(spelling, metric_type, id, effect)
+                } else {
+                    let cell = self.own_cell(&series, id, effect);
+                    self.folds.note(spelling.hash, Fold::into_itself(cell, effect));
+                    cell
+                };
+                // Spellings that share a cell are without bound.
+                if self.mapper.is_some() && self.len() > known {
                     self.treatments.push((id, mapped.treatment));
                 }
-                if self.has_room() {
-                    return Ok((self.add(spelling, metric_type, id, effect), effect));
-                }
-                let cell = self.own_cell(&series, id, effect);
-                self.folds.note(spelling.hash, Fold::into_itself(cell, effect));
                 Ok((cell, effect))
             }
             Err(reason) => {

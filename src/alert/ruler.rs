@@ -318,7 +318,7 @@ fn ask(engine: &Engine, rule: &Rule, now_ms: i64, check_selectors: bool) -> Resu
                 let value = match point.value {
                     Number::Float(value) => value,
                     // A rule over a bare timer: the text says how many values there were.
-                    Number::Histogram(histogram) => histogram.count,
+                    Number::Histogram(histogram) => histogram.count(),
                 };
                 (point.labels, value)
             });

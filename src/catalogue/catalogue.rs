@@ -2,14 +2,16 @@
 //!
 //! One name has one type: the first that came. A series of another type is
 //! kept under the same name with the label `statsdeck_type`, so that nothing is
-//! lost and a query never meets two series with the same labels.
+//! lost and a query never meets two series with the same labels. When the first
+//! type is forgotten before the others, they keep the label, and who comes gets it.
 
 use super::dictionary::{Builder, Dictionary};
 use super::key;
 use super::key_list::KeyList;
 use super::overlay::Overlay;
-use crate::model::label::{NAME, escape_name};
-use crate::model::{MatchOp, Matcher, MetricType, SeriesId, SeriesKey};
+use super::selection::{name_prefix, wanted};
+use crate::model::label::{NAME, OWN_PREFIX};
+use crate::model::{Matcher, MetricType, SeriesId, SeriesKey};
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -17,8 +19,6 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub const TYPE_LABEL: &str = "statsdeck_type";
 /// The label of a series that holds what a limit kept out of others.
 pub const OVERFLOW_LABEL: &str = "statsdeck_overflow";
-/// Names that begin so are ours alone; their number is fixed, and no limit's.
-const OWN_PREFIX: &str = "statsdeck_";
 /// Keys that may lie beside the dictionary: this many, or a quarter of it.
 const OVERLAY_MIN: usize = 4096;
 /// One key in so many beside the dictionary is merged in when there is time.
@@ -47,6 +47,15 @@ struct Inner {
     ended: usize,
     /// Registered since they were asked for last.
     new: Vec<(SeriesId, MetricType)>,
+}
+
+/// Whose a name is.
+enum Owner {
+    /// There is no series of it.
+    Nobody,
+    First(MetricType),
+    /// The first type is forgotten; there are series of others.
+    Gone,
 }
 
 /// Why a series got no number.
@@ -103,13 +112,17 @@ impl Catalogue {
         admitted: impl FnOnce(&SeriesKey) -> bool,
     ) -> Result<SeriesId, Refused> {
         let mut inner = self.write();
-        let first = inner.type_of(series.labels.name());
-        if first.is_some_and(|first| first != series.metric_type) {
+        let (is_apart, is_new) = match inner.owner(series.labels.name()) {
+            Owner::Nobody => (false, true),
+            Owner::First(first) => (first != series.metric_type, false),
+            Owner::Gone => (true, false),
+        };
+        if is_apart {
             series.labels = series.labels.with(TYPE_LABEL, series.metric_type.as_str());
         }
         let key = key::encode(&series);
         // A new name has no series.
-        if let Some(id) = first.and_then(|_| inner.find(&key)) {
+        if !is_new && let Some(id) = inner.find(&key) {
             return Ok(SeriesId(id));
         }
         let own = is_own(&key);
@@ -134,7 +147,10 @@ impl Catalogue {
 
     /// The type of the series that came first under this name.
     pub fn type_of(&self, name: &str) -> Option<MetricType> {
-        self.read().type_of(name)
+        match self.read().owner(name) {
+            Owner::First(first) => Some(first),
+            Owner::Nobody | Owner::Gone => None,
+        }
     }
 
     /// The limit of series that are alive.
@@ -282,78 +298,7 @@ impl Catalogue {
     }
 }
 
-/// The series of `key` if it fulfils the matchers.
-fn wanted(
-    key: &[u8],
-    on_name: &[&Matcher],
-    on_labels: &[&Matcher],
-    judged: &mut (Vec<u8>, bool),
-) -> Option<SeriesKey> {
-    let name_bytes = name_part(key)?;
-    if judged.0 == name_bytes && !judged.1 && !judged.0.is_empty() {
-        return None;
-    }
-    if judged.0 != name_bytes {
-        let name = key::name(key)?;
-        judged.0.clear();
-        judged.0.extend_from_slice(name_bytes);
-        judged.1 = on_name.iter().all(|matcher| matcher.matches_value(&name));
-        if !judged.1 {
-            return None;
-        }
-    }
-    let series = key::decode(key)?;
-    (judged.1 && on_labels.iter().all(|matcher| matcher.matches(&series.labels))).then_some(series)
-}
-
-/// Escaped name and patch of a key.
-fn name_part(key: &[u8]) -> Option<&[u8]> {
-    let escaped = memchr::memchr(0, key)?;
-    let patch = memchr::memchr(0, key.get(escaped + 1..)?)?;
-    key.get(..escaped + 1 + patch)
-}
-
-/// Where the keys begin that name matchers can mean, and what all of them begin
-/// with.
-fn name_prefix(on_name: &[&Matcher]) -> (Vec<u8>, Vec<u8>) {
-    for matcher in on_name {
-        if matches!(matcher.op, MatchOp::Equal) && !matcher.value.is_empty() {
-            let mut exact = escape_name(&matcher.value).into_owned().into_bytes();
-            exact.push(0);
-            return (exact.clone(), exact);
-        }
-    }
-    for matcher in on_name {
-        if let MatchOp::Regex(_) = matcher.op {
-            let literal = literal_prefix(&matcher.value);
-            if !literal.is_empty() {
-                let prefix = escape_name(literal).into_owned().into_bytes();
-                return (prefix.clone(), prefix);
-            }
-        }
-    }
-    (Vec::new(), Vec::new())
-}
-
-/// What every text that the expression matches begins with, as far as that is
-/// plain to see.
-fn literal_prefix(expression: &str) -> &str {
-    if expression.contains('|') {
-        return "";
-    }
-    let special = |c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':' | '-' | '/'));
-    let end = expression.find(special).unwrap_or(expression.len());
-    let literal = &expression[..end];
-    let repeats = expression[end..].starts_with(['?', '*', '{']);
-    match literal.char_indices().next_back() {
-        // The last character may be missing.
-        Some((last, _)) if repeats => &literal[..last],
-        _ => literal,
-    }
-}
-
-/// Names in our name space, of metrics and labels, come from ourselves alone:
-/// the parser sees to it.
+/// Our own series are of a fixed number, and no limit's.
 fn is_own(key: &[u8]) -> bool {
     // What looks like the label may stand within a value.
     key.starts_with(OWN_PREFIX.as_bytes())
@@ -374,27 +319,32 @@ impl Inner {
         self.overlay.key(id).map(<[u8]>::to_vec).or_else(|| self.dictionary.key(id))
     }
 
-    /// The type that came first under this name.
-    fn type_of(&self, name: &str) -> Option<MetricType> {
+    fn owner(&self, name: &str) -> Owner {
         let mut prefix = Vec::new();
         key::put_name(&mut prefix, name);
         let mut from = prefix.clone();
-        let in_dictionary = loop {
+        let mut in_dictionary = Owner::Nobody;
+        loop {
             let mut cursor = self.dictionary.from(&from);
             if cursor.advance().is_none() || !cursor.key().starts_with(&prefix) {
-                break None;
+                break;
             }
-            let Some(metric_type) = key::metric_type(cursor.key()) else { break None };
+            let Some(metric_type) = key::metric_type(cursor.key()) else { break };
             let labelled = key::decode(cursor.key())
                 .is_some_and(|series| series.labels.get(TYPE_LABEL) == Some(metric_type.as_str()));
             if !labelled {
-                break Some(metric_type);
+                return Owner::First(metric_type);
             }
+            in_dictionary = Owner::Gone;
             // All of this type came later than others.
             from.truncate(prefix.len());
             from.push(key::type_byte(metric_type) + 1);
-        };
-        in_dictionary.or_else(|| self.overlay.type_of(&prefix))
+        }
+        match in_dictionary {
+            // What is forgotten is merged out: in the overlay alone nothing is gone.
+            Owner::Nobody => self.overlay.type_of(&prefix).map_or(Owner::Nobody, Owner::First),
+            known => known,
+        }
     }
 
     /// Adds all keys to `keys`.
@@ -452,6 +402,28 @@ mod tests {
         });
         told.sort();
         told
+    }
+
+    #[test]
+    fn a_series_has_one_number_also_when_the_first_type_of_its_name_is_gone() {
+        let catalogue = Catalogue::new(10);
+        let tagged = |metric_type, label: &str| SeriesKey {
+            labels: key("a", metric_type).labels.with(label, "1"),
+            metric_type,
+        };
+        let counter = catalogue.register(key("a", MetricType::Counter)).unwrap();
+        let gauge = catalogue.register(tagged(MetricType::Gauge, "b")).unwrap();
+        catalogue.forget([counter]);
+        for _ in 0..2 {
+            // Its labels are behind those of the other gauge.
+            let other = catalogue.register(tagged(MetricType::Gauge, "z")).unwrap();
+            catalogue.write().merge();
+            assert_eq!(catalogue.register(tagged(MetricType::Gauge, "z")), Ok(other));
+            assert_eq!(catalogue.register(tagged(MetricType::Gauge, "b")), Ok(gauge));
+            let counter = catalogue.register(tagged(MetricType::Counter, "z")).unwrap();
+            assert_ne!(catalogue.series(counter).unwrap().labels, catalogue.series(other).unwrap().labels);
+            catalogue.forget([counter]);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod dictionary;
 pub mod key;
 pub mod key_list;
 pub mod overlay;
+mod selection;
 
 pub use catalogue::{Catalogue, Refused};
 pub use key_list::KeyList;

@@ -28,7 +28,7 @@ pub fn prefixes(written: &[file::LimitPrefix], problems: &mut Vec<Problem>) -> V
             let message = "must be unique and not empty; for all names there is limits.series";
             problems.push(Problem::new(limit.prefix.span(), key("prefix"), message));
         }
-        if prefix.starts_with(crate::protocol::tag::OWN_PREFIX) {
+        if prefix.starts_with(crate::model::label::OWN_PREFIX) {
             let message = "names that begin so are the daemon's own and have no limit";
             problems.push(Problem::new(limit.prefix.span(), key("prefix"), message));
         }

@@ -7,6 +7,7 @@ use super::error::{Error, Problem, nearest};
 use super::go_duration;
 use super::mapping_file::{Defaults, FILE_BYTES_MAX, File, HistogramOptions, Rule, SummaryOptions, at};
 use crate::mapping::explain;
+use crate::mapping::mapper::EFFECTS_MAX;
 use crate::mapping::rule::Flaw;
 use crate::mapping::{Definition, Kind, Mapper, Observer, RuleSet, Style, Treatment};
 use serde::Deserialize;
@@ -83,6 +84,12 @@ impl Mapping {
             notes.push((file, odd));
         }
         let mapper = Mapper::new(sets);
+        if mapper.has_too_many_effects() {
+            return Err(Error::Invalid(format!(
+                "mapping.files: there are more than {EFFECTS_MAX} different pairs of scale and buckets; \
+                 let mappings share them"
+            )));
+        }
         let mut warnings = Vec::new();
         for (at, (file, mut odd)) in notes.into_iter().enumerate() {
             let Some((name, text)) = files.get(at) else { continue };

@@ -47,9 +47,15 @@ impl Flusher {
     /// Flushes at each window's end until `stop` says so or is dropped, then
     /// the open window at last.
     pub fn run(mut self, stop: &Receiver<()>) {
+        let mut was_ahead = false;
         loop {
             let now_ms = self.clock.now_ms();
             let end_ms = lock(&self.windows).next_end_ms(now_ms);
+            let ahead_ms = ahead_ms(end_ms, now_ms, self.interval.as_millis() as i64);
+            if ahead_ms.is_some() != was_ahead {
+                was_ahead = ahead_ms.is_some();
+                report_ahead(ahead_ms);
+            }
             // When the clock was set back the end is far: windows keep their
             // pace all the same.
             let wait = Duration::from_millis((end_ms - now_ms).max(0) as u64).min(self.interval);
@@ -163,6 +169,25 @@ impl Drop for Flusher {
     }
 }
 
+/// How far the open window is ahead of the clock, when by more than two windows:
+/// the clock was set back, or was ahead when data was written before.
+fn ahead_ms(end_ms: i64, now_ms: i64, interval_ms: i64) -> Option<i64> {
+    let start_ms = end_ms - interval_ms;
+    (start_ms - now_ms > 2 * interval_ms).then_some(start_ms - now_ms)
+}
+
+fn report_ahead(ahead_ms: Option<i64>) {
+    match ahead_ms {
+        Some(ahead_ms) => tracing::warn!(
+            ahead_seconds = ahead_ms / 1000,
+            "the clock was set back, or was ahead before: windows go on from the last one written, so \
+             what comes in now is in the future of the pages, and rules look there too. Set the clock \
+             right; if it is right, move the data directory away to begin anew, or wait"
+        ),
+        None => tracing::info!("the clock has caught up with the windows"),
+    }
+}
+
 /// Locks what the daemon's threads share, also after a panic elsewhere.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is behind the locks is valid between statements.
@@ -180,6 +205,18 @@ mod tests {
     use crate::store::memory::{Fault, MemoryBackend};
     use crate::telemetry::Transport;
     use std::sync::atomic::{AtomicI64, Ordering};
+
+    #[test]
+    fn windows_ahead_of_the_clock_are_told_of() {
+        let check = |end_ms, now_ms, ahead| assert_eq!(ahead_ms(end_ms, now_ms, 10_000), ahead, "{now_ms}");
+        check(20_000, 10_000, None);
+        check(20_000, 19_999, None);
+        // Late with a flush, and a clock that is set right by little.
+        check(20_000, 25_000, None);
+        check(50_000, 20_000, None);
+        check(50_000, 19_999, Some(20_001));
+        check(i64::from(u32::MAX) * 1000, 0, Some(i64::from(u32::MAX) * 1000 - 10_000));
+    }
 
     #[test]
     fn a_window_that_cannot_be_written_is_kept_and_rules_wait_for_it() {

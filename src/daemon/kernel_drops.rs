@@ -30,6 +30,8 @@ pub struct Watched {
 #[derive(Debug)]
 struct State {
     seen: u32,
+    /// There were drops since it was last remembered what is told.
+    is_unwritten: bool,
     /// When and how many, by the minute.
     recent: VecDeque<(i64, u64)>,
 }
@@ -39,21 +41,28 @@ impl Watched {
     pub fn new(socket: Arc<Socket>, books: Arc<Books>, inherited: bool, told: &Told) -> Watched {
         let count = socket::memory_info(&*socket).map_or(0, |(drops, _)| drops);
         let seen = if inherited { told.seen(&socket).filter(|seen| *seen <= count).unwrap_or(0) } else { 0 };
-        let state = Mutex::new(State { seen, recent: VecDeque::new() });
+        let state = Mutex::new(State { seen, is_unwritten: false, recent: VecDeque::new() });
         Watched { socket, books, inherited, state }
     }
 
-    /// Brings the kernel's figures into the books. Whether there are new drops.
-    pub fn look(&self, now_ms: i64) -> bool {
-        let Ok((drops, buffer)) = socket::memory_info(&*self.socket) else { return false };
+    /// Brings the kernel's figures into the books.
+    pub fn look(&self, now_ms: i64) {
+        let Ok((drops, buffer)) = socket::memory_info(&*self.socket) else { return };
         self.books.receive_buffer_bytes.set(i64::from(buffer));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // The kernel's count may begin anew after four thousand million.
         let new = u64::from(drops.wrapping_sub(state.seen));
         state.seen = drops;
         state.note(now_ms, new);
+        state.is_unwritten |= new > 0;
         self.books.kernel_dropped.add(new);
-        new > 0
+    }
+
+    /// Whether drops of an inherited socket were told that are not remembered;
+    /// asked again, no.
+    fn take_unwritten(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut state.is_unwritten) && self.inherited
     }
 
     /// Packets dropped within the last hour.
@@ -121,11 +130,12 @@ impl Told {
 
 /// Looks at all of them, and remembers what was told.
 pub fn look(watched: &[Arc<Watched>], told: &Told, now_ms: i64) {
-    let mut new = false;
+    let mut unwritten = false;
     for watched in watched {
-        new |= watched.look(now_ms) && watched.inherited;
+        watched.look(now_ms);
+        unwritten |= watched.take_unwritten();
     }
-    if new && let Err(error) = told.write(watched) {
+    if unwritten && let Err(error) = told.write(watched) {
         tracing::warn!(%error, "cannot remember what the kernel dropped; a restart may tell it twice");
     }
 }
@@ -168,8 +178,26 @@ mod tests {
     }
 
     #[test]
+    fn drops_that_the_start_found_are_remembered_as_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket: Socket = UdpSocket::bind("127.0.0.1:0").unwrap().into();
+        socket.set_recv_buffer_size(2048).unwrap();
+        let receiver: UdpSocket = socket.into();
+        let dropped = overflow(&receiver);
+        for expected in [dropped, 0] {
+            let told = Told::read(dir.path());
+            let (socket, books) = (Arc::new(receiver.try_clone().unwrap().into()), Arc::default());
+            let watched = [Arc::new(Watched::new(socket, books, true, &told))];
+            // As the start does, before there is a keeper.
+            watched[0].look(0);
+            look(&watched, &told, 0);
+            assert_eq!(watched[0].books.kernel_dropped.value(), u64::from(expected));
+        }
+    }
+
+    #[test]
     fn what_is_an_hour_old_is_not_recent() {
-        let mut state = State { seen: 0, recent: VecDeque::new() };
+        let mut state = State { seen: 0, is_unwritten: false, recent: VecDeque::new() };
         let sum = |state: &State| state.recent.iter().map(|(_, dropped)| dropped).sum::<u64>();
         for second in 0..7200 {
             state.note(second * 1000, 1);

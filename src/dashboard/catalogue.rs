@@ -1,6 +1,7 @@
 //! Which metrics there are: found in the store, not configured.
 
 use super::number::Unit;
+use crate::model::label::OWN_PREFIX;
 use crate::model::{MetricType, TimeRange};
 use crate::query::{Source, SourceError};
 use std::collections::BTreeMap;
@@ -10,8 +11,6 @@ use std::collections::BTreeMap;
 pub const MAX_SERIES: usize = 1_000_000;
 /// Charts on one page of the list.
 pub const PAGE_SIZE: usize = 24;
-/// Our own series; listed only when asked for.
-const OWN_PREFIX: &str = "statsdeck_";
 
 /// A name with a type. The same name may be sent with two types.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -165,7 +165,7 @@ impl Reader {
                 if let Some(slot) = values.get_mut(at) {
                     *slot = match number {
                         Number::Float(value) => *value,
-                        Number::Histogram(histogram) => histogram.mean(),
+                        Number::Histogram(histogram) => histogram.sum() / histogram.count(),
                     };
                 }
             }
@@ -185,7 +185,7 @@ impl Reader {
                 [] => None,
                 [only] => Some(match &only.value {
                     Number::Float(value) => *value,
-                    Number::Histogram(histogram) => histogram.mean(),
+                    Number::Histogram(histogram) => histogram.sum() / histogram.count(),
                 }),
                 more => {
                     return Err(Error::Execution(format!(

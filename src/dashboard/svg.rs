@@ -268,7 +268,9 @@ fn put_value_axis(svg: &mut Markup, axis: &ValueAxis, height: i64) {
 
 fn put_time_axis(svg: &mut Markup, calendar: &Calendar, (start_ms, end_ms): (i64, i64), height: i64) {
     let span = (end_ms - start_ms).max(1) as f64;
-    let ticks = calendar.ticks(start_ms, end_ms, 8);
+    // Labels with seconds are wider.
+    let most = if end_ms - start_ms < 8 * 60_000 { 4 } else { 8 };
+    let ticks = calendar.ticks(start_ms, end_ms, most);
     let count = ticks.len();
     for (at, tick) in ticks.into_iter().enumerate() {
         let x = (tick.at_ms - start_ms) as f64 / span * 100.0;

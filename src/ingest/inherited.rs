@@ -2,8 +2,9 @@
 //! with a socket unit (`LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`): they
 //! outlive the process, so that the kernel keeps what arrives while it restarts.
 //!
-//! They are found by their address; their names are for messages. What is read from one is gone from it, so
-//! that whoever reads must take it all; what is left unread is the next one's.
+//! They are found by their address; their names are for messages. What is read
+//! from one is gone from it, so that whoever reads must take it all; what is left
+//! unread is the next one's.
 
 use super::address::Address;
 use super::socket;

@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 /// Most rules of a file.
 pub const RULES_MAX: usize = 20_000;
+/// Different pairs of scale and buckets of all files: a table has a byte for
+/// them, of which two values have a meaning of their own.
+pub const EFFECTS_MAX: usize = 254;
 
 /// The compiled rules of one file.
 #[derive(Debug)]
@@ -163,6 +166,34 @@ impl Mapper {
 
     pub fn is_empty(&self) -> bool {
         self.sets.is_empty()
+    }
+
+    /// Whether more than [`EFFECTS_MAX`] different things are done to values.
+    pub fn has_too_many_effects(&self) -> bool {
+        let of_rules = self.sets.iter().flat_map(|set| &set.rules).map(|rule| {
+            (
+                rule.definition.scale.unwrap_or(1.0),
+                rule.treatment.as_ref().map(|treatment| &treatment.observer),
+            )
+        });
+        let of_others = self.unmapped.as_ref().map(|treatment| (1.0, Some(&treatment.observer)));
+        let mut effects: Vec<(f64, Option<&Arc<[f64]>>)> = Vec::new();
+        for (scale, observer) in of_rules.chain(of_others) {
+            let bounds = match observer {
+                Some(Observer::Histogram { buckets }) => Some(buckets),
+                _ => None,
+            };
+            // What has no buckets of its own is scaled all the same.
+            for effect in [(scale, None), (scale, bounds)] {
+                if effect != (1.0, None) && !effects.contains(&effect) {
+                    effects.push(effect);
+                }
+            }
+            if effects.len() > EFFECTS_MAX {
+                return true;
+            }
+        }
+        false
     }
 
     /// What becomes of a name.

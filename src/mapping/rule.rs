@@ -5,6 +5,7 @@ use super::glob::Glob;
 use super::regexes;
 use super::template::Template;
 use crate::model::MetricType;
+use crate::model::label::OWN_PREFIX;
 use regex::Regex;
 use std::fmt;
 use std::ops::Range;
@@ -291,7 +292,8 @@ fn wrong_label(label: &str) -> Option<String> {
              letters, digits and \"_\", and begins with no digit"
         ));
     }
-    label.starts_with("__").then(|| format!("{label:?} is reserved, as all names that begin with \"__\""))
+    let reserved = ["__", OWN_PREFIX].into_iter().find(|prefix| label.starts_with(prefix));
+    reserved.map(|prefix| format!("{label:?} is reserved, as all names that begin with {prefix:?}"))
 }
 
 #[cfg(test)]
@@ -321,6 +323,7 @@ mod tests {
         check(glob("x", &[("a", "")]), "labels.a", "two characters");
         check(glob("x", &[("1a", "")]), "labels.1a", "no label name");
         check(glob("x", &[("__name__", "")]), "labels.__name__", "reserved");
+        check(glob("x", &[("statsdeck_type", "")]), "labels.statsdeck_type", "reserved");
         check(Definition { scale: Some(f64::NAN), ..glob("x", &[]) }, "scale", "finite");
     }
 

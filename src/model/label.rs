@@ -11,6 +11,10 @@ use std::sync::Arc;
 /// The label that holds the metric's name.
 pub const NAME: &str = "__name__";
 
+/// Names of metrics and labels that begin so come from ourselves alone: who takes
+/// names from elsewhere sees to it.
+pub const OWN_PREFIX: &str = "statsdeck_";
+
 /// One label: name and value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label {

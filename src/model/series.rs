@@ -1,6 +1,6 @@
 //! A series: what names it, and what a query reads of it.
 
-use super::{Histogram, Labels, Matcher, MetricType, Sample, Sketch};
+use super::{Histogram, Labels, Matcher, MetricType, NativeHistogram, Sample, Sketch};
 
 /// Number of a series within one data directory; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +53,9 @@ pub enum Points {
     Floats(Vec<Sample>),
     /// Time in ms and distribution.
     Histograms(Vec<(i64, Histogram)>),
+    /// Time in ms and a native histogram as Prometheus has them: cumulative,
+    /// unless its hint says that it is a gauge.
+    Natives(Vec<(i64, NativeHistogram)>),
     /// Time in ms and distinct members.
     Sketches(Vec<(i64, Sketch)>),
 }
@@ -62,6 +65,7 @@ impl Points {
         match self {
             Points::Floats(points) => points.len(),
             Points::Histograms(points) => points.len(),
+            Points::Natives(points) => points.len(),
             Points::Sketches(points) => points.len(),
         }
     }
@@ -76,6 +80,7 @@ impl Points {
         match self {
             Points::Floats(points) => points.len().saturating_sub(first),
             Points::Histograms(points) => points.iter().skip(first).map(|(_, h)| h.weight()).sum(),
+            Points::Natives(points) => points.iter().skip(first).map(|(_, h)| h.weight()).sum(),
             Points::Sketches(points) => points.iter().skip(first).map(|(_, s)| s.weight()).sum(),
         }
     }

@@ -1,7 +1,7 @@
 //! Tags on the wire (`|#key:value,key`) and the labels they become.
 
 use super::Reject;
-use crate::model::label::{Labels, NAME, escape_name};
+use crate::model::label::{Labels, NAME, OWN_PREFIX, escape_label_name, escape_name};
 use std::borrow::Cow;
 
 /// `|#` sections that one line may have; DogStatsD clients send one.
@@ -10,9 +10,6 @@ pub const SECTIONS_MAX: usize = 4;
 /// A section that begins so is one tag, commas and all. No wire can send it: a
 /// field ends at a `|`.
 pub(super) const WHOLE: u8 = b'|';
-
-/// Names that begin so are ours alone.
-pub const OWN_PREFIX: &str = "statsdeck_";
 
 /// The tags of a line, not yet split; sections in the order they came.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -82,8 +79,8 @@ pub fn labels(name: &[u8], tags: &Tags<'_>, labels_max: usize) -> Result<Labels,
 /// Bytes that are no UTF-8 become U+FFFD. A key that comes more than once
 /// keeps all its values, joined by commas in the order sent. A tag called
 /// `__name__` cannot take the name's place: it becomes `exported___name__`.
-/// Names of metrics and tags in our own name space (`statsdeck_…`) get the
-/// prefix `exported_` too.
+/// Names of metrics and tags in our own name space (`statsdeck_…`, also when
+/// only escaping makes them so) get the prefix `exported_` too.
 pub fn labels_of<'a>(
     name: &[u8],
     tags: impl Iterator<Item = (&'a [u8], &'a [u8])>,
@@ -96,7 +93,7 @@ pub fn labels_of<'a>(
     let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = vec![(Cow::Borrowed(NAME), name)];
     for (key, value) in tags {
         let mut key = String::from_utf8_lossy(key);
-        if key == NAME || key.starts_with(OWN_PREFIX) {
+        if key == NAME || escape_label_name(&key).starts_with(OWN_PREFIX) {
             key.to_mut().insert_str(0, "exported_");
         }
         let value = String::from_utf8_lossy(value);
@@ -138,6 +135,9 @@ mod tests {
         check(&["a:1,a:1"], Ok(r#"m{a="1"}"#));
         check(&["a:1", "b:2"], Ok(r#"m{a="1", b="2"}"#));
         check(&["__name__:x"], Ok(r#"m{exported___name__="x"}"#));
+        check(&["statsdeck_overflow:true"], Ok(r#"m{exported_statsdeck_overflow="true"}"#));
+        // It would be ours on the scrape page.
+        check(&["statsdeck.type:x"], Ok(r#"m{"exported_statsdeck.type"="x"}"#));
         check(&["a:1,b:2,c:3"], Ok(r#"m{a="1", b="2", c="3"}"#));
         check(&["a:1,b:2,c:3,d:4"], Err(Reject::TooManyLabels));
         check(&["a:1", "b", "c", "d", "e"], Err(Reject::TooManyLabels));

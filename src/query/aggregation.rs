@@ -4,24 +4,49 @@
 //! Floats and histograms never mix: a group that has both at a step gives
 //! nothing for `sum` and `avg`; what is meant for floats ignores histograms.
 
-use super::column::{Cell, Grid, Row, join_equal, without_empty};
-use super::distribution;
+use super::column::{Cell, Grid, Row, is_identity, join_equal, without_empty};
+use super::distribution::{self, Distribution};
 use super::error::Error;
 use super::eval::Evaluator;
 use super::expr::{Aggregate, AggregateOp};
 use super::function::by_value;
+use super::histogram_function::check_quantiles;
 use super::label_function::{check_label, with_label};
 use super::number::format_plain;
 use super::sum;
-use crate::model::label::NAME;
-use crate::model::{Histogram, Labels};
+use super::told;
+use crate::model::Labels;
 use std::collections::HashMap;
 
 /// Rows that aggregate together.
 struct Group {
     labels: Labels,
+    /// Where the name is among the labels, whether it is of any of the members.
+    drops_name: bool,
     /// Their places among all rows.
     members: Vec<usize>,
+}
+
+impl Group {
+    /// The group's cells as a row; as two where its name is dropped at some steps
+    /// only, with those of its members that drop it.
+    fn rows(self, rows: &[Row], mut cells: Vec<Cell>) -> impl Iterator<Item = Row> {
+        let members = || self.members.iter().filter_map(|number| rows.get(*number));
+        let is_mixed =
+            self.drops_name && !self.labels.name().is_empty() && members().any(|row| !row.drops_name);
+        let mut kept = None;
+        if is_mixed {
+            let drops = |step: usize| {
+                members().any(|row| row.drops_name && row.cells.get(step).is_some_and(Cell::is_some))
+            };
+            let taken = cells.iter_mut().enumerate().map(|(step, cell)| match drops(step) {
+                true => Cell::None,
+                false => std::mem::take(cell),
+            });
+            kept = Some(Row::new(self.labels.clone(), taken.collect()));
+        }
+        [Some(Row { labels: self.labels, drops_name: self.drops_name, cells }), kept].into_iter().flatten()
+    }
 }
 
 /// Value of an aggregation on `grid`.
@@ -44,19 +69,24 @@ fn aggregated(
     grid: &Grid,
 ) -> Result<Vec<Row>, Error> {
     let rows = eval.vector(&node.expr, grid)?;
+    if node.op == AggregateOp::Quantile && !rows.is_empty() {
+        check_quantiles(&eval.annotations, node.param_start, numbers.iter().copied());
+    }
     let groups = grouped(node, &rows);
     match node.op {
         AggregateOp::TopK | AggregateOp::BottomK | AggregateOp::LimitK => {
-            let limits = counts(numbers, node.op)?;
-            chosen(eval, node.op, &limits, rows, &groups, grid)
+            let limits = counts(numbers)?;
+            chosen(eval, node, &limits, rows, &groups, grid)
         }
+        AggregateOp::LimitRatio => sampled(eval, node, numbers, rows),
         AggregateOp::Quantile => folded(eval, &rows, groups, grid, |step, members| {
+            ignored_histograms(eval, node, &members);
             let q = numbers.get(step).copied().unwrap_or(f64::NAN);
             let mut floats: Vec<f64> = members.floats().collect();
             if floats.is_empty() { Cell::None } else { Cell::Float(sum::quantile(q, &mut floats)) }
         }),
         AggregateOp::CountValues => count_values(eval, node, &rows, &groups, grid),
-        op => folded(eval, &rows, groups, grid, |_, members| fold(eval, op, &members)),
+        _ => folded(eval, &rows, groups, grid, |_, members| fold(eval, node, &members)),
     }
 }
 
@@ -66,16 +96,17 @@ fn grouped(node: &Aggregate, rows: &[Row]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (number, row) in rows.iter().enumerate() {
         let labels = match node.without {
-            true => row.labels.filtered(|name| name != NAME && !named(name)),
+            true => row.labels.filtered(|name| !is_identity(name) && !named(name)),
             false if node.labels.is_empty() => Labels::default(),
             false => row.labels.filtered(named),
         };
         let place = *places.entry(labels.clone()).or_insert_with(|| {
-            groups.push(Group { labels, members: Vec::new() });
+            groups.push(Group { labels, drops_name: false, members: Vec::new() });
             groups.len() - 1
         });
         if let Some(group) = groups.get_mut(place) {
             group.members.push(number);
+            group.drops_name |= row.drops_name;
         }
     }
     groups
@@ -104,9 +135,9 @@ impl<'a> Members<'a> {
         })
     }
 
-    fn histograms(self) -> impl Iterator<Item = &'a Histogram> + Clone {
+    fn histograms(self) -> impl Iterator<Item = &'a Distribution> + Clone {
         self.cells().filter_map(|(_, cell)| match cell {
-            Cell::Histogram(histogram) => Some(&**histogram),
+            Cell::Histogram(histogram) => Some(histogram),
             _ => None,
         })
     }
@@ -129,12 +160,21 @@ fn folded(
             let cell = fold(step, Members { rows, members: &group.members, step });
             cells.push(eval.made(cell, &mut made)?);
         }
-        answers.push(Row { labels: group.labels, cells });
+        answers.extend(group.rows(rows, cells));
     }
     Ok(without_empty(answers))
 }
 
-fn fold(eval: &Evaluator<'_>, op: AggregateOp, members: &Members<'_>) -> Cell {
+/// Tells that histograms are not what is aggregated here.
+fn ignored_histograms(eval: &Evaluator<'_>, node: &Aggregate, members: &Members<'_>) {
+    if members.histograms().next().is_some() {
+        let message = format!("ignored histogram in {} aggregation", node.op.as_str());
+        eval.annotations.info(node.expr_start, &message);
+    }
+}
+
+fn fold(eval: &Evaluator<'_>, node: &Aggregate, members: &Members<'_>) -> Cell {
+    let op = node.op;
     let floats = members.floats();
     let has_floats = floats.clone().next().is_some();
     let has_histograms = members.histograms().next().is_some();
@@ -144,17 +184,26 @@ fn fold(eval: &Evaluator<'_>, op: AggregateOp, members: &Members<'_>) -> Cell {
         }
         AggregateOp::Group if has_floats || has_histograms => return Cell::Float(1.0),
         AggregateOp::Sum | AggregateOp::Avg if has_histograms && has_floats => {
-            eval.warn("a group holds floats and histograms; it was left out");
+            let message = "encountered a mix of histograms and floats for aggregation";
+            eval.annotations.warn(node.expr_start, message);
             return Cell::None;
         }
-        AggregateOp::Sum if has_histograms => {
-            return Cell::histogram(distribution::merge_all(members.histograms()));
+        AggregateOp::Sum | AggregateOp::Avg if has_histograms => {
+            return match distribution::folded(members.histograms(), op == AggregateOp::Avg) {
+                Ok(None) => Cell::None,
+                Ok(Some((sum, notes))) => {
+                    told::tell(&eval.annotations, node.expr_start, notes, "aggregation");
+                    Cell::Histogram(sum)
+                }
+                Err(_) => {
+                    let first = members.cells().next().and_then(|(number, _)| members.rows.get(number));
+                    let labels = first.map(|row| row.labels.clone()).unwrap_or_default();
+                    eval.annotations.warn(node.expr_start, &told::mixed_schemas(&labels));
+                    Cell::None
+                }
+            };
         }
-        AggregateOp::Avg if has_histograms => {
-            let count = members.histograms().count() as f64;
-            return Cell::histogram(distribution::merge_all(members.histograms()).scaled(1.0 / count));
-        }
-        _ => {}
+        _ => ignored_histograms(eval, node, members),
     }
     if !has_floats {
         return Cell::None;
@@ -175,35 +224,95 @@ fn fold(eval: &Evaluator<'_>, op: AggregateOp, members: &Members<'_>) -> Cell {
 }
 
 /// How many series to take at each step.
-fn counts(params: &[f64], op: AggregateOp) -> Result<Vec<usize>, Error> {
+fn counts(params: &[f64]) -> Result<Vec<usize>, Error> {
     params
         .iter()
         .map(|param| match param.is_nan() {
-            true => Err(Error::Execution(format!("the parameter of {op:?} is NaN"))),
-            // Saturates: as many as there are.
+            true => Err(Error::execution("Parameter value is NaN")),
+            false if *param >= i64::MAX as f64 => {
+                Err(Error::Execution(format!("Scalar value {param} overflows int64")))
+            }
+            false if *param <= i64::MIN as f64 => {
+                Err(Error::Execution(format!("Scalar value {param} underflows int64")))
+            }
             false => Ok(param.max(0.0) as usize),
         })
         .collect()
 }
 
+/// `limit_ratio`: at each step the series whose labels hash to a place within
+/// the ratio; of a negative one, those that its positive complement leaves.
+fn sampled(
+    eval: &Evaluator<'_>,
+    node: &Aggregate,
+    ratios: &[f64],
+    mut rows: Vec<Row>,
+) -> Result<Vec<Row>, Error> {
+    for ratio in ratios {
+        if ratio.is_nan() {
+            return Err(Error::execution("Ratio value is NaN"));
+        }
+        if !(-1.0..=1.0).contains(ratio) {
+            let message = format!(
+                "ratio value should be between -1 and 1, got {ratio}, capping to {}",
+                ratio.clamp(-1.0, 1.0)
+            );
+            eval.annotations.warn(node.param_start, &message);
+        }
+    }
+    for row in &mut rows {
+        eval.check()?;
+        let place = place_of(&row.labels);
+        for (cell, ratio) in row.cells.iter_mut().zip(ratios) {
+            let taken = if *ratio >= 0.0 { place < *ratio } else { place >= 1.0 + ratio };
+            if !taken {
+                *cell = Cell::None;
+            }
+        }
+    }
+    Ok(without_empty(rows))
+}
+
+/// A place in 0 to 1 that is a label set's own.
+fn place_of(labels: &Labels) -> f64 {
+    let mut bytes = Vec::new();
+    for (name, value) in labels.iter() {
+        for text in [name, value] {
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.push(0xff);
+        }
+    }
+    xxhash_rust::xxh3::xxh3_64(&bytes) as f64 / u64::MAX as f64
+}
+
 /// `topk`, `bottomk`, `limitk`: of each group some rows, as they are.
 fn chosen(
     eval: &Evaluator<'_>,
-    op: AggregateOp,
+    node: &Aggregate,
     limits: &[usize],
     mut rows: Vec<Row>,
     groups: &[Group],
     grid: &Grid,
 ) -> Result<Vec<Row>, Error> {
+    let op = node.op;
     let mut order: Vec<usize> = Vec::new();
     let mut keep: Vec<Vec<bool>> = rows.iter().map(|_| vec![false; grid.steps]).collect();
     for group in groups {
+        // Of equal values those with the lesser labels, at whatever step.
+        let mut sorted = group.members.clone();
+        sorted.sort_by(|a, b| {
+            let key = |at: &usize| rows.get(*at).map(|row| (&row.labels, row.drops_name));
+            key(a).cmp(&key(b))
+        });
         for (step, limit) in limits.iter().enumerate() {
             eval.check()?;
-            let members = Members { rows: &rows, members: &group.members, step };
+            let members = Members { rows: &rows, members: &sorted, step };
             let numbers: Vec<usize> = if op == AggregateOp::LimitK {
                 members.cells().take(*limit).map(|(number, _)| number).collect()
             } else {
+                if *limit > 0 {
+                    ignored_histograms(eval, node, &members);
+                }
                 let mut values: Vec<(usize, f64)> = members
                     .cells()
                     .filter_map(|(number, cell)| match cell {
@@ -252,21 +361,35 @@ fn count_values(
     };
     check_label(label, "count_values")?;
     let mut answers: Vec<Row> = Vec::new();
+    // The label may take the place of one that kept groups apart.
+    let mut of_labels: HashMap<Labels, usize> = HashMap::new();
     for group in groups {
-        // By the number's bits: one text for each.
-        let mut places: HashMap<u64, usize> = HashMap::new();
+        // By the text that stands for the value.
+        let mut places: HashMap<String, usize> = HashMap::new();
         for step in 0..grid.steps {
             eval.check()?;
-            for value in (Members { rows, members: &group.members, step }).floats() {
-                let value = if value.is_nan() { f64::NAN } else { value };
-                let place = match places.get(&value.to_bits()) {
+            for (_, cell) in (Members { rows, members: &group.members, step }).cells() {
+                let text = match cell {
+                    Cell::Float(value) => format_plain(*value),
+                    Cell::Histogram(histogram) => histogram.to_string(),
+                    Cell::None => continue,
+                };
+                let place = match places.get(&text) {
                     Some(place) => *place,
                     None => {
-                        eval.check_size(answers.len() + 1, grid.steps)?;
-                        let labels = with_label(&group.labels, label, &format_plain(value));
-                        answers.push(Row { labels, cells: vec![Cell::None; grid.steps] });
-                        places.insert(value.to_bits(), answers.len() - 1);
-                        answers.len() - 1
+                        let labels = with_label(&group.labels, label, &text);
+                        let drops_name = group.drops_name;
+                        let place = match of_labels.get(&labels) {
+                            Some(place) => *place,
+                            None => {
+                                eval.check_size(answers.len() + 1, grid.steps)?;
+                                of_labels.insert(labels.clone(), answers.len());
+                                answers.push(Row { labels, drops_name, cells: vec![Cell::None; grid.steps] });
+                                answers.len() - 1
+                            }
+                        };
+                        places.insert(text, place);
+                        place
                     }
                 };
                 if let Some(cell) = answers.get_mut(place).and_then(|row| row.cells.get_mut(step)) {

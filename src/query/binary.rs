@@ -2,15 +2,16 @@
 //! the values are then combined step by step.
 
 use super::column::{Cell, Column, Grid, Row, join_equal, without_empty};
-use super::distribution;
+use super::distribution::{Distribution, Incompatible};
 use super::error::Error;
 use super::eval::Evaluator;
 use super::expr::{Binary, BinaryOp, Group, Matching};
+use super::histogram_trim;
 use super::label_function::with_label;
+use super::told;
 use crate::model::Labels;
 use crate::model::label::NAME;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Value of `left op right` on `grid`.
 pub(crate) fn eval(eval: &Evaluator<'_>, node: &Binary, grid: &Grid) -> Result<Column, Error> {
@@ -42,7 +43,9 @@ fn scalar(op: BinaryOp, left: f64, right: f64) -> Option<f64> {
         BinaryOp::Mod => left % right,
         BinaryOp::Pow => left.powf(right),
         BinaryOp::Atan2 => left.atan2(right),
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => return None,
+        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::TrimUpper | BinaryOp::TrimLower => {
+            return None;
+        }
         _ => f64::from(u8::from(compares(op, left, right)?)),
     })
 }
@@ -72,33 +75,68 @@ fn combined(eval: &Evaluator<'_>, node: &Binary, left: &Cell, right: &Cell, kept
         (Cell::None, _) | (_, Cell::None) => Cell::None,
         (Cell::Float(l), Cell::Float(r)) => match compares(op, *l, *r) {
             Some(holds) => verdict(holds),
-            None => scalar(op, *l, *r).map_or(Cell::None, Cell::Float),
+            None => match scalar(op, *l, *r) {
+                Some(number) => Cell::Float(number),
+                None => left_out(eval, node, ["float", "float"]),
+            },
         },
         (Cell::Histogram(l), Cell::Histogram(r)) => match op {
-            BinaryOp::Add => Cell::histogram(distribution::merge_all([&**l, &**r])),
+            BinaryOp::Add => summed(eval, node, l.plus(r), "addition"),
+            BinaryOp::Sub => summed(eval, node, l.minus(r), "subtraction"),
             BinaryOp::Equal => verdict(l == r),
             BinaryOp::NotEqual => verdict(l != r),
-            _ => left_out(eval, op),
+            _ => left_out(eval, node, ["histogram", "histogram"]),
         },
-        (Cell::Histogram(histogram), Cell::Float(factor)) => match op {
-            BinaryOp::Mul => Cell::histogram((**histogram).clone().scaled(*factor)),
-            BinaryOp::Div => Cell::histogram((**histogram).clone().scaled(1.0 / factor)),
-            _ => left_out(eval, op),
+        (Cell::Histogram(histogram), Cell::Float(number)) => match op {
+            BinaryOp::Mul => Cell::Histogram(histogram.clone().scaled(*number)),
+            BinaryOp::Div => Cell::Histogram(histogram.clone().divided(*number)),
+            BinaryOp::TrimUpper | BinaryOp::TrimLower => {
+                let above = op == BinaryOp::TrimUpper;
+                match histogram_trim::trimmed(histogram, *number, above) {
+                    Some(trimmed) => Cell::Histogram(trimmed),
+                    None => left_out(eval, node, ["histogram", "float"]),
+                }
+            }
+            _ => left_out(eval, node, ["histogram", "float"]),
         },
         (Cell::Float(factor), Cell::Histogram(histogram)) => match op {
-            BinaryOp::Mul => Cell::Histogram(Arc::new((**histogram).clone().scaled(*factor))),
-            _ => left_out(eval, op),
+            BinaryOp::Mul => Cell::Histogram(histogram.clone().scaled(*factor)),
+            _ => left_out(eval, node, ["float", "histogram"]),
         },
     }
 }
 
-fn left_out(eval: &Evaluator<'_>, op: BinaryOp) -> Cell {
-    eval.warn(format!("operator {} does not work on these histograms; they were left out", op.as_str()));
+fn summed(
+    eval: &Evaluator<'_>,
+    node: &Binary,
+    result: Result<(Distribution, super::distribution::Notes), Incompatible>,
+    place: &str,
+) -> Cell {
+    match result {
+        Ok((sum, notes)) => {
+            told::tell(&eval.annotations, node.start, notes, place);
+            Cell::Histogram(sum)
+        }
+        Err(Incompatible) => {
+            let message =
+                format!("incompatible bucket layout encountered for binary operator {}", node.op.as_str());
+            eval.annotations.warn(node.start, &message);
+            Cell::None
+        }
+    }
+}
+
+fn left_out(eval: &Evaluator<'_>, node: &Binary, [left, right]: [&str; 2]) -> Cell {
+    let op = node.op.as_str();
+    let message =
+        format!("incompatible sample types encountered for binary operator {op:?}: {left} {op} {right}");
+    eval.annotations.info(node.start, &message);
     Cell::None
 }
 
 fn drops_name(node: &Binary) -> bool {
-    !node.op.is_comparison() || node.return_bool
+    let trims = matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+    (!node.op.is_comparison() && !trims) || node.return_bool
 }
 
 fn with_scalar(
@@ -120,10 +158,10 @@ fn with_scalar(
             *cell = eval.made(answer, &mut made)?;
         }
         if drops_name(node) {
-            row.labels = row.labels.without_name();
+            row.drops_name = true;
         }
     }
-    Ok(Column::Vector(without_empty(join_equal(rows)?)))
+    Ok(Column::Vector(without_empty(rows)))
 }
 
 /// The labels by which a series finds its match.
@@ -173,6 +211,7 @@ fn matched(
     right: Vec<Row>,
     grid: &Grid,
 ) -> Result<Column, Error> {
+    let (left, right) = filled(eval, node, left, right, grid)?;
     let swapped = node.matching.group == Group::OneToMany;
     let (many, one) = if swapped { (right, left) } else { (left, right) };
     let one_side = if swapped { "left" } else { "right" };
@@ -199,34 +238,88 @@ fn matched(
                 })
                 .map(|cell| eval.made(cell, &mut made))
                 .collect::<Result<_, _>>()?;
+            let labels = result_labels(node, &row.labels, &other.labels);
+            let drops_name = drops_name(node) || row.drops_name;
+            let one_to_one = node.matching.group == Group::OneToOne;
+            let key = if one_to_one { &signature } else { &labels };
+            let taken = taken.entry(key.clone()).or_insert_with(|| vec![false; grid.steps]);
+            for (step, taken) in taken.iter_mut().enumerate() {
+                let has = |cells: &[Cell]| cells.get(step).is_some_and(Cell::is_some);
+                // Whatever a comparison then leaves out, two met one.
+                let meets = if one_to_one { has(&row.cells) && has(&other.cells) } else { has(&cells) };
+                if *taken && meets {
+                    let what = match one_to_one {
+                        true => "many-to-one matching must be explicit (group_left/group_right)",
+                        false => "grouping labels must ensure unique matches",
+                    };
+                    return Err(Error::Execution(format!("multiple matches for labels {key}: {what}")));
+                }
+                *taken |= meets;
+            }
             if !cells.iter().any(Cell::is_some) {
                 continue;
             }
-            let labels = result_labels(node, &row.labels, &other.labels);
-            let key = if node.matching.group == Group::OneToOne { &signature } else { &labels };
-            let taken = taken.entry(key.clone()).or_insert_with(|| vec![false; grid.steps]);
-            for (taken, cell) in taken.iter_mut().zip(&cells) {
-                if *taken && cell.is_some() {
-                    return Err(Error::Execution(match node.matching.group {
-                        Group::OneToOne => format!(
-                            "several series on the left side of {} match {signature}; say which side has many \
-                             with group_left or group_right",
-                            node.op.as_str()
-                        ),
-                        _ => format!(
-                            "several results of {} would have the labels {labels}; add labels that keep them \
-                             apart",
-                            node.op.as_str()
-                        ),
-                    }));
-                }
-                *taken |= cell.is_some();
-            }
             eval.check_size(answers.len() + 1, grid.steps)?;
-            answers.push(Row { labels, cells });
+            answers.push(Row { labels, drops_name, cells });
         }
     }
     Ok(Column::Vector(join_equal(answers)?))
+}
+
+/// Both sides, and what `fill` puts in place of series that one of them lacks.
+fn filled(
+    eval: &Evaluator<'_>,
+    node: &Binary,
+    mut left: Vec<Row>,
+    mut right: Vec<Row>,
+    grid: &Grid,
+) -> Result<(Vec<Row>, Vec<Row>), Error> {
+    let (mut fill_left, mut fill_right) = (node.matching.fill_left, node.matching.fill_right);
+    // As in Prometheus: with `group_right` it goes by "many" and "one".
+    if node.matching.group == Group::OneToMany {
+        std::mem::swap(&mut fill_left, &mut fill_right);
+    }
+    let of_left = fill_left.map(|value| missing(eval, node, &right, &left, value, grid));
+    let of_right = fill_right.map(|value| missing(eval, node, &left, &right, value, grid));
+    left.extend(of_left.transpose()?.unwrap_or_default());
+    right.extend(of_right.transpose()?.unwrap_or_default());
+    Ok((left, right))
+}
+
+/// Rows of `value` for what is in `present` and has no match in `lacking`.
+fn missing(
+    eval: &Evaluator<'_>,
+    node: &Binary,
+    present: &[Row],
+    lacking: &[Row],
+    value: f64,
+    grid: &Grid,
+) -> Result<Vec<Row>, Error> {
+    let seen = |rows: &[Row]| -> Result<HashMap<Labels, Vec<bool>>, Error> {
+        let mut seen: HashMap<Labels, Vec<bool>> = HashMap::new();
+        for row in rows {
+            eval.check_size(seen.len() + 1, grid.steps)?;
+            let steps =
+                seen.entry(signature(&node.matching, &row.labels)).or_insert_with(|| vec![false; grid.steps]);
+            steps.iter_mut().zip(&row.cells).for_each(|(seen, cell)| *seen |= cell.is_some());
+        }
+        Ok(seen)
+    };
+    let there = seen(lacking)?;
+    let mut rows: Vec<Row> = seen(present)?
+        .into_iter()
+        .map(|(labels, wanted)| {
+            let found = there.get(&labels);
+            let has = |step: usize| found.and_then(|steps| steps.get(step)).copied().unwrap_or(false);
+            let fill = |(step, wanted): (usize, bool)| match wanted && !has(step) {
+                true => Cell::Float(value),
+                false => Cell::None,
+            };
+            Row::new(labels, wanted.into_iter().enumerate().map(fill).collect())
+        })
+        .collect();
+    rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(without_empty(rows))
 }
 
 /// # Errors
@@ -238,15 +331,22 @@ fn refuse_repeats<'a>(
     side: &str,
     grid: &Grid,
 ) -> Result<(), Error> {
-    for (signature, rows) in matches.filter(|(_, rows)| rows.len() > 1) {
+    let mut repeated: Vec<(&Labels, &Vec<&Row>)> = matches.filter(|(_, rows)| rows.len() > 1).collect();
+    // The same one is named each time.
+    repeated.sort_by(|a, b| a.0.cmp(b.0));
+    for (signature, rows) in repeated {
         for step in 0..grid.steps {
             eval.check()?;
             let has_value = |row: &Row| row.cells.get(step).is_some_and(Cell::is_some);
             if rows.iter().filter(|row| has_value(row)).count() > 1 && many.iter().any(has_value) {
-                let names: Vec<String> = rows.iter().take(2).map(|row| row.labels.to_string()).collect();
+                let mut names: Vec<&Labels> =
+                    rows.iter().filter(|row| has_value(row)).map(|row| &row.labels).collect();
+                names.sort();
+                let names: Vec<String> = names.into_iter().take(2).map(all_labels).collect();
                 return Err(Error::Execution(format!(
-                    "several series match {signature} on the {side} side ({}); many-to-many matching is not \
-                     possible",
+                    "found duplicate series for the match group {} on the {side} hand-side of the operation: \
+                     [{}];many-to-many matching not allowed: matching labels must be unique on one side",
+                    all_labels(signature),
                     names.join(", ")
                 )));
             }
@@ -255,10 +355,16 @@ fn refuse_repeats<'a>(
     Ok(())
 }
 
+/// The labels with the name among them, as Prometheus' errors show them.
+fn all_labels(labels: &Labels) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
 fn result_labels(node: &Binary, many: &Labels, one: &Labels) -> Labels {
     let matching = &node.matching;
     let named = |name: &str| matching.labels.iter().any(|label| label == name);
-    let mut labels = if drops_name(node) { many.without_name() } else { many.clone() };
+    let mut labels = many.clone();
     if matching.group == Group::OneToOne {
         labels = labels.filtered(|name| if matching.on { named(name) } else { !named(name) });
     }

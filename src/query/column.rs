@@ -1,11 +1,12 @@
 //! What the evaluator computes with: values of a whole series for all steps at
 //! once. A label set is then worked out once a series, not once a step.
 
+use super::distribution::Distribution;
 use super::error::Error;
 use super::value::Number;
-use crate::model::{Histogram, Labels};
+use crate::model::Labels;
+use crate::model::label::NAME;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// The steps of an evaluation: `steps` times, `step_ms` apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(crate) enum Cell {
     #[default]
     None,
     Float(f64),
-    Histogram(Arc<Histogram>),
+    Histogram(Distribution),
 }
 
 impl Cell {
@@ -44,8 +45,8 @@ impl Cell {
         !matches!(self, Cell::None)
     }
 
-    pub fn histogram(histogram: Histogram) -> Self {
-        Cell::Histogram(Arc::new(histogram))
+    pub fn histogram(histogram: impl Into<Distribution>) -> Self {
+        Cell::Histogram(histogram.into())
     }
 
     pub fn into_number(self) -> Option<Number> {
@@ -61,7 +62,38 @@ impl Cell {
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub labels: Labels,
+    /// The name is there for those who ask for it (`by (__name__)`,
+    /// `label_replace`), but is no part of the answer: what was computed from a
+    /// series is another.
+    pub drops_name: bool,
     pub cells: Vec<Cell>,
+}
+
+impl Row {
+    /// A row whose labels are all meant.
+    pub fn new(labels: Labels, cells: Vec<Cell>) -> Self {
+        Row { labels, drops_name: false, cells }
+    }
+}
+
+/// Whether the label tells which metric it is: its name, and what Prometheus
+/// keeps of its type and unit.
+pub(crate) fn is_identity(label: &str) -> bool {
+    matches!(label, NAME | "__type__" | "__unit__")
+}
+
+/// Takes out the names that are no part of the answer.
+///
+/// # Errors
+/// When two rows become one.
+pub(crate) fn finished(mut rows: Vec<Row>) -> Result<Vec<Row>, Error> {
+    for row in &mut rows {
+        if row.drops_name {
+            row.labels = row.labels.filtered(|name| !is_identity(name));
+            row.drops_name = false;
+        }
+    }
+    join_equal(rows)
 }
 
 /// The value of a node for all steps.
@@ -80,12 +112,13 @@ pub(crate) enum Column {
 /// When two of them have a value at the same step: no vector may hold the same
 /// labels twice.
 pub(crate) fn join_equal(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
-    let mut places: HashMap<Labels, usize> = HashMap::with_capacity(rows.len());
+    // A name that is dropped and one that stays are two.
+    let mut places: HashMap<(Labels, bool), usize> = HashMap::with_capacity(rows.len());
     let mut joined: Vec<Row> = Vec::with_capacity(rows.len());
     for row in rows {
-        match places.get(&row.labels).and_then(|at| joined.get_mut(*at)) {
+        match places.get(&(row.labels.clone(), row.drops_name)).and_then(|at| joined.get_mut(*at)) {
             None => {
-                places.insert(row.labels.clone(), joined.len());
+                places.insert((row.labels.clone(), row.drops_name), joined.len());
                 joined.push(row);
             }
             Some(kept) => {
@@ -93,8 +126,8 @@ pub(crate) fn join_equal(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
                     match (ours.is_some(), theirs.is_some()) {
                         (true, true) => {
                             return Err(Error::Execution(format!(
-                                "the result would hold the labels {} more than once; keep them apart with by \
-                                 or without",
+                                "vector cannot contain metrics with the same labelset: {} is there more than \
+                                 once; keep them apart with by or without",
                                 kept.labels
                             )));
                         }

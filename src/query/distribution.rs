@@ -1,118 +1,256 @@
-//! Arithmetic of histograms: merging many, differences, spread.
+//! A distribution as a value of a series: our own (log-linear, as timers are
+//! kept) or Prometheus' native histogram. One type, so that expressions do not
+//! care which; the two do not mix in one sum.
 
-use crate::model::Histogram;
-use crate::model::histogram::BucketKey;
-use std::collections::BTreeMap;
+use super::log_linear;
+use super::native;
+use super::native_reading::{self, NanEffect};
+use super::native_sum;
+use crate::model::native_histogram::Bucket;
+use crate::model::{Histogram, NativeHistogram, ResetHint};
+use std::fmt;
+use std::sync::Arc;
 
-/// Widest span of bucket numbers that is summed in a flat array.
-const DENSE_SPAN: i64 = 1 << 16;
+pub(crate) use super::native::{Incompatible, Notes};
 
-/// The merge of all; empty for none. Linear in the number of buckets, where
-/// merging one by one is quadratic.
-pub(crate) fn merge_all<'a>(histograms: impl IntoIterator<Item = &'a Histogram> + Clone) -> Histogram {
-    let mut merged = Histogram::default();
-    let (mut lowest, mut highest, mut many) = (i32::MAX, i32::MIN, 0usize);
-    for histogram in histograms.clone() {
-        merged.count += histogram.count;
-        merged.sum += histogram.sum;
-        merged.min = merged.min.min(histogram.min);
-        merged.max = merged.max.max(histogram.max);
-        if let (Some(first), Some(last)) = (histogram.buckets().first(), histogram.buckets().last()) {
-            lowest = lowest.min(first.0.0);
-            highest = highest.max(last.0.0);
+/// Cheap to clone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Distribution {
+    LogLinear(Arc<Histogram>),
+    Native(Arc<NativeHistogram>),
+}
+
+impl From<Histogram> for Distribution {
+    fn from(histogram: Histogram) -> Self {
+        Distribution::LogLinear(Arc::new(histogram))
+    }
+}
+
+impl From<NativeHistogram> for Distribution {
+    fn from(histogram: NativeHistogram) -> Self {
+        Distribution::Native(Arc::new(histogram))
+    }
+}
+
+impl Distribution {
+    /// Number of values, or their rate.
+    pub fn count(&self) -> f64 {
+        match self {
+            Distribution::LogLinear(histogram) => histogram.count,
+            Distribution::Native(histogram) => histogram.count,
         }
-        many += histogram.buckets().len();
     }
-    if many == 0 {
-        return merged;
+
+    pub fn sum(&self) -> f64 {
+        match self {
+            Distribution::LogLinear(histogram) => histogram.sum,
+            Distribution::Native(histogram) => histogram.sum,
+        }
     }
-    let span = i64::from(highest) - i64::from(lowest) + 1;
-    let all = histograms.into_iter().flat_map(|histogram| histogram.buckets());
-    let buckets = if span <= DENSE_SPAN {
-        let mut weights = vec![0.0; span as usize];
-        for (key, weight) in all {
-            if let Some(slot) = weights.get_mut((i64::from(key.0) - i64::from(lowest)) as usize) {
-                *slot += weight;
+
+    /// Our own; `None` for a native one.
+    pub fn as_log_linear(&self) -> Option<&Histogram> {
+        match self {
+            Distribution::LogLinear(histogram) => Some(histogram),
+            Distribution::Native(_) => None,
+        }
+    }
+
+    /// Prometheus' own; `None` for one of ours.
+    pub fn as_native(&self) -> Option<&NativeHistogram> {
+        match self {
+            Distribution::LogLinear(_) => None,
+            Distribution::Native(histogram) => Some(histogram),
+        }
+    }
+
+    /// Buckets that hold anything, ascending.
+    pub fn buckets(&self) -> Vec<Bucket> {
+        match self {
+            Distribution::Native(histogram) => histogram.buckets().collect(),
+            // The end nearer to zero belongs to a bucket.
+            Distribution::LogLinear(histogram) => histogram
+                .buckets()
+                .iter()
+                .map(|(key, count)| {
+                    let (lower, upper) = key.bounds();
+                    Bucket {
+                        lower,
+                        upper,
+                        lower_included: key.0 >= 0,
+                        upper_included: key.0 <= 0,
+                        count: *count,
+                    }
+                })
+                .collect(),
+        }
+    }
+
+    /// The `q`-quantile; NaN when empty, ∓∞ for `q` outside of 0 to 1.
+    pub fn quantile(&self, q: f64) -> f64 {
+        self.quantile_noted(q).0
+    }
+
+    pub(crate) fn quantile_noted(&self, q: f64) -> (f64, Option<NanEffect>) {
+        match self {
+            Distribution::LogLinear(histogram) => (histogram.quantile(q), None),
+            Distribution::Native(histogram) => native_reading::quantile(histogram, q),
+        }
+    }
+
+    pub(crate) fn fraction_noted(&self, low: f64, high: f64) -> (f64, Option<NanEffect>) {
+        match self {
+            Distribution::LogLinear(histogram) => (histogram.fraction(low, high), None),
+            Distribution::Native(histogram) => native_reading::fraction(histogram, low, high),
+        }
+    }
+
+    pub(crate) fn variance(&self) -> f64 {
+        match self {
+            Distribution::LogLinear(histogram) => log_linear::variance(histogram),
+            Distribution::Native(histogram) => native_reading::variance(histogram),
+        }
+    }
+
+    /// How many plain values would take its memory.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Distribution::LogLinear(histogram) => histogram.weight(),
+            Distribution::Native(histogram) => histogram.weight(),
+        }
+    }
+
+    /// Whether nobody else holds the memory that it takes.
+    pub(crate) fn is_alone(&self) -> bool {
+        match self {
+            Distribution::LogLinear(histogram) => Arc::strong_count(histogram) == 1,
+            Distribution::Native(histogram) => Arc::strong_count(histogram) == 1,
+        }
+    }
+
+    pub(crate) fn hint(&self) -> ResetHint {
+        match self {
+            Distribution::LogLinear(_) => ResetHint::Unknown,
+            Distribution::Native(histogram) => histogram.hint,
+        }
+    }
+
+    pub(crate) fn is_custom(&self) -> bool {
+        self.as_native().is_some_and(NativeHistogram::is_custom)
+    }
+
+    /// The same values, as a gauge.
+    pub(crate) fn into_gauge(self) -> Self {
+        match self {
+            Distribution::Native(histogram) if histogram.hint != ResetHint::Gauge => {
+                let mut histogram = Arc::unwrap_or_clone(histogram);
+                histogram.hint = ResetHint::Gauge;
+                histogram.into()
+            }
+            other => other,
+        }
+    }
+
+    /// The same values; whether it was reset must be found out anew.
+    pub(crate) fn unhinted(self) -> Self {
+        match self {
+            Distribution::Native(histogram)
+                if !matches!(histogram.hint, ResetHint::Gauge | ResetHint::Unknown) =>
+            {
+                let mut histogram = Arc::unwrap_or_clone(histogram);
+                histogram.hint = ResetHint::Unknown;
+                histogram.into()
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) fn scaled(self, factor: f64) -> Self {
+        match self {
+            Distribution::LogLinear(histogram) => Arc::unwrap_or_clone(histogram).scaled(factor).into(),
+            Distribution::Native(histogram) => native::scaled(Arc::unwrap_or_clone(histogram), factor).into(),
+        }
+    }
+
+    pub(crate) fn divided(self, divisor: f64) -> Self {
+        match self {
+            Distribution::LogLinear(histogram) => {
+                Arc::unwrap_or_clone(histogram).scaled(1.0 / divisor).into()
+            }
+            Distribution::Native(histogram) => {
+                native::divided(Arc::unwrap_or_clone(histogram), divisor).into()
             }
         }
-        let numbered = weights.into_iter().enumerate().filter(|(_, weight)| *weight != 0.0);
-        numbered.map(|(at, weight)| (BucketKey(lowest + at as i32), weight)).collect()
-    } else {
-        let mut weights: BTreeMap<BucketKey, f64> = BTreeMap::new();
-        for (key, weight) in all {
-            *weights.entry(*key).or_default() += weight;
-        }
-        weights.into_iter().collect()
-    };
-    merged.add_buckets(buckets);
-    merged
-}
+    }
 
-/// `newer` less `older`, of two states of a growing distribution. Its extremes
-/// are known only to a bucket's width.
-pub(crate) fn difference(newer: &Histogram, older: &Histogram) -> Histogram {
-    let mut older_buckets = older.buckets().iter().peekable();
-    let mut buckets: Vec<(BucketKey, f64)> = Vec::with_capacity(newer.buckets().len());
-    for (key, weight) in newer.buckets() {
-        while older_buckets.next_if(|(other, _)| other < key).is_some() {}
-        let taken = older_buckets.next_if(|(other, _)| other == key).map_or(0.0, |(_, w)| *w);
-        if *weight > taken {
-            buckets.push((*key, weight - taken));
+    pub(crate) fn plus(&self, other: &Self) -> Result<(Self, Notes), Incompatible> {
+        match (self, other) {
+            (Distribution::LogLinear(left), Distribution::LogLinear(right)) => {
+                Ok((log_linear::merge_all([&**left, &**right]).into(), Notes::default()))
+            }
+            (Distribution::Native(left), Distribution::Native(right)) => {
+                native::add(left, right, 1.0).map(|(sum, notes)| (sum.into(), notes))
+            }
+            _ => Err(Incompatible),
         }
     }
-    let min = buckets.first().map_or(f64::INFINITY, |(key, _)| key.bounds().0.max(newer.min));
-    let max = buckets.last().map_or(f64::NEG_INFINITY, |(key, _)| key.bounds().1.min(newer.max));
-    let mut difference = Histogram::default();
-    difference.count = (newer.count - older.count).max(0.0);
-    difference.sum = newer.sum - older.sum;
-    difference.min = min;
-    difference.max = max;
-    difference.add_buckets(buckets);
-    difference
-}
 
-/// Variance, each bucket's weight taken at its geometric middle, as Prometheus
-/// does for exponential buckets. NaN when empty.
-pub(crate) fn variance(histogram: &Histogram) -> f64 {
-    let mean = histogram.mean();
-    let squares = histogram.buckets().iter().map(|(key, weight)| {
-        let (low, high) = key.bounds();
-        let middle = if low <= 0.0 && high >= 0.0 { 0.0 } else { (low * high).sqrt().copysign(low) };
-        weight * (middle - mean) * (middle - mean)
-    });
-    super::sum::sum(squares) / histogram.count
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn merging_all_is_the_same_as_merging_one_by_one(
-            parts in prop::collection::vec(prop::collection::vec((-1e300f64..1e300, 1u8..9), 0..20), 0..20),
-        ) {
-            let parts: Vec<Histogram> = parts
-                .into_iter()
-                .map(|part| Histogram::from_values(part.into_iter().map(|(v, w)| (v, f64::from(w)))))
-                .collect();
-            let mut expected = Histogram::default();
-            parts.iter().for_each(|part| expected.merge(part));
-            prop_assert_eq!(merge_all(&parts), expected);
+    /// A difference is no counter.
+    pub(crate) fn minus(&self, other: &Self) -> Result<(Self, Notes), Incompatible> {
+        match (self, other) {
+            (Distribution::LogLinear(left), Distribution::LogLinear(right)) => {
+                Ok((log_linear::minus(left, right).into(), Notes::default()))
+            }
+            (Distribution::Native(left), Distribution::Native(right)) => {
+                let (mut difference, notes) = native::add(left, right, -1.0)?;
+                difference.hint = ResetHint::Gauge;
+                Ok((difference.into(), notes))
+            }
+            _ => Err(Incompatible),
         }
+    }
 
-        #[test]
-        fn a_difference_and_the_older_make_the_newer(
-            older in prop::collection::vec(0.0f64..1e6, 0..30),
-            more in prop::collection::vec(0.0f64..1e6, 0..30),
-        ) {
-            let of = |values: &[f64]| Histogram::from_values(values.iter().map(|v| (*v, 1.0)));
-            let newer = of(&[older.clone(), more.clone()].concat());
-            let found = difference(&newer, &of(&older));
-            let expected = of(&more);
-            prop_assert_eq!(found.buckets(), expected.buckets());
-            prop_assert_eq!(found.count, more.len() as f64);
+    /// Whether a counter was reset between `older` and this one.
+    pub(crate) fn is_reset_after(&self, older: &Self) -> bool {
+        match (self, older) {
+            (Distribution::Native(newer), Distribution::Native(older)) => native::is_reset(newer, older),
+            (newer, older) => newer.count() < older.count(),
+        }
+    }
+}
+
+/// The sum of all, or their mean; `None` for none.
+pub(crate) fn folded<'a>(
+    all: impl Iterator<Item = &'a Distribution> + Clone,
+    mean: bool,
+) -> Result<Option<(Distribution, Notes)>, Incompatible> {
+    let count = all.clone().count();
+    if all.clone().all(|histogram| histogram.as_log_linear().is_some()) {
+        if count == 0 {
+            return Ok(None);
+        }
+        let merged = log_linear::merge_all(all.filter_map(Distribution::as_log_linear));
+        let factor = if mean { 1.0 / count as f64 } else { 1.0 };
+        return Ok(Some((merged.scaled(factor).into(), Notes::default())));
+    }
+    let natives: Vec<&NativeHistogram> = all.filter_map(Distribution::as_native).collect();
+    if natives.len() != count {
+        return Err(Incompatible);
+    }
+    native_sum::folded(&natives, mean).map(|found| found.map(|(sum, notes)| (sum.into(), notes)))
+}
+
+impl fmt::Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Distribution::Native(histogram) => histogram.fmt(f),
+            Distribution::LogLinear(histogram) => {
+                write!(f, "{{count:{}, sum:{}", histogram.count, histogram.sum)?;
+                for bucket in self.buckets() {
+                    write!(f, ", [{},{}]:{}", bucket.lower, bucket.upper, bucket.count)?;
+                }
+                f.write_str("}")
+            }
         }
     }
 }

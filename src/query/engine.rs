@@ -4,7 +4,8 @@
 //! deadline passes a [`Cancel`] and pulls it.
 
 use super::cancel::Cancel;
-use super::column::{Cell, Column, Grid, Row, without_empty};
+use super::column::{Cell, Column, Grid, Row, finished, is_identity, without_empty};
+use super::duration_expr;
 use super::error::Error;
 use super::eval::Evaluator;
 use super::expr::{Expr, Parsed, ValueType};
@@ -99,10 +100,11 @@ impl Engine {
     pub fn instant_parsed(&self, parsed: &Parsed, at_ms: i64) -> Result<QueryResult, Error> {
         check_time(at_ms)?;
         let grid = Grid::instant(at_ms);
+        let parsed = &*duration_expr::resolved(parsed, &grid)?;
         let tracks = plan::load(self, parsed, grid)?;
         let evaluator = Evaluator::new(self, parsed, &tracks, grid);
         let value = match parsed.value_type() {
-            ValueType::Matrix => Value::Matrix(matrix_of(evaluator.matrix(&parsed.expr, &grid)?)),
+            ValueType::Matrix => Value::Matrix(matrix_of(evaluator.matrix(&parsed.expr, &grid)?)?),
             _ => match evaluator.eval(&parsed.expr, &grid)? {
                 Column::Scalar(values) => Value::Scalar(ScalarPoint {
                     timestamp_ms: at_ms,
@@ -110,7 +112,8 @@ impl Engine {
                 }),
                 Column::String(text) => Value::String(StringPoint { timestamp_ms: at_ms, text }),
                 Column::Vector(rows) => Value::Vector(
-                    rows.into_iter()
+                    finished(rows)?
+                        .into_iter()
                         .filter_map(|row| {
                             let value = row.cells.into_iter().next()?.into_number()?;
                             Some(VectorPoint { labels: row.labels, timestamp_ms: at_ms, value })
@@ -119,7 +122,8 @@ impl Engine {
                 ),
             },
         };
-        Ok(QueryResult { value, warnings: evaluator.into_warnings() })
+        let (warnings, infos) = evaluator.annotations.into_lists();
+        Ok(QueryResult { value, warnings, infos })
     }
 
     /// Values of `expr` from `start_ms` to `end_ms`, both included, every
@@ -137,6 +141,7 @@ impl Engine {
         step_ms: i64,
     ) -> Result<QueryResult, Error> {
         let grid = self.grid(start_ms, end_ms, step_ms)?;
+        let parsed = &*duration_expr::resolved(parsed, &grid)?;
         let value_type = parsed.value_type();
         if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
             return Err(Error::Parse(format!(
@@ -148,9 +153,9 @@ impl Engine {
         let evaluator = Evaluator::new(self, parsed, &tracks, grid);
         let rows = match evaluator.eval(&parsed.expr, &grid)? {
             Column::Scalar(values) => {
-                vec![Row { labels: Default::default(), cells: values.into_iter().map(Cell::Float).collect() }]
+                vec![Row::new(Default::default(), values.into_iter().map(Cell::Float).collect())]
             }
-            Column::Vector(rows) => without_empty(rows),
+            Column::Vector(rows) => finished(without_empty(rows))?,
             Column::String(_) => Vec::new(),
         };
         let mut series: Vec<MatrixSeries> = rows
@@ -163,7 +168,8 @@ impl Engine {
             })
             .collect();
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(QueryResult { value: Value::Matrix(series), warnings: evaluator.into_warnings() })
+        let (warnings, infos) = evaluator.annotations.into_lists();
+        Ok(QueryResult { value: Value::Matrix(series), warnings, infos })
     }
 
     fn grid(&self, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Grid, Error> {
@@ -198,7 +204,7 @@ fn check_time(at_ms: i64) -> Result<(), Error> {
 }
 
 /// Raw points, as a range selector or a subquery at the top gives them.
-fn matrix_of(tracks: Vec<Track>) -> Vec<MatrixSeries> {
+fn matrix_of(tracks: Vec<Track>) -> Result<Vec<MatrixSeries>, Error> {
     let mut series: Vec<MatrixSeries> = tracks
         .into_iter()
         .map(|track| {
@@ -206,10 +212,20 @@ fn matrix_of(tracks: Vec<Track>) -> Vec<MatrixSeries> {
             let histograms = track.histograms.iter().map(|(at, h)| (*at, Number::Histogram(h.clone())));
             let mut points: Vec<(i64, Number)> = floats.chain(histograms).collect();
             points.sort_by_key(|(at, _)| *at);
-            MatrixSeries { labels: track.labels, points }
+            let labels = match track.drops_name {
+                true => track.labels.filtered(|name| !is_identity(name)),
+                false => track.labels,
+            };
+            MatrixSeries { labels, points }
         })
         .filter(|series| !series.points.is_empty())
         .collect();
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    series
+    match series.windows(2).find(|pair| pair[0].labels == pair[1].labels) {
+        Some(pair) => Err(Error::Execution(format!(
+            "vector cannot contain metrics with the same labelset: {} is there more than once",
+            pair[0].labels
+        ))),
+        None => Ok(series),
+    }
 }

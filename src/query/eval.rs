@@ -4,22 +4,21 @@
 //! files of their own. Recursion is bounded by the parser's limits.
 
 use super::aggregation;
+use super::annotation::Annotations;
 use super::binary;
-use super::column::{Cell, Column, Grid, Row, join_equal, without_empty};
+use super::column::{Cell, Column, Grid, Row, without_empty};
+use super::edges;
 use super::engine::Engine;
 use super::error::Error;
-use super::expr::{At, Expr, Parsed, Selector, Subquery, ValueType};
+use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery, ValueType};
 use super::function;
 use super::plan::{self, Loaded};
+use super::told::Told;
 use super::track::{Slider, Track};
 use crate::model::{Sample, TimeRange, sample};
 use std::borrow::Cow;
-use std::cell::{Cell as Counter, RefCell};
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
-
-/// Most warnings that one query gives.
-const MAX_WARNINGS: usize = 10;
+use std::cell::Cell as Counter;
+use std::collections::HashMap;
 
 /// Evaluates one query over what was read for it.
 pub(crate) struct Evaluator<'a> {
@@ -27,8 +26,9 @@ pub(crate) struct Evaluator<'a> {
     parsed: &'a Parsed,
     loaded: &'a Loaded,
     /// The grid of the query as a whole, for `@ start()` and `@ end()`.
-    query: Grid,
-    warnings: RefCell<BTreeSet<String>>,
+    pub query: Grid,
+    /// What to tell beside the answer.
+    pub annotations: Annotations,
     /// Values of operands that wait for their others.
     held: Counter<usize>,
 }
@@ -39,12 +39,13 @@ pub(crate) struct Ranged<'a> {
     pub range_ms: i64,
     /// End of the range at each step; never decreasing.
     pub ends_ms: Vec<i64>,
+    pub edges: Edges,
 }
 
 impl<'a> Evaluator<'a> {
     pub fn new(engine: &'a Engine, parsed: &'a Parsed, loaded: &'a Loaded, query: Grid) -> Self {
-        let warnings = RefCell::new(loaded.warnings.iter().cloned().collect());
-        Evaluator { engine, parsed, loaded, query, warnings, held: Counter::new(0) }
+        let annotations = Annotations::new(parsed.text(), &loaded.warnings);
+        Evaluator { engine, parsed, loaded, query, annotations, held: Counter::new(0) }
     }
 
     /// Value of `expr` on `grid`; not for range vectors.
@@ -57,6 +58,7 @@ impl<'a> Evaluator<'a> {
             }
             Expr::String(text) => Ok(Column::String(text.clone())),
             Expr::Vector(at) => Ok(Column::Vector(self.instant(*at, grid, false)?)),
+            Expr::Paren(inner) => self.eval(inner, grid),
             Expr::Negate(inner) => self.negate(inner, grid),
             Expr::Binary(node) => binary::eval(self, node, grid),
             Expr::Aggregate(node) => Ok(Column::Vector(aggregation::eval(self, node, grid)?)),
@@ -85,7 +87,7 @@ impl<'a> Evaluator<'a> {
 
     /// Text of an expression whose type is a string.
     pub fn string<'e>(&self, expr: &'e Expr) -> Result<&'e str, Error> {
-        match expr {
+        match expr.bare() {
             Expr::String(text) => Ok(text),
             _ => Err(wrong_type(expr, ValueType::String)),
         }
@@ -101,8 +103,15 @@ impl<'a> Evaluator<'a> {
         let mut rows = Vec::with_capacity(tracks.len());
         for track in tracks {
             self.check()?;
-            let mut slider = Slider::new(track);
             let mut cells: Vec<Cell> = Vec::with_capacity(grid.steps);
+            if selector.edges == Edges::Smoothed && !times {
+                let (annotations, labels) = (&self.annotations, &track.labels);
+                let told = Told { annotations, at: selector.start, labels };
+                cells.extend(ends_ms.iter().map(|at| edges::smoothed_at(track, *at, lookback_ms, &told)));
+                rows.push(Row::new(track.labels.clone(), cells));
+                continue;
+            }
+            let mut slider = Slider::new(track);
             for end_ms in &ends_ms {
                 let window = slider.window(*end_ms, lookback_ms, *end_ms);
                 let float = window.floats.last();
@@ -118,29 +127,30 @@ impl<'a> Evaluator<'a> {
                         false if times => Cell::Float(float.timestamp_ms as f64 / 1000.0),
                         false => Cell::Float(float.value),
                     },
-                    (_, Some((at_ms, histogram))) => match sample::is_stale(histogram.sum) {
+                    (_, Some((at_ms, histogram))) => match sample::is_stale(histogram.sum()) {
                         true => Cell::None,
                         false if times => Cell::Float(*at_ms as f64 / 1000.0),
-                        false => Cell::Histogram(Arc::clone(histogram)),
+                        false => Cell::Histogram(histogram.clone()),
                     },
                     _ => Cell::None,
                 };
                 cells.push(cell);
             }
-            rows.push(Row { labels: track.labels.clone(), cells });
+            rows.push(Row::new(track.labels.clone(), cells));
         }
         Ok(without_empty(rows))
     }
 
     /// A range selector or a subquery.
     pub fn ranged(&self, expr: &Expr, grid: &Grid) -> Result<Ranged<'a>, Error> {
-        match expr {
+        match expr.bare() {
             Expr::Matrix(at) => {
                 let (selector, tracks) = self.selector(*at)?;
                 Ok(Ranged {
                     tracks: Cow::Borrowed(tracks),
                     range_ms: selector.range_ms.unwrap_or_default(),
                     ends_ms: self.ends(selector.at, selector.offset_ms, grid),
+                    edges: selector.edges,
                 })
             }
             Expr::Subquery(subquery) => self.subquery(subquery, grid),
@@ -166,7 +176,7 @@ impl<'a> Evaluator<'a> {
 
     /// The selector that `expr` is, if it is one.
     pub fn as_selector(&self, expr: &Expr) -> Option<&'a Selector> {
-        match expr {
+        match expr.bare() {
             Expr::Vector(at) | Expr::Matrix(at) => self.parsed.selectors.get(*at),
             _ => None,
         }
@@ -224,16 +234,9 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Tells the reader of the answer something, once.
-    pub fn warn(&self, message: impl Into<String>) {
-        let mut warnings = self.warnings.borrow_mut();
-        if warnings.len() < MAX_WARNINGS {
-            warnings.insert(message.into());
-        }
-    }
-
-    pub fn into_warnings(self) -> Vec<String> {
-        self.warnings.into_inner().into_iter().collect()
+    /// How old the latest sample of a series may be, in ms.
+    pub fn lookback_ms(&self) -> i64 {
+        self.engine.options.lookback_ms
     }
 
     fn selector(&self, at: usize) -> Result<(&'a Selector, &'a [Track]), Error> {
@@ -252,20 +255,21 @@ impl<'a> Evaluator<'a> {
     fn subquery(&self, subquery: &Subquery, grid: &Grid) -> Result<Ranged<'a>, Error> {
         let ends_ms = self.ends(subquery.at, subquery.offset_ms, grid);
         let (Some(first), Some(last)) = (ends_ms.first(), ends_ms.last()) else {
-            return Ok(Ranged { tracks: Cow::Owned(Vec::new()), range_ms: subquery.range_ms, ends_ms });
+            let (tracks, range_ms) = (Cow::Owned(Vec::new()), subquery.range_ms);
+            return Ok(Ranged { tracks, range_ms, ends_ms, edges: Edges::Plain });
         };
         let ends = TimeRange { start_ms: *first, end_ms: *last };
         let inner = plan::subquery_grid(subquery, ends, self.engine.options.subquery_step_ms);
         self.check_size(1, inner.steps)?;
         let rows = self.vector(&subquery.expr, &inner)?;
         // A plain selector's counters do not reset; of anything else it is not known.
-        let plain: &[Track] = match &subquery.expr {
+        let plain: &[Track] = match subquery.expr.bare() {
             Expr::Vector(at) => self.selector(*at)?.1,
             _ => &[],
         };
         let never_resets: HashMap<_, _> = plain.iter().map(|t| (&t.labels, t.never_resets)).collect();
         if plain.iter().any(|track| track.windowed && !track.histograms.is_empty()) {
-            self.warn(
+            self.annotations.note(
                 "a subquery of a timer may hold a window twice or leave it out; write its range as x[5m]",
             );
         }
@@ -273,6 +277,7 @@ impl<'a> Evaluator<'a> {
             let mut track = Track {
                 never_resets: never_resets.get(&row.labels).copied().unwrap_or(false),
                 labels: row.labels,
+                drops_name: row.drops_name,
                 ..Track::default()
             };
             for (step, cell) in row.cells.into_iter().enumerate() {
@@ -280,13 +285,15 @@ impl<'a> Evaluator<'a> {
                 match cell {
                     Cell::None => {}
                     Cell::Float(value) => track.floats.push(Sample { timestamp_ms, value }),
-                    Cell::Histogram(histogram) => track.histograms.push((timestamp_ms, histogram)),
+                    // Between steps there may be other samples, or none.
+                    Cell::Histogram(histogram) => track.histograms.push((timestamp_ms, histogram.unhinted())),
                 }
             }
             track
         });
         let tracks = tracks.collect();
-        Ok(Ranged { tracks: Cow::Owned(tracks), range_ms: subquery.range_ms, ends_ms })
+        let (tracks, range_ms) = (Cow::Owned(tracks), subquery.range_ms);
+        Ok(Ranged { tracks, range_ms, ends_ms, edges: Edges::Plain })
     }
 
     fn negate(&self, inner: &Expr, grid: &Grid) -> Result<Column, Error> {
@@ -297,19 +304,18 @@ impl<'a> Evaluator<'a> {
             }
             Column::Vector(mut rows) => {
                 for row in &mut rows {
-                    row.labels = row.labels.without_name();
+                    row.drops_name = true;
                     for cell in &mut row.cells {
                         *cell = match std::mem::take(cell) {
                             Cell::Float(value) => Cell::Float(-value),
-                            Cell::Histogram(_) => {
-                                self.warn("a histogram cannot be negated; it was left out");
-                                Cell::None
+                            Cell::Histogram(histogram) => {
+                                Cell::Histogram(histogram.scaled(-1.0).into_gauge())
                             }
                             Cell::None => Cell::None,
                         };
                     }
                 }
-                Ok(Column::Vector(join_equal(rows)?))
+                Ok(Column::Vector(rows))
             }
             Column::String(_) => Err(wrong_type(inner, ValueType::Vector)),
         }
@@ -320,7 +326,7 @@ impl<'a> Evaluator<'a> {
 /// others share takes none of its own.
 fn weight_of_made(cell: &Cell) -> usize {
     match cell {
-        Cell::Histogram(histogram) if Arc::strong_count(histogram) == 1 => histogram.weight(),
+        Cell::Histogram(histogram) if histogram.is_alone() => histogram.weight(),
         _ => 1,
     }
 }

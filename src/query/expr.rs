@@ -4,6 +4,7 @@
 //!
 //! Types are checked when it is built: an argument is what its function needs.
 
+use super::duration_expr::DurationExpr;
 use super::error::Error;
 use super::function_table::Function;
 use super::parse;
@@ -17,6 +18,8 @@ pub struct Parsed {
     /// In the order in which they are written; [`Expr::Vector`] and
     /// [`Expr::Matrix`] point here.
     pub(crate) selectors: Vec<Selector>,
+    /// Whether any duration in it depends on the query's times.
+    pub(crate) has_open_durations: bool,
 }
 
 impl Parsed {
@@ -38,11 +41,13 @@ impl Parsed {
     /// The outermost comparison's threshold when the expression has the form
     /// `… > number`, with its operator: a line that a chart can draw.
     pub fn threshold(&self) -> Option<(BinaryOp, f64)> {
-        match &self.expr {
-            Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool => match &binary.right {
-                Expr::Number(value) => Some((binary.op, *value)),
-                _ => None,
-            },
+        match self.expr.bare() {
+            Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool => {
+                match binary.right.bare() {
+                    Expr::Number(value) => Some((binary.op, *value)),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }
@@ -65,6 +70,38 @@ pub struct Selector {
     pub range_ms: Option<i64>,
     pub offset_ms: i64,
     pub at: Option<At>,
+    pub edges: Edges,
+    /// The first byte of it in the text.
+    pub start: usize,
+    pub(crate) computed: Computed,
+}
+
+/// How a range selector sees its ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edges {
+    /// The samples within the range, as they are.
+    #[default]
+    Plain,
+    /// `anchored`: what was known at the start and at the end, so that
+    /// `increase` is the exact difference.
+    Anchored,
+    /// `smoothed`: values at the ends are interpolated.
+    Smoothed,
+}
+
+/// Durations that depend on the query's times (`[step() * 2]`), and therefore
+/// become numbers only when it is evaluated.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Computed {
+    pub range: Option<DurationExpr>,
+    pub step: Option<DurationExpr>,
+    pub offset: Option<DurationExpr>,
+}
+
+impl Computed {
+    pub fn is_empty(&self) -> bool {
+        self.range.is_none() && self.step.is_none() && self.offset.is_none()
+    }
 }
 
 /// The `@` modifier.
@@ -105,6 +142,8 @@ pub enum Expr {
     /// A range selector, by its place in [`Parsed::selectors`].
     Matrix(usize),
     Subquery(Box<Subquery>),
+    /// Parentheses, which mean nothing more once it is read.
+    Paren(Box<Expr>),
     Negate(Box<Expr>),
     Binary(Box<Binary>),
     Aggregate(Box<Aggregate>),
@@ -120,6 +159,7 @@ pub struct Subquery {
     pub step_ms: Option<i64>,
     pub offset_ms: i64,
     pub at: Option<At>,
+    pub(crate) computed: Computed,
 }
 
 /// A function with its arguments.
@@ -127,6 +167,9 @@ pub struct Subquery {
 pub struct Call {
     pub function: Function,
     pub args: Vec<Expr>,
+    /// The first byte of it, and of each argument, in the text.
+    pub start: usize,
+    pub arg_starts: Vec<usize>,
 }
 
 /// `left op right`
@@ -137,6 +180,8 @@ pub struct Binary {
     pub right: Expr,
     pub return_bool: bool,
     pub matching: Matching,
+    /// The first byte of it in the text.
+    pub start: usize,
 }
 
 /// How the sides of an operator find each other.
@@ -148,6 +193,9 @@ pub struct Matching {
     pub group: Group,
     /// Labels of the "one" side that the result takes over.
     pub include: Vec<String>,
+    /// What stands for a series that the left or the right side lacks.
+    pub fill_left: Option<f64>,
+    pub fill_right: Option<f64>,
 }
 
 /// Which side may have many series for one of the other.
@@ -179,6 +227,10 @@ pub enum BinaryOp {
     And,
     Or,
     Unless,
+    /// `</`: a histogram without what is above.
+    TrimUpper,
+    /// `>/`: a histogram without what is below.
+    TrimLower,
 }
 
 impl BinaryOp {
@@ -209,6 +261,21 @@ impl BinaryOp {
             BinaryOp::And => "and",
             BinaryOp::Or => "or",
             BinaryOp::Unless => "unless",
+            BinaryOp::TrimUpper => "</",
+            BinaryOp::TrimLower => ">/",
+        }
+    }
+
+    /// How tightly it binds, from 1 up; `^` alone is right-associative.
+    pub(crate) fn precedence(self) -> u8 {
+        use BinaryOp::*;
+        match self {
+            Or => 1,
+            And | Unless => 2,
+            Equal | NotEqual | Greater | Less | GreaterEqual | LessEqual | TrimUpper | TrimLower => 3,
+            Add | Sub => 4,
+            Mul | Div | Mod | Atan2 => 5,
+            Pow => 6,
         }
     }
 }
@@ -222,6 +289,9 @@ pub struct Aggregate {
     /// `without` these labels (true), or by them.
     pub without: bool,
     pub labels: Vec<String>,
+    /// The first byte of the vector, and of the parameter, in the text.
+    pub expr_start: usize,
+    pub param_start: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,18 +307,87 @@ pub enum AggregateOp {
     TopK,
     BottomK,
     LimitK,
+    LimitRatio,
     Quantile,
     CountValues,
 }
 
+impl AggregateOp {
+    /// All of them.
+    pub const ALL: [AggregateOp; 14] = {
+        use AggregateOp::*;
+        [
+            Sum,
+            Avg,
+            Min,
+            Max,
+            Count,
+            Group,
+            Stddev,
+            Stdvar,
+            TopK,
+            BottomK,
+            LimitK,
+            LimitRatio,
+            Quantile,
+            CountValues,
+        ]
+    };
+
+    const NAMES: [(&str, AggregateOp); 14] = [
+        ("sum", AggregateOp::Sum),
+        ("avg", AggregateOp::Avg),
+        ("min", AggregateOp::Min),
+        ("max", AggregateOp::Max),
+        ("count", AggregateOp::Count),
+        ("group", AggregateOp::Group),
+        ("stddev", AggregateOp::Stddev),
+        ("stdvar", AggregateOp::Stdvar),
+        ("topk", AggregateOp::TopK),
+        ("bottomk", AggregateOp::BottomK),
+        ("limitk", AggregateOp::LimitK),
+        ("limit_ratio", AggregateOp::LimitRatio),
+        ("quantile", AggregateOp::Quantile),
+        ("count_values", AggregateOp::CountValues),
+    ];
+
+    /// The aggregation called `name`, in capitals or not.
+    pub fn named(name: &str) -> Option<Self> {
+        let found = AggregateOp::NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
+        found.map(|(_, op)| *op)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        AggregateOp::NAMES.iter().find(|(_, op)| *op == self).map_or("", |(name, _)| name)
+    }
+
+    /// Type of its parameter, if it has one.
+    pub fn parameter(self) -> Option<ValueType> {
+        use AggregateOp::*;
+        match self {
+            TopK | BottomK | LimitK | LimitRatio | Quantile => Some(ValueType::Scalar),
+            CountValues => Some(ValueType::String),
+            _ => None,
+        }
+    }
+}
+
 impl Expr {
+    /// Without the parentheses around it.
+    pub fn bare(&self) -> &Expr {
+        match self {
+            Expr::Paren(inner) => inner.bare(),
+            other => other,
+        }
+    }
+
     pub fn value_type(&self) -> ValueType {
         match self {
             Expr::Number(_) => ValueType::Scalar,
             Expr::String(_) => ValueType::String,
             Expr::Vector(_) | Expr::Aggregate(_) => ValueType::Vector,
             Expr::Matrix(_) | Expr::Subquery(_) => ValueType::Matrix,
-            Expr::Negate(inner) => inner.value_type(),
+            Expr::Negate(inner) | Expr::Paren(inner) => inner.value_type(),
             Expr::Binary(binary) => match (binary.left.value_type(), binary.right.value_type()) {
                 (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
                 _ => ValueType::Vector,

@@ -2,16 +2,20 @@
 //! row. What works on numbers, windows, labels and histograms has files of its
 //! own; this one knows which is which.
 
-use super::column::{Cell, Column, Grid, Row, join_equal};
+use super::column::{Cell, Column, Grid, Row, without_empty};
+use super::edges::Range as Around;
 use super::error::Error;
 use super::eval::Evaluator;
-use super::expr::{Call, Expr, Selector};
+use super::expr::{Call, Edges, Expr, Selector};
 use super::function_table::Function;
-use super::histogram_function::{self, Question};
+use super::histogram_function::{self, Asked, Question};
+use super::info;
 use super::label_function;
 use super::math;
 use super::over_time;
-use super::track::Slider;
+use super::rate::Kind;
+use super::told::Told;
+use super::track::{Slider, Track, Window};
 use crate::model::Labels;
 use std::cmp::Ordering;
 
@@ -23,6 +27,10 @@ pub(crate) fn eval(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Col
 fn value(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error> {
     use Function::*;
     let args = Args { eval, call, grid };
+    if grid.steps > 1 && matches!(call.function, Sort | SortDesc | SortByLabel | SortByLabelDesc) {
+        let message = "sort is ineffective for range queries since results are always ordered by labels";
+        eval.annotations.warn(call.start, message);
+    }
     if let Some(map) = math::unary(call.function) {
         return mapped(args.vector(0)?, |_, value| map(value));
     }
@@ -32,6 +40,21 @@ fn value(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error
     match call.function {
         Time => Ok(Column::Scalar((0..grid.steps).map(|step| grid.time_ms(step) as f64 / 1000.0).collect())),
         Pi => Ok(Column::Scalar(vec![std::f64::consts::PI; grid.steps])),
+        Start => Ok(Column::Scalar(vec![eval.query.start_ms as f64 / 1000.0; grid.steps])),
+        End => Ok(Column::Scalar(vec![eval.query.end_ms() as f64 / 1000.0; grid.steps])),
+        Step => Ok(Column::Scalar(vec![eval.query.step_ms as f64 / 1000.0; grid.steps])),
+        Range => {
+            let range_ms = eval.query.end_ms() - eval.query.start_ms;
+            Ok(Column::Scalar(vec![range_ms as f64 / 1000.0; grid.steps]))
+        }
+        MinOf | MaxOf => {
+            let (left, right) = (args.scalar(0)?, args.scalar(1)?);
+            let better = if call.function == MinOf { math::min } else { math::max };
+            Ok(Column::Scalar(left.into_iter().zip(right).map(|(l, r)| better(l, r)).collect()))
+        }
+        // Where no start times are kept, as in Prometheus without its flag.
+        StartTimestamp => Ok(Column::Vector(Vec::new())),
+        Info => info::eval(eval, call, grid),
         Vector => Ok(Column::Vector(vec![row_of(args.scalar(0)?)])),
         Scalar => args.vector(0).map(|rows| Column::Scalar(only_value(&rows, grid))),
         Timestamp => timestamp(&args),
@@ -70,15 +93,27 @@ fn value(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error
         }
 
         HistogramCount | HistogramSum | HistogramAvg | HistogramStddev | HistogramStdvar => {
-            Ok(Column::Vector(histogram_function::property(call.function, args.vector(0)?)?))
+            Ok(Column::Vector(histogram_function::property(call.function, args.vector(0)?)))
         }
         HistogramQuantile => {
-            let question = Question::Quantile(args.scalar(0)?);
-            Ok(Column::Vector(histogram_function::ask(eval, &question, args.vector(1)?, grid)?))
+            let quantiles = args.scalar(0)?;
+            let question = Question::Quantile(quantiles, args.start(0));
+            let asked = Asked { eval, grid, at: args.start(1) };
+            Ok(Column::Vector(histogram_function::ask(&asked, &question, &args.vector(1)?)?))
+        }
+        HistogramQuantiles => {
+            let label = args.string(1)?;
+            let quantiles: Vec<Question> = (2..call.args.len())
+                .map(|place| Ok(Question::Quantile(args.scalar(place)?, args.start(place))))
+                .collect::<Result<_, Error>>()?;
+            let asked = Asked { eval, grid, at: args.start(0) };
+            let rows = args.vector(0)?;
+            Ok(Column::Vector(histogram_function::ask_quantiles(&asked, label, &quantiles, &rows)?))
         }
         HistogramFraction => {
             let question = Question::Fraction(args.scalar(0)?, args.scalar(1)?);
-            Ok(Column::Vector(histogram_function::ask(eval, &question, args.vector(2)?, grid)?))
+            let asked = Asked { eval, grid, at: args.start(2) };
+            Ok(Column::Vector(histogram_function::ask(&asked, &question, &args.vector(2)?)?))
         }
         _ => over_ranges(&args),
     }
@@ -101,6 +136,11 @@ impl<'e, 'a> Args<'e, 'a> {
 
     fn vector(&self, place: usize) -> Result<Vec<Row>, Error> {
         self.eval.vector(self.expr(place)?, self.grid)
+    }
+
+    /// The first byte of an argument in the query.
+    fn start(&self, place: usize) -> usize {
+        self.call.arg_starts.get(place).copied().unwrap_or_default()
     }
 
     fn vector_or_time(&self, place: usize) -> Result<Vec<Row>, Error> {
@@ -131,13 +171,13 @@ fn at(values: &[f64], step: usize) -> f64 {
 }
 
 fn row_of(values: Vec<f64>) -> Row {
-    Row { labels: Labels::default(), cells: values.into_iter().map(Cell::Float).collect() }
+    Row::new(Labels::default(), values.into_iter().map(Cell::Float).collect())
 }
 
 /// Floats mapped by `map(step, value)`; histograms are left out, and names.
 fn mapped(mut rows: Vec<Row>, map: impl Fn(usize, f64) -> f64) -> Result<Column, Error> {
     for row in &mut rows {
-        row.labels = row.labels.without_name();
+        row.drops_name = true;
         for (step, cell) in row.cells.iter_mut().enumerate() {
             *cell = match cell {
                 Cell::Float(value) => Cell::Float(map(step, *value)),
@@ -145,7 +185,7 @@ fn mapped(mut rows: Vec<Row>, map: impl Fn(usize, f64) -> f64) -> Result<Column,
             };
         }
     }
-    Ok(Column::Vector(join_equal(rows)?))
+    Ok(Column::Vector(rows))
 }
 
 fn clamp(args: &Args<'_, '_>) -> Result<Column, Error> {
@@ -180,7 +220,7 @@ fn only_value(rows: &[Row], grid: &Grid) -> Vec<f64> {
 
 /// Of a selector the samples' own times; of anything else the steps' times.
 fn timestamp(args: &Args<'_, '_>) -> Result<Column, Error> {
-    let mut rows = match args.expr(0)? {
+    let mut rows = match args.expr(0)?.bare() {
         Expr::Vector(selector) => args.eval.instant(*selector, args.grid, true)?,
         _ => {
             let mut rows = args.vector(0)?;
@@ -194,8 +234,8 @@ fn timestamp(args: &Args<'_, '_>) -> Result<Column, Error> {
             rows
         }
     };
-    rows.iter_mut().for_each(|row| row.labels = row.labels.without_name());
-    Ok(Column::Vector(join_equal(rows)?))
+    rows.iter_mut().for_each(|row| row.drops_name = true);
+    Ok(Column::Vector(rows))
 }
 
 fn absent(rows: &[Row], selector: Option<&Selector>, grid: &Grid) -> Vec<Row> {
@@ -208,7 +248,7 @@ fn absent(rows: &[Row], selector: Option<&Selector>, grid: &Grid) -> Vec<Row> {
 
 fn absent_row(present: &[bool], selector: Option<&Selector>) -> Row {
     let cells = present.iter().map(|seen| if *seen { Cell::None } else { Cell::Float(1.0) });
-    Row { labels: label_function::of_absent(selector), cells: cells.collect() }
+    Row::new(label_function::of_absent(selector), cells.collect())
 }
 
 fn absent_over_time(args: &Args<'_, '_>) -> Result<Column, Error> {
@@ -242,12 +282,19 @@ fn over_ranges(args: &Args<'_, '_>) -> Result<Column, Error> {
     }
     let ranged = args.eval.ranged(args.expr(range)?, args.grid)?;
     args.eval.check_size(ranged.tracks.len(), args.grid.steps)?;
+    if function == QuantileOverTime && !ranged.tracks.is_empty() {
+        let quantiles = params.iter().flatten().copied();
+        histogram_function::check_quantiles(&args.eval.annotations, args.start(0), quantiles);
+    }
     let keeps_name = matches!(function, FirstOverTime | LastOverTime);
     // With a fixed `@` every step sees the same window.
     let fixed = params.is_empty() && ranged.ends_ms.first() == ranged.ends_ms.last();
+    let lookback_ms = if ranged.edges == Edges::Plain { 0 } else { args.eval.lookback_ms() };
+    let after_ms = if ranged.edges == Edges::Smoothed { lookback_ms } else { 0 };
     let mut rows = Vec::with_capacity(ranged.tracks.len());
     let mut made = 0;
     for track in ranged.tracks.iter() {
+        let told = Told { annotations: &args.eval.annotations, at: args.start(range), labels: &track.labels };
         let mut slider = Slider::new(track);
         let mut cells: Vec<Cell> = Vec::with_capacity(args.grid.steps);
         for (step, end_ms) in ranged.ends_ms.iter().enumerate() {
@@ -256,25 +303,68 @@ fn over_ranges(args: &Args<'_, '_>) -> Result<Column, Error> {
                 continue;
             }
             args.eval.check()?;
-            let window = slider.window(*end_ms, ranged.range_ms, args.grid.time_ms(step));
-            let param = |place: usize| params.get(place).map_or(f64::NAN, |values| at(values, step));
-            let cell = over_time::apply(function, &window, [param(0), param(1)]);
+            let whole_ms = ranged.range_ms + lookback_ms + after_ms;
+            let window = slider.window(end_ms + after_ms, whole_ms, args.grid.time_ms(step));
+            let cell = match ranged.edges {
+                Edges::Plain => {
+                    let param = |place: usize| params.get(place).map_or(f64::NAN, |values| at(values, step));
+                    over_time::apply(&told, function, &window, [param(0), param(1)])
+                }
+                edges => {
+                    let start_ms = end_ms - ranged.range_ms;
+                    let resets = !track.never_resets && matches!(function, Rate | Increase);
+                    let range = Around { edges, start_ms, end_ms: *end_ms, resets };
+                    with_edges(&told, function, &range, &window, track)
+                }
+            };
             cells.push(args.eval.made(cell, &mut made)?);
         }
+        let rates = matches!(function, Rate | Increase);
+        if rates && cells.iter().any(|cell| matches!(cell, Cell::Float(_))) {
+            told.may_be_no_counter(track.metric_type);
+        }
         if cells.iter().any(Cell::is_some) {
-            let labels = if keeps_name { track.labels.clone() } else { track.labels.without_name() };
-            rows.push(Row { labels, cells });
+            let drops_name = track.drops_name || !keeps_name;
+            rows.push(Row { labels: track.labels.clone(), drops_name, cells });
         }
     }
-    Ok(Column::Vector(join_equal(rows)?))
+    Ok(Column::Vector(rows))
+}
+
+/// A function over a range that is `anchored` or `smoothed`; `around` holds
+/// what is there beyond its ends as well.
+fn with_edges(
+    told: &Told<'_>,
+    function: Function,
+    range: &Around,
+    around: &Window<'_>,
+    track: &Track,
+) -> Cell {
+    let kind = match function {
+        Function::Rate => Kind::Rate,
+        Function::Increase => Kind::Increase,
+        Function::Delta => Kind::Delta,
+        // What stands at the ends is no change of its own.
+        _ => {
+            let whole = range.anchored_track(around, track);
+            let window = Slider::new(&whole).window(range.end_ms, i64::MAX / 4, range.end_ms);
+            return over_time::apply(told, function, &window, [f64::NAN; 2]);
+        }
+    };
+    range.gain(told, around, kind)
 }
 
 /// By value, NaN last; only the order of an instant vector means anything.
 fn sorted(mut rows: Vec<Row>, grid: &Grid, descending: bool) -> Vec<Row> {
+    for cell in rows.iter_mut().flat_map(|row| &mut row.cells) {
+        if matches!(cell, Cell::Histogram(_)) {
+            *cell = Cell::None;
+        }
+    }
+    let mut rows = without_empty(rows);
     if grid.steps != 1 {
         return rows;
     }
-    rows.retain(|row| matches!(row.cells.first(), Some(Cell::Float(_))));
     rows.sort_by(|a, b| match (a.cells.first(), b.cells.first()) {
         (Some(Cell::Float(a)), Some(Cell::Float(b))) => by_value(*a, *b, descending),
         _ => Ordering::Equal,

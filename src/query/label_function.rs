@@ -26,6 +26,7 @@ pub(crate) fn replace(
             let mut new = String::new();
             captures.expand(replacement, &mut new);
             row.labels = with_label(&row.labels, target, &new);
+            row.drops_name &= target != NAME;
         }
     }
     join_equal(rows)
@@ -43,6 +44,7 @@ pub(crate) fn join(
         let values: Vec<&str> =
             sources.iter().map(|source| row.labels.get(source).unwrap_or_default()).collect();
         row.labels = with_label(&row.labels, target, &values.join(separator));
+        row.drops_name &= target != NAME;
     }
     join_equal(rows)
 }

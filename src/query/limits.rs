@@ -1,16 +1,13 @@
-//! What a query's text may hold, checked before any parser sees it.
+//! What a query's text may hold, checked before the parser sees it.
 //!
-//! The parser underneath is quadratic on long chains of operators, recurses on
-//! nesting without a bound, and compiles every regular expression up to ten
-//! times the size that [`Matcher`] allows. One scan of the text, which knows
-//! strings and comments and nothing else, keeps all that from it.
+//! Parser and evaluator recurse on brackets and on operators, and every regular
+//! expression is compiled. One scan of the text, which knows strings and
+//! comments and nothing else, bounds all that.
 
 use super::error::Error;
-use crate::model::Matcher;
-use promql_parser::util::unquote_string;
 
 /// Longest text of a query, in bytes.
-pub const MAX_TEXT_BYTES: usize = 4096;
+pub const MAX_TEXT_BYTES: usize = 16_384;
 /// Deepest nesting of brackets of any kind.
 pub const MAX_NESTING: usize = 48;
 /// Most operators, unary ones and ranges included.
@@ -30,7 +27,7 @@ pub(crate) fn check(text: &str) -> Result<(), Error> {
     let bytes = text.as_bytes();
     let (mut at, mut depth, mut operators) = (0usize, 0usize, 0usize);
     // Quoted texts that follow `=~` or `!~`.
-    let mut regexes: Vec<&str> = Vec::new();
+    let mut regexes = 0usize;
     let mut regex_follows = false;
     while let Some(byte) = bytes.get(at) {
         let mut length = 1;
@@ -38,7 +35,7 @@ pub(crate) fn check(text: &str) -> Result<(), Error> {
             b'"' | b'\'' | b'`' => {
                 length = string_length(&bytes[at..]);
                 if regex_follows {
-                    regexes.extend(text.get(at..at + length));
+                    regexes += 1;
                 }
             }
             b'#' => length = bytes[at..].iter().position(|b| *b == b'\n').unwrap_or(bytes.len() - at),
@@ -69,14 +66,8 @@ pub(crate) fn check(text: &str) -> Result<(), Error> {
     if operators > MAX_OPERATORS {
         return Err(Error::Parse(format!("the query has more than {MAX_OPERATORS} operators")));
     }
-    if regexes.len() > MAX_REGEXES {
+    if regexes > MAX_REGEXES {
         return Err(Error::Parse(format!("the query has more than {MAX_REGEXES} regular expressions")));
-    }
-    for quoted in regexes {
-        // A text that cannot be unquoted is the parser's to refuse.
-        if let Ok(regex) = unquote_string(quoted) {
-            Matcher::regex("", &regex).map_err(|error| Error::Parse(error.to_string()))?;
-        }
     }
     Ok(())
 }
@@ -105,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_parser_could_not_bear_is_refused_before_it() {
+    fn what_could_take_the_stack_is_refused() {
         let cases = [
             ("a".repeat(MAX_TEXT_BYTES + 1), "bytes"),
             (format!("{}1{}", "(".repeat(100), ")".repeat(100)), "nested"),
@@ -113,8 +104,6 @@ mod tests {
             (format!("{}1", "-".repeat(1000)), "operators"),
             (format!("a{}", " or a".repeat(500)), "operators"),
             (format!("{{{}}}", "a=~\"b\",".repeat(100)), "regular expressions"),
-            (r#"a{b=~"((x{500}){500}){500}"}"#.into(), "regular expression"),
-            ("a{b!~ # why\n `\\pL{1000}`}".into(), "regular expression"),
         ];
         for (text, expected) in cases {
             let error = check(&text).unwrap_err().to_string();

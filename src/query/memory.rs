@@ -4,10 +4,11 @@
 //! Samples of a series may be pushed in any order; of two at the same time the
 //! later push wins. Nothing is evicted: the caller bounds what it pushes.
 
+use super::native;
 use super::source::{Source, SourceError};
 use crate::model::{
-    Histogram, Labels, Matcher, MetricType, Points, Sample, Select, Series, SeriesKey, Sketch, TimeRange,
-    sample,
+    Histogram, Labels, Matcher, MetricType, NativeHistogram, Points, ResetHint, Sample, Select, Series,
+    SeriesKey, Sketch, TimeRange, sample,
 };
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -26,6 +27,7 @@ type Key = (Labels, Option<MetricType>);
 struct Track {
     floats: BTreeMap<i64, f64>,
     histograms: BTreeMap<i64, Histogram>,
+    natives: BTreeMap<i64, NativeHistogram>,
     sketches: BTreeMap<i64, Sketch>,
 }
 
@@ -55,6 +57,14 @@ impl MemorySource {
         value: Histogram,
     ) {
         self.track(labels, metric_type, |track| track.histograms.insert(timestamp_ms, value));
+    }
+
+    /// Adds a native histogram, as Prometheus would scrape it; of one that
+    /// contradicts itself ([`NativeHistogram::checked`]) nothing sensible follows. One whose sum is
+    /// the stale marker ends the series, as [`MemorySource::push_stale`] does.
+    pub fn push_native(&self, labels: &Labels, timestamp_ms: i64, mut value: NativeHistogram) {
+        value.compact();
+        self.track(labels, None, |track| track.natives.insert(timestamp_ms, value));
     }
 
     /// Adds the distinct members of one window of a set.
@@ -87,18 +97,33 @@ impl Track {
         let floats =
             self.floats.range(span.clone()).map(|(at, value)| Sample { timestamp_ms: *at, value: *value });
         let histograms = self.histograms.range(span.clone()).map(|(at, value)| (*at, value.clone()));
+        let natives = self.natives.range(span.clone()).map(|(at, value)| (*at, self.hinted(*at, value)));
         let sketches = self.sketches.range(span).map(|(at, value)| (*at, value.clone()));
         let lists = [
             Points::Floats(floats.collect()),
             Points::Histograms(histograms.collect()),
+            Points::Natives(natives.collect()),
             Points::Sketches(sketches.collect()),
         ];
         lists.into_iter().filter(|points| !points.is_empty()).collect()
     }
 
+    /// A native histogram of which it is told whether a counter was reset before
+    /// it, as Prometheus' storage does it: not of the first of a stretch.
+    fn hinted(&self, at_ms: i64, value: &NativeHistogram) -> NativeHistogram {
+        let mut value = value.clone();
+        let before = self.natives.range(..at_ms).next_back();
+        let (Some((before_ms, before)), ResetHint::Unknown) = (before, value.hint) else { return value };
+        let in_between = self.floats.range(before_ms..&at_ms).next().is_some();
+        if !in_between && before.hint != ResetHint::Gauge && !native::is_reset(&value, before) {
+            value.hint = ResetHint::NotReset;
+        }
+        value
+    }
+
     /// What a series without a declared type most looks like.
     fn apparent_type(&self) -> MetricType {
-        if !self.histograms.is_empty() {
+        if !self.histograms.is_empty() || !self.natives.is_empty() {
             MetricType::Histogram
         } else if !self.sketches.is_empty() {
             MetricType::Set

@@ -1,14 +1,18 @@
 //! The shorthand for series in Prometheus' test files, which rule tests use as
 //! well: `errors{job="a"} 0+10x5 _ stale`.
 //!
-//! `1x3` and `0+10x3` stand for four values, `_x3` for three gaps. A histogram
-//! is written by its values, each with a weight where it is not 1: `{{1 2*3}}`.
+//! `1x3` and `0+10x3` stand for four values, `_x3` for three gaps. A native
+//! histogram is written by its parts (`{{schema:0 sum:5 count:4 buckets:[1 2 1]}}`,
+//! [`super::native_notation`]), one of ours by its values, each with a weight
+//! where it is not 1: `{{1 2*3}}`.
 
 use super::error::Error;
 use super::expr::Parsed;
+use super::native;
+use super::native_notation;
 use super::number::parse_float;
 use super::{Expr, parse};
-use crate::model::{Histogram, Labels, MatchOp};
+use crate::model::{Histogram, Labels, MatchOp, NativeHistogram};
 
 /// Most values that one line may stand for.
 pub const MAX_VALUES: usize = 100_000;
@@ -29,6 +33,8 @@ pub enum Given {
     Stale,
     Float(f64),
     Histogram(Histogram),
+    /// A native histogram, and whether its hint was written.
+    Native(NativeHistogram, bool),
 }
 
 impl SeriesLine {
@@ -60,7 +66,8 @@ pub fn parse_labels(metric: &str) -> Result<Labels, Error> {
     if matchers.iter().any(|matcher| !matches!(matcher.op, MatchOp::Equal)) {
         return Err(wrong());
     }
-    Ok(Labels::from_pairs(matchers.iter().map(|matcher| (matcher.name.as_str(), matcher.value.as_str()))))
+    let matchers = matchers.iter().filter(|matcher| !matcher.value.is_empty());
+    Ok(Labels::from_pairs(matchers.map(|matcher| (matcher.name.as_str(), matcher.value.as_str()))))
 }
 
 /// The values of a series, from shorthand.
@@ -68,12 +75,7 @@ pub(crate) fn parse_values(text: &str) -> Result<Vec<Given>, Error> {
     let mut values = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
-        let end = match rest.starts_with("{{") {
-            true => rest.find("}}").map_or(rest.len(), |at| at + 2),
-            false => 0,
-        };
-        let tail = rest.get(end..).unwrap_or_default();
-        let end = end + tail.find(char::is_whitespace).unwrap_or(tail.len());
+        let end = end_of_word(rest);
         push_word(rest.get(..end).unwrap_or(rest), &mut values)?;
         if values.len() > MAX_VALUES {
             return Err(Error::Parse(format!("a series of more than {MAX_VALUES} values is over the limit")));
@@ -87,12 +89,16 @@ fn push_word(word: &str, values: &mut Vec<Given>) -> Result<(), Error> {
     let wrong =
         || Error::Parse(format!("{word:?} is not a value such as 1, 0+10x5, _, stale or {{{{1 2}}}}"));
     if let Some(inner) = word.strip_prefix("{{") {
-        let (inner, repeat) = inner.split_once("}}").ok_or_else(wrong)?;
-        let times = if repeat.is_empty() { Some(1) } else { repeat.strip_prefix('x').and_then(times_of) };
-        let histogram = histogram_of(inner).ok_or_else(wrong)?;
-        let times = times.ok_or_else(wrong)? + usize::from(!repeat.is_empty());
-        values.extend(std::iter::repeat_n(Given::Histogram(histogram), times));
-        return Ok(());
+        let (inner, rest) = inner.split_once("}}").ok_or_else(wrong)?;
+        return match native_notation::is_native(inner) {
+            true => push_natives(inner, rest, values),
+            false => {
+                let times = if rest.is_empty() { Some(0) } else { rest.strip_prefix('x').and_then(times_of) };
+                let histogram = Given::Histogram(histogram_of(inner).ok_or_else(wrong)?);
+                values.extend(std::iter::repeat_n(histogram, times.ok_or_else(wrong)? + 1));
+                Ok(())
+            }
+        };
     }
     // The `x` of a repetition comes after the last digit, so not from a `0x1f`.
     let (value, times) = match word.rsplit_once('x') {
@@ -106,6 +112,54 @@ fn push_word(word: &str, values: &mut Vec<Given>) -> Result<(), Error> {
         (value, Some(times)) => {
             let (start, step) = start_and_step(value).ok_or_else(wrong)?;
             values.extend((0..=times).map(|at| Given::Float(start + step * at as f64)));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the word that `text` begins with; blanks between `{{` and `}}` are
+/// a part of it.
+fn end_of_word(text: &str) -> usize {
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let blank = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        match rest.find("{{").filter(|open| *open < blank) {
+            Some(open) => match rest.get(open..).and_then(|inner| inner.find("}}")) {
+                Some(close) => at += open + close + 2,
+                None => return text.len(),
+            },
+            None => return at + blank,
+        }
+    }
+    text.len()
+}
+
+/// Native histograms from `{{inner}}` and what stands behind it: nothing, `x3`,
+/// or `+{{…}}x3` and `-{{…}}x3` for some that grow or shrink.
+fn push_natives(inner: &str, rest: &str, values: &mut Vec<Given>) -> Result<(), Error> {
+    let wrong = || Error::Parse(format!("{rest:?} is no repetition such as x3 or +{{{{sum:1 count:1}}}}x3"));
+    let (first, hinted) = native_notation::parse(inner)?;
+    let (step, times) = match rest.strip_prefix(['+', '-']).and_then(|rest| rest.strip_prefix("{{")) {
+        Some(other) => {
+            let (inner, times) = other.split_once("}}x").ok_or_else(wrong)?;
+            let factor = if rest.starts_with('-') { -1.0 } else { 1.0 };
+            (Some((native_notation::parse(inner)?.0, factor)), times_of(times).ok_or_else(wrong)?)
+        }
+        None if rest.is_empty() => (None, 0),
+        None => (None, rest.strip_prefix('x').and_then(times_of).ok_or_else(wrong)?),
+    };
+    let mut current = first;
+    values.push(Given::Native(current.clone(), hinted));
+    for _ in 0..times {
+        if let Some((step, factor)) = &step {
+            let hint = current.hint;
+            let sum = native::add(&current, step, *factor);
+            current = sum.map_err(|_| Error::parse("exponential and custom buckets do not add up"))?.0;
+            current.hint = hint;
+        }
+        values.push(Given::Native(current.clone(), hinted));
+        if values.len() > MAX_VALUES {
+            return Err(Error::Parse(format!("a series of more than {MAX_VALUES} values is over the limit")));
         }
     }
     Ok(())

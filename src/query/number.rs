@@ -32,6 +32,16 @@ pub fn format_value(value: f64) -> String {
     }
 }
 
+/// As [`format_value`], whole numbers with a `.0`: as OpenMetrics writes the
+/// values of labels.
+pub fn format_open_metrics(value: f64) -> String {
+    let text = format_value(value);
+    match value.is_finite() && !text.contains(['.', 'e']) {
+        true => format!("{text}.0"),
+        false => text,
+    }
+}
+
 /// Reads a number as PromQL and Prometheus' files write it, `+Inf` and `NaN`
 /// included.
 pub fn parse_float(text: &str) -> Option<f64> {

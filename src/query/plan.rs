@@ -4,7 +4,7 @@
 use super::column::Grid;
 use super::engine::Engine;
 use super::error::Error;
-use super::expr::{At, Expr, Parsed, Selector, Subquery};
+use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery};
 use super::source::keep_exact_name;
 use super::track::Track;
 use crate::model::{Select, TimeRange};
@@ -71,9 +71,16 @@ impl Walk {
             Expr::Vector(at) | Expr::Matrix(at) => {
                 if let (Some(selector), Some(span)) = (selectors.get(*at), spans.get_mut(*at)) {
                     let ends = self.shifted(range, selector.at, selector.offset_ms);
-                    let back_ms = selector.range_ms.unwrap_or(self.lookback_ms);
+                    let mut back_ms = selector.range_ms.unwrap_or(self.lookback_ms);
+                    let mut end_ms = ends.end_ms;
+                    if selector.edges != Edges::Plain && selector.range_ms.is_some() {
+                        back_ms = back_ms.saturating_add(self.lookback_ms);
+                    }
+                    if selector.edges == Edges::Smoothed {
+                        end_ms = end_ms.saturating_add(self.lookback_ms);
+                    }
                     // Ranges are open at their start.
-                    *span = Some(TimeRange { start_ms: ends.start_ms - back_ms + 1, end_ms: ends.end_ms });
+                    *span = Some(TimeRange { start_ms: ends.start_ms - back_ms + 1, end_ms });
                 }
             }
             Expr::Subquery(subquery) => {
@@ -82,7 +89,7 @@ impl Walk {
                 let inner = TimeRange { start_ms: grid.start_ms, end_ms: ends.end_ms.max(grid.start_ms) };
                 self.expr(&subquery.expr, inner, selectors, spans);
             }
-            Expr::Negate(inner) => self.expr(inner, range, selectors, spans),
+            Expr::Negate(inner) | Expr::Paren(inner) => self.expr(inner, range, selectors, spans),
             Expr::Binary(binary) => {
                 self.expr(&binary.left, range, selectors, spans);
                 self.expr(&binary.right, range, selectors, spans);

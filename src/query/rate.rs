@@ -6,10 +6,11 @@
 //! or had no values.
 
 use super::column::Cell;
-use super::distribution;
+use super::distribution::{self, Distribution, Incompatible};
+use super::log_linear;
+use super::told::Told;
 use super::track::Window;
-use crate::model::{Histogram, Sample};
-use std::sync::Arc;
+use crate::model::{ResetHint, Sample};
 
 /// Which of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub(crate) enum Kind {
 }
 
 /// What the window's samples gained.
-pub(crate) fn extrapolated(window: &Window<'_>, kind: Kind) -> Cell {
+pub(crate) fn extrapolated(told: &Told<'_>, window: &Window<'_>, kind: Kind) -> Cell {
     let range_s = (window.end_ms - window.start_ms) as f64 / 1000.0;
     match (window.floats, window.histograms) {
         (floats, []) => floats_gain(window, floats, kind, range_s).map_or(Cell::None, Cell::Float),
@@ -28,39 +29,82 @@ pub(crate) fn extrapolated(window: &Window<'_>, kind: Kind) -> Cell {
             if kind == Kind::Delta {
                 return Cell::None;
             }
-            let merged = distribution::merge_all(histograms.iter().map(|(_, h)| &**h));
+            let windows = histograms.iter().filter_map(|(_, h)| h.as_log_linear());
+            let merged = log_linear::merge_all(windows);
             let factor = if kind == Kind::Rate { 1.0 / range_s } else { 1.0 };
             Cell::histogram(merged.scaled(factor))
         }
         ([], histograms) => {
-            histograms_gain(window, histograms, kind, range_s).map_or(Cell::None, Cell::histogram)
+            histograms_gain(told, window, histograms, kind, range_s).map_or(Cell::None, Cell::histogram)
         }
         // A series that changed from one to the other within the window.
-        _ => Cell::None,
+        _ => {
+            told.mixed_floats_and_histograms();
+            Cell::None
+        }
     }
 }
 
 /// Change between the last two samples: a rate a second, or the difference.
-pub(crate) fn instant(window: &Window<'_>, is_rate: bool) -> Cell {
+pub(crate) fn instant(told: &Told<'_>, window: &Window<'_>, is_rate: bool) -> Cell {
     let counts_down = !window.never_resets;
-    match (window.floats, window.histograms) {
-        ([.., before, last], []) => {
+    let float_times = window.floats.iter().map(|s| s.timestamp_ms);
+    let histogram_times = window.histograms.iter().map(|(at, _)| *at);
+    let mut times: Vec<i64> = float_times.rev().take(2).chain(histogram_times.rev().take(2)).collect();
+    times.sort_unstable_by(|a, b| b.cmp(a));
+    let Some(before_ms) = times.get(1) else { return Cell::None };
+    let floats = window.floats.iter().filter(|s| s.timestamp_ms >= *before_ms).count();
+    match (floats, window.floats, window.histograms) {
+        (2, [.., before, last], _) => {
             let seconds = (last.timestamp_ms - before.timestamp_ms) as f64 / 1000.0;
             let reset = is_rate && counts_down && last.value < before.value;
             let change = if reset { last.value } else { last.value - before.value };
             Cell::Float(if is_rate { change / seconds } else { change })
         }
-        ([], [.., (before_ms, before), (last_ms, last)]) => {
+        (0, _, [.., (before_ms, before), (last_ms, last)]) => {
             let seconds = (last_ms - before_ms) as f64 / 1000.0;
-            let reset = last.count < before.count;
-            let change = match window.windowed || reset {
-                true => (**last).clone(),
-                false => distribution::difference(last, before),
+            if !is_rate && before.is_custom() != last.is_custom() {
+                told.mixed_schemas();
+                return Cell::None;
+            }
+            if !window.windowed {
+                check_flavor(told, is_rate, [before, last]);
+            }
+            let change = match window.windowed || (is_rate && last.is_reset_after(before)) {
+                true => last.clone(),
+                false => match last.minus(before) {
+                    Ok((change, notes)) => {
+                        told.notes(notes, "subtraction");
+                        change
+                    }
+                    Err(Incompatible) => return Cell::None,
+                },
             };
-            Cell::histogram(if is_rate { change.scaled(1.0 / seconds) } else { change })
+            let change = change.into_gauge();
+            Cell::Histogram(if is_rate { change.divided(seconds) } else { change })
         }
-        _ => Cell::None,
+        _ => {
+            told.mixed_floats_and_histograms();
+            Cell::None
+        }
     }
+}
+
+/// Warns where a gauge is taken for a counter, or the other way round.
+fn check_flavor<'a>(
+    told: &Told<'_>,
+    is_counter: bool,
+    histograms: impl IntoIterator<Item = &'a Distribution>,
+) {
+    let natives = histograms.into_iter().filter(|h| h.as_native().is_some());
+    if natives.into_iter().any(|h| (h.hint() == ResetHint::Gauge) == is_counter) {
+        told.wrong_flavor(is_counter);
+    }
+}
+
+/// What a counter had before each of its falls.
+fn lost_by_resets(floats: &[Sample]) -> f64 {
+    floats.windows(2).filter(|pair| pair[1].value < pair[0].value).map(|pair| pair[0].value).sum()
 }
 
 fn floats_gain(window: &Window<'_>, floats: &[Sample], kind: Kind, range_s: f64) -> Option<f64> {
@@ -71,11 +115,7 @@ fn floats_gain(window: &Window<'_>, floats: &[Sample], kind: Kind, range_s: f64)
     let mut gain = last.value - first.value;
     let is_counter = kind != Kind::Delta;
     if is_counter && !window.never_resets {
-        for pair in floats.windows(2) {
-            if pair[1].value < pair[0].value {
-                gain += pair[0].value;
-            }
-        }
+        gain += lost_by_resets(floats);
     }
     let zero_at = (is_counter && first.value >= 0.0).then_some(first.value);
     let times = (first.timestamp_ms, last.timestamp_ms);
@@ -84,25 +124,57 @@ fn floats_gain(window: &Window<'_>, floats: &[Sample], kind: Kind, range_s: f64)
 }
 
 fn histograms_gain(
+    told: &Told<'_>,
     window: &Window<'_>,
-    histograms: &[(i64, Arc<Histogram>)],
+    histograms: &[(i64, Distribution)],
     kind: Kind,
     range_s: f64,
-) -> Option<Histogram> {
+) -> Option<Distribution> {
     let ((first_ms, first), (last_ms, last)) = (histograms.first()?, histograms.last()?);
+    let is_counter = kind != Kind::Delta;
     if histograms.len() < 2 {
         return None;
     }
-    let is_counter = kind != Kind::Delta;
-    let reset_at = |pair: &[(i64, Arc<Histogram>)]| pair[1].1.count < pair[0].1.count;
-    let resets = histograms.windows(2).filter(|pair| is_counter && reset_at(pair));
-    let before_resets = distribution::merge_all(resets.map(|pair| &*pair[0].1));
-    let mut end = (**last).clone();
-    end.merge(&before_resets);
-    let gain = distribution::difference(&end, first);
-    let zero_at = is_counter.then_some(first.count);
-    let factor = extrapolation(window, (*first_ms, *last_ms), histograms.len(), zero_at, gain.count);
-    Some(gain.scaled(if kind == Kind::Rate { factor / range_s } else { factor }))
+    let all = || histograms.iter().map(|(_, histogram)| histogram);
+    // Of a gauge only the ends are used.
+    match is_counter {
+        true => check_flavor(told, true, all()),
+        false => check_flavor(told, false, [first, last]),
+    }
+    let followed_by_reset = |at: usize| {
+        let (older, newer) = (histograms.get(at), histograms.get(at + 1));
+        older.zip(newer).is_some_and(|(older, newer)| newer.1.is_reset_after(&older.1))
+    };
+    // What comes before a reset at once counts for nothing, whatever its buckets.
+    let first_is_lost = is_counter && followed_by_reset(0);
+    let relevant = histograms.get(usize::from(first_is_lost)..).unwrap_or_default();
+    let custom = relevant.iter().filter(|(_, h)| h.is_custom()).count();
+    if custom != 0 && custom != relevant.len() {
+        told.mixed_schemas();
+        return None;
+    }
+    let mut gain = last.clone();
+    let add = |result: Result<(Distribution, distribution::Notes), Incompatible>, place: &str| {
+        let (sum, mut notes) = result.ok()?;
+        // A hint tells of its own sample; across a range they may differ.
+        notes.resets_collide = false;
+        told.notes(notes, place);
+        Some(sum)
+    };
+    if !first_is_lost {
+        gain = add(gain.minus(first), "subtraction")?;
+    }
+    if is_counter {
+        for at in usize::from(first_is_lost)..histograms.len() - 1 {
+            if followed_by_reset(at) {
+                gain = add(gain.plus(&histograms.get(at)?.1), "addition")?;
+            }
+        }
+    }
+    let zero_at = is_counter.then_some(first.count());
+    let factor = extrapolation(window, (*first_ms, *last_ms), histograms.len(), zero_at, gain.count());
+    let factor = if kind == Kind::Rate { factor / range_s } else { factor };
+    Some(gain.scaled(factor).into_gauge())
 }
 
 /// By how much a gain between the first and the last of `samples` is stretched

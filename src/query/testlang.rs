@@ -1,21 +1,18 @@
 //! A runner for Prometheus' PromQL test language: `load` series, `eval` an
 //! expression, compare with what is expected.
 //!
-//! Ours beside it: `load 10s as counter` says that the samples were received as
-//! StatsD of that type, and histograms are written by their values
+//! All of it is known but start timestamps (`@st`), which are skipped. Ours
+//! beside it: `load 10s as counter` says that the samples were received as StatsD
+//! of that type, and histograms may be written by their values
 //! ([`super::notation`]). Numbers may differ by a millionth of their size.
 
 use super::engine::{Engine, Options};
-use super::error::Error;
 use super::memory::MemorySource;
-use super::notation::{Given, SeriesLine, parse_values, split_labels};
-use super::number::{format_value, parse_float};
-use super::value::{Number, Value};
-use crate::model::{Histogram, Labels, MetricType, duration};
+use super::notation::{Given, SeriesLine};
+use super::testlang_expected::{Expected, compare};
+use super::testlang_nhcb;
+use crate::model::{MetricType, duration};
 use std::sync::Arc;
-
-/// Largest relative difference between equal numbers.
-const TOLERANCE: f64 = 1e-6;
 
 /// A line of a script that is wrong, or an expectation that was not met.
 #[derive(Debug, thiserror::Error)]
@@ -26,47 +23,52 @@ pub struct Failure {
     pub message: String,
 }
 
+/// What a script came to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How many evaluations it held.
+    pub evaluations: usize,
+    /// Every failure, in order; at most one for each evaluation.
+    pub failures: Vec<Failure>,
+}
+
 /// Runs all of `text`; tells how many evaluations it held. Every failure is
 /// listed, in order.
 pub fn run(text: &str) -> Result<usize, Vec<Failure>> {
+    let outcome = run_all(text);
+    if outcome.failures.is_empty() { Ok(outcome.evaluations) } else { Err(outcome.failures) }
+}
+
+/// As [`run`]; also tells how many evaluations there were where some failed.
+pub fn run_all(text: &str) -> Outcome {
     let mut script = Script::new();
     let lines: Vec<(usize, &str)> =
         text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())).collect();
-    let (mut rest, mut evaluations, mut failures) = (&lines[..], 0, Vec::new());
+    let mut rest = &lines[..];
+    let mut outcome = Outcome::default();
     while let Some(((line, first), tail)) = rest.split_first() {
-        let length = tail.iter().take_while(|(_, line)| !line.is_empty()).count();
         if first.is_empty() || first.starts_with('#') {
             rest = tail;
             continue;
         }
+        // What follows `clear` is a command of its own.
+        let tail_of_block = if *first == "clear" { &tail[..0] } else { tail };
+        let length =
+            tail_of_block.iter().take_while(|(_, line)| !line.is_empty() && !line.starts_with('#')).count();
         let (block, after) = tail.split_at(length);
-        let block: Vec<(usize, &str)> = block.iter().filter(|(_, l)| !l.starts_with('#')).copied().collect();
         rest = after;
-        evaluations += usize::from(first.starts_with("eval"));
-        if let Err(failure) = script.command(*line, first, &block) {
-            failures.push(failure);
+        outcome.evaluations += usize::from(first.starts_with("eval"));
+        if let Err(failure) = script.command(*line, first, block) {
+            outcome.failures.push(failure);
         }
     }
-    if failures.is_empty() { Ok(evaluations) } else { Err(failures) }
+    outcome
 }
 
 /// The series loaded so far, and an engine over them.
 struct Script {
     source: Arc<MemorySource>,
     engine: Engine,
-}
-
-/// What an evaluation must give.
-#[derive(Default)]
-struct Expected<'a> {
-    /// Text that the error must contain.
-    fail: Option<&'a str>,
-    ordered: bool,
-    warns: Option<bool>,
-    string: Option<&'a str>,
-    /// A line holding one number.
-    scalar: Option<f64>,
-    series: Vec<(usize, Labels, Vec<Given>)>,
 }
 
 impl Script {
@@ -84,40 +86,36 @@ impl Script {
                 self.source.clear();
                 Ok(())
             }
-            "load" => self.load(line, rest, block),
-            "eval" | "eval_ordered" | "eval_fail" | "eval_warn" => {
-                let mut expected = expectations(block)?;
-                expected.ordered |= word == "eval_ordered";
-                if word == "eval_fail" {
-                    expected.fail.get_or_insert("");
-                }
-                if word == "eval_warn" {
-                    expected.warns = Some(true);
-                }
-                let rest = rest.trim_start();
-                if let Some(rest) = rest.strip_prefix("instant at ") {
-                    let (at, expr) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-                    let at_ms = time(at).map_err(fail)?;
-                    let found = self.engine.instant(expr.trim(), at_ms);
-                    return compare(line, found.map(|r| (r.value, r.warnings)), &expected, None);
-                }
-                let words: Vec<&str> = rest.splitn(8, char::is_whitespace).collect();
-                if let ["range", "from", start, "to", end, "step", step, expr] = words[..] {
-                    let [start, end, step] = [time(start), time(end), time(step)];
-                    let (start, end, step) = (start.map_err(fail)?, end.map_err(fail)?, step.map_err(fail)?);
-                    let found = self.engine.range(expr.trim(), start, end, step);
-                    let grid = Some((start, step));
-                    return compare(line, found.map(|r| (r.value, r.warnings)), &expected, grid);
-                }
-                Err(fail(
-                    "expected `instant at TIME EXPR` or `range from TIME to TIME step STEP EXPR`".into(),
-                ))
+            "load" | "load_with_nhcb" => self.load(line, rest, block, word == "load_with_nhcb"),
+            "eval" | "eval_ordered" | "eval_fail" | "eval_warn" | "eval_info" => {
+                let expected = Expected::read(word, block)?;
+                self.evaluate(line, rest.trim_start(), &expected)
             }
             other => Err(fail(format!("unknown command {other:?}; there are load, clear and eval"))),
         }
     }
 
-    fn load(&self, line: usize, head: &str, block: &[(usize, &str)]) -> Result<(), Failure> {
+    fn evaluate(&self, line: usize, rest: &str, expected: &Expected<'_>) -> Result<(), Failure> {
+        let fail = |message: String| Failure { line, message };
+        if let Some(rest) = rest.strip_prefix("instant at ") {
+            let (at, expr) = rest.trim_start().split_once(char::is_whitespace).unwrap_or((rest, ""));
+            let at_ms = time(at).map_err(fail)?;
+            let found = self.engine.instant(expr.trim(), at_ms);
+            return compare(line, found, expected, None);
+        }
+        if let Some(rest) = rest.strip_prefix("range from ") {
+            let (times, expr) = words(rest, 5);
+            if let [start, "to", end, "step", step] = times[..] {
+                let [start, end, step] = [time(start), time(end), time(step)];
+                let (start, end, step) = (start.map_err(fail)?, end.map_err(fail)?, step.map_err(fail)?);
+                let found = self.engine.range(expr, start, end, step);
+                return compare(line, found, expected, Some((start, step)));
+            }
+        }
+        Err(fail("expected `instant at TIME EXPR` or `range from TIME to TIME step STEP EXPR`".into()))
+    }
+
+    fn load(&self, line: usize, head: &str, block: &[(usize, &str)], nhcb: bool) -> Result<(), Failure> {
         let fail = |message: String| Failure { line, message };
         let words: Vec<&str> = head.split_whitespace().collect();
         let (step, metric_type) = match words[..] {
@@ -129,9 +127,14 @@ impl Script {
             _ => return Err(fail("expected `load STEP` or `load STEP as TYPE`".into())),
         };
         let step_ms = time(step).map_err(fail)?;
-        for (line, text) in block {
+        let mut loaded = Vec::new();
+        for (line, text) in block.iter().filter(|(_, text)| !text.contains("@st")) {
             let series = SeriesLine::parse(text)
                 .map_err(|error| Failure { line: *line, message: error.to_string() })?;
+            loaded.push(series);
+        }
+        let converted = if nhcb { testlang_nhcb::converted(&loaded) } else { Vec::new() };
+        for series in loaded.into_iter().chain(converted) {
             for (at, value) in series.values.into_iter().enumerate() {
                 let at_ms = step_ms.saturating_mul(at as i64);
                 let labels = &series.labels;
@@ -140,6 +143,7 @@ impl Script {
                     Given::Stale => self.source.push_stale(labels, metric_type, at_ms),
                     Given::Float(value) => self.source.push(labels, metric_type, at_ms, value),
                     Given::Histogram(value) => self.source.push_histogram(labels, metric_type, at_ms, value),
+                    Given::Native(value, _) => self.source.push_native(labels, at_ms, value),
                 }
             }
         }
@@ -147,8 +151,19 @@ impl Script {
     }
 }
 
+/// The first `count` words of `text`, and the rest of it.
+fn words(text: &str, count: usize) -> (Vec<&str>, &str) {
+    let (mut found, mut rest) = (Vec::new(), text.trim_start());
+    while found.len() < count {
+        let Some((word, tail)) = rest.split_once(char::is_whitespace) else { break };
+        found.push(word);
+        rest = tail.trim_start();
+    }
+    (found, rest.trim())
+}
+
 /// Milliseconds of `5m`, `90` (seconds) or `-1m`.
-fn time(text: &str) -> Result<i64, String> {
+pub(crate) fn time(text: &str) -> Result<i64, String> {
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -158,144 +173,6 @@ fn time(text: &str) -> Result<i64, String> {
         Err(_) => duration::parse_ms(unsigned).map_err(|error| error.to_string())? as i64,
     };
     Ok(if negative { -ms } else { ms })
-}
-
-fn expectations<'a>(block: &[(usize, &'a str)]) -> Result<Expected<'a>, Failure> {
-    let mut expected = Expected::default();
-    for (line, text) in block {
-        let fail = |error: Error| Failure { line: *line, message: error.to_string() };
-        if let Some(rest) = text.strip_prefix("expect ") {
-            let (word, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-            match word {
-                "fail" => expected.fail = Some(rest.trim().trim_start_matches("msg:").trim()),
-                "ordered" => expected.ordered = true,
-                "warn" => expected.warns = Some(true),
-                "no_warn" => expected.warns = Some(false),
-                "string" => expected.string = Some(rest.trim().trim_matches('"')),
-                // Prometheus tells infos from warnings; we do not.
-                "info" | "no_info" => {}
-                other => {
-                    let message = format!("unknown expectation {other:?}");
-                    return Err(Failure { line: *line, message });
-                }
-            }
-        } else if let Some(value) = parse_float(text) {
-            expected.scalar = Some(value);
-        } else {
-            let (labels, rest) = split_labels(text).map_err(fail)?;
-            expected.series.push((*line, labels, parse_values(rest).map_err(fail)?));
-        }
-    }
-    Ok(expected)
-}
-
-fn compare(
-    line: usize,
-    found: Result<(Value, Vec<String>), Error>,
-    expected: &Expected<'_>,
-    grid: Option<(i64, i64)>,
-) -> Result<(), Failure> {
-    let fail = |message: String| Err(Failure { line, message });
-    let (value, warnings) = match (found, expected.fail) {
-        (Err(error), Some(message)) if error.to_string().contains(message) => return Ok(()),
-        (Err(error), Some(message)) => {
-            return fail(format!("expected an error with {message:?}, got: {error}"));
-        }
-        (Err(error), None) => return fail(format!("failed: {error}")),
-        (Ok(_), Some(_)) => return fail("expected an error, got an answer".into()),
-        (Ok(found), None) => found,
-    };
-    if expected.warns.is_some_and(|warns| warns == warnings.is_empty()) {
-        return fail(format!("warnings: {warnings:?}"));
-    }
-    let series: Vec<(Labels, Vec<(i64, Number)>)> = match value {
-        Value::Scalar(point) => match expected.scalar {
-            Some(wanted) if close(wanted, point.value) => return Ok(()),
-            _ => return fail(format!("the answer is the scalar {}", format_value(point.value))),
-        },
-        Value::String(point) => match expected.string {
-            Some(wanted) if wanted == point.text => return Ok(()),
-            _ => return fail(format!("the answer is the string {:?}", point.text)),
-        },
-        Value::Vector(points) => {
-            points.into_iter().map(|point| (point.labels, vec![(0, point.value)])).collect()
-        }
-        Value::Matrix(series) => series.into_iter().map(|series| (series.labels, series.points)).collect(),
-    };
-    for (at, (line, labels, wanted)) in expected.series.iter().enumerate() {
-        let found = match expected.ordered {
-            true => series.get(at).filter(|(found, _)| found == labels),
-            false => series.iter().find(|(found, _)| found == labels),
-        };
-        let Some((_, points)) = found else {
-            let message = format!("{labels} is missing; there are: {}", list(&series));
-            return Err(Failure { line: *line, message });
-        };
-        let (start, step) = grid.unwrap_or((0, 1));
-        for (at, wanted) in wanted.iter().enumerate() {
-            let time = start + step * at as i64;
-            let point = points.iter().find(|(at_ms, _)| *at_ms == time).map(|(_, number)| number);
-            if !same(wanted, point) {
-                let message = format!("{labels} has {} in place {at}", shown(point));
-                return Err(Failure { line: *line, message });
-            }
-        }
-        if points.len() != wanted.iter().filter(|given| **given != Given::Nothing).count() {
-            let message = format!("{labels} has {} values", points.len());
-            return Err(Failure { line: *line, message });
-        }
-    }
-    match series.len() == expected.series.len() {
-        true => Ok(()),
-        false => fail(format!("expected {} series, got: {}", expected.series.len(), list(&series))),
-    }
-}
-
-fn list(series: &[(Labels, Vec<(i64, Number)>)]) -> String {
-    let shown_series = |(labels, points): &(Labels, Vec<(i64, Number)>)| {
-        format!("{labels} {}", shown(points.first().map(|(_, n)| n)))
-    };
-    series.iter().take(10).map(shown_series).collect::<Vec<_>>().join("; ")
-}
-
-fn shown(number: Option<&Number>) -> String {
-    match number {
-        None => "nothing".into(),
-        Some(Number::Float(value)) => format_value(*value),
-        Some(Number::Histogram(h)) => {
-            format!("a histogram of count {}, sum {}, min {}, max {}", h.count, h.sum, h.min, h.max)
-        }
-    }
-}
-
-fn same(wanted: &Given, found: Option<&Number>) -> bool {
-    match (wanted, found) {
-        (Given::Nothing, None) => true,
-        (Given::Float(wanted), Some(Number::Float(found))) => close(*wanted, *found),
-        (Given::Histogram(wanted), Some(Number::Histogram(found))) => same_histogram(wanted, found),
-        _ => false,
-    }
-}
-
-fn same_histogram(wanted: &Histogram, found: &Histogram) -> bool {
-    let numbers = [
-        (wanted.count, found.count),
-        (wanted.sum, found.sum),
-        (wanted.min, found.min),
-        (wanted.max, found.max),
-    ];
-    let buckets = wanted.buckets().iter().zip(found.buckets());
-    wanted.buckets().len() == found.buckets().len()
-        && numbers.iter().all(|(wanted, found)| close(*wanted, *found))
-        && buckets.clone().all(|(wanted, found)| wanted.0 == found.0 && close(wanted.1, found.1))
-}
-
-fn close(wanted: f64, found: f64) -> bool {
-    wanted == found
-        || (wanted.is_nan() && found.is_nan())
-        || (wanted - found).abs() <= TOLERANCE * wanted.abs().max(found.abs())
-        // Around zero nothing is relative.
-        || (wanted - found).abs() < 1e-12
 }
 
 #[cfg(test)]
@@ -333,5 +210,24 @@ evil
 ";
         let lines: Vec<usize> = run(wrong).unwrap_err().iter().map(|failure| failure.line).collect();
         assert_eq!(lines, [5, 7, 10]);
+    }
+
+    #[test]
+    fn annotations_are_compared_where_they_are_expected() {
+        let script = |expect: &str| {
+            format!("load 1m\n  a 0+1x5\n\neval instant at 5m rate(a[5m])\n  {expect}\n  {{}} 0.016666667\n")
+        };
+        for holds in [
+            "expect info",
+            "expect no_warn",
+            "expect info regex: might not be .*\"a\" \\(1:6\\)",
+            "expect info msg: PromQL info: metric might not be a counter, name does not end in \
+             _total/_sum/_count/_bucket: \"a\" (1:6)",
+        ] {
+            assert!(run(&script(holds)).is_ok(), "{holds}");
+        }
+        for fails in ["expect no_info", "expect warn", "expect info msg: might", "expect info regex: nope"] {
+            assert!(run(&script(fails)).is_err(), "{fails}");
+        }
     }
 }

@@ -5,14 +5,13 @@
 //! difference of the running totals at its ends. Long spans are read a day at a
 //! time, so that memory and the limits stand for a day of samples.
 
-use super::distribution;
 use super::engine::Engine;
 use super::error::Error;
+use super::log_linear;
 use super::source::keep_exact_name;
 use super::track::Track;
 use crate::model::{Histogram, Labels, Matcher, MetricType, Sample, Select, Series, TimeRange};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Longest time read at once, unless one span is longer.
 const READ_MS: i64 = 86_400_000;
@@ -88,7 +87,7 @@ impl Engine {
         let mut read_ms = start_ms;
         while read_ms < end_ms {
             let until_ms = read_ms.saturating_add(step_ms).min(end_ms);
-            let mut found: HashMap<usize, Vec<Arc<Histogram>>> = HashMap::new();
+            let mut found: HashMap<usize, Vec<super::distribution::Distribution>> = HashMap::new();
             let selected = match self.select(matchers, TimeRange { start_ms: read_ms + 1, end_ms: until_ms })
             {
                 Err(error) if error.is_of_points() && step_ms > least_ms => {
@@ -109,7 +108,9 @@ impl Engine {
             for (at, histograms) in found {
                 if let Some(part) = parts.get_mut(at) {
                     let earlier = std::iter::once(&*part);
-                    *part = distribution::merge_all(earlier.chain(histograms.iter().map(|h| &**h)));
+                    *part = log_linear::merge_all(
+                        earlier.chain(histograms.iter().filter_map(|h| h.as_log_linear())),
+                    );
                 }
             }
             read_ms = until_ms;

@@ -1,8 +1,8 @@
 //! The points of one series as the evaluator wants them, and the part of them
 //! that a range (`[5m]`) sees at one step.
 
-use crate::model::{Histogram, Labels, MetricType, Points, Sample, Series, Sketch, sample};
-use std::sync::Arc;
+use super::distribution::Distribution;
+use crate::model::{Labels, MetricType, Points, Sample, Series, Sketch, sample};
 
 /// A series with its points in ascending time. It rarely has more than one
 /// kind of them.
@@ -10,13 +10,17 @@ use std::sync::Arc;
 pub(crate) struct Track {
     pub labels: Labels,
     pub floats: Vec<Sample>,
-    pub histograms: Vec<(i64, Arc<Histogram>)>,
+    pub histograms: Vec<(i64, Distribution)>,
     /// The sketches whose counts are in `floats`, for those who merge them.
     pub sketches: Vec<(i64, Sketch)>,
     /// A fall of the floats is a negative count, not a reset.
     pub never_resets: bool,
     /// Each histogram holds one window alone.
     pub windowed: bool,
+    /// As it was received; `None` where that is not known.
+    pub metric_type: Option<MetricType>,
+    /// The name is no part of what was computed from it.
+    pub drops_name: bool,
 }
 
 impl Track {
@@ -25,12 +29,17 @@ impl Track {
             labels: series.labels,
             never_resets: series.metric_type == Some(MetricType::Counter),
             windowed: series.metric_type.is_some(),
+            metric_type: series.metric_type,
             ..Track::default()
         };
         match series.points {
             Points::Floats(floats) => track.floats = floats,
             Points::Histograms(points) => {
-                track.histograms = points.into_iter().map(|(at, h)| (at, Arc::new(h))).collect();
+                track.histograms = points.into_iter().map(|(at, h)| (at, h.into())).collect();
+            }
+            Points::Natives(points) => {
+                track.windowed = false;
+                track.histograms = points.into_iter().map(|(at, h)| (at, h.into())).collect();
             }
             Points::Sketches(sketches) => {
                 let counts = sketches.iter();
@@ -62,7 +71,7 @@ impl Track {
     /// Takes out the stale markers, which no range sees.
     pub fn drop_stale(&mut self) {
         self.floats.retain(|s| !sample::is_stale(s.value));
-        self.histograms.retain(|(_, h)| !sample::is_stale(h.sum));
+        self.histograms.retain(|(_, h)| !sample::is_stale(h.sum()));
     }
 }
 
@@ -71,7 +80,7 @@ impl Track {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window<'a> {
     pub floats: &'a [Sample],
-    pub histograms: &'a [(i64, Arc<Histogram>)],
+    pub histograms: &'a [(i64, Distribution)],
     pub sketches: &'a [(i64, Sketch)],
     pub start_ms: i64,
     pub end_ms: i64,

@@ -3,8 +3,8 @@
 //! Vectors keep the order that the expression gave them (`sort`, `topk`);
 //! a matrix is in ascending order of labels. Points are in ascending time.
 
-use crate::model::{Histogram, Labels};
-use std::sync::Arc;
+use super::distribution::Distribution;
+use crate::model::Labels;
 
 /// An answer, with what its reader should know beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +12,8 @@ pub struct QueryResult {
     pub value: Value,
     /// What was left out, and why; each message once.
     pub warnings: Vec<String>,
+    /// What may be wrong with the question; each message once.
+    pub infos: Vec<String>,
 }
 
 impl QueryResult {
@@ -78,7 +80,7 @@ pub struct MatrixSeries {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Number {
     Float(f64),
-    Histogram(Arc<Histogram>),
+    Histogram(Distribution),
 }
 
 impl Number {

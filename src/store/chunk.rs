@@ -65,8 +65,8 @@ pub(super) fn put_chunk(out: &mut Vec<u8>, id: SeriesId, class: Class, stream: &
     match &points {
         Points::Floats(samples) => put_floats(&mut columns, samples),
         Points::Histograms(histograms) => put_histograms(&mut columns, histograms),
-        // Sketches are hashes: nothing to gain from columns.
-        Points::Sketches(_) => {}
+        // Sketches are hashes: nothing to gain from columns. Native histograms are not what the store is given.
+        Points::Sketches(_) | Points::Natives(_) => {}
     }
     if matches!(points, Points::Sketches(_)) || stream.bytes().len() <= columns.len() {
         put_stream(out, stream);

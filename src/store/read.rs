@@ -424,6 +424,7 @@ impl Gathered {
             match &mut points {
                 Points::Floats(points) => in_order(points, |sample| sample.timestamp_ms),
                 Points::Histograms(points) => in_order(points, |(at, _)| *at),
+                Points::Natives(points) => in_order(points, |(at, _)| *at),
                 Points::Sketches(points) => in_order(points, |(at, _)| *at),
             }
             Series { labels: key.labels, metric_type: Some(key.metric_type), points }

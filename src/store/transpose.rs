@@ -117,6 +117,8 @@ fn stream_of(points: &Points) -> Stream {
         Points::Sketches(windows) => windows.iter().for_each(|(at, sketch)| {
             stream.push_sketch(*at, sketch);
         }),
+        // Native histograms are not what the store is given.
+        Points::Natives(_) => {}
     }
     stream
 }

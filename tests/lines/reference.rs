@@ -190,14 +190,17 @@ fn pairs(elements: &[Vec<u8>], between: u8) -> Vec<Pair> {
 
 fn labels(name: &[u8], tags: &[Pair], labels_max: usize) -> Option<BTreeMap<String, String>> {
     let mut name = text(name);
-    let escaped: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    if escaped.starts_with("statsdeck_") {
+    let is_ours = |name: &str| {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        name.chars().map(plain).collect::<String>().starts_with("statsdeck_")
+    };
+    if is_ours(&name) {
         name = format!("exported_{name}");
     }
     let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (key, value) in tags {
         let mut key = text(key);
-        if key == "__name__" || key.starts_with("statsdeck_") {
+        if key == "__name__" || is_ours(&key) {
             key = format!("exported_{key}");
         }
         values.entry(key).or_default().push(text(value));

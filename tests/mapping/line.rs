@@ -6,6 +6,7 @@ use statsdeck::aggregate::window::{Live, LiveValue};
 use statsdeck::aggregate::{Options, Registry, Table, Windows, table};
 use statsdeck::catalogue::Catalogue;
 use statsdeck::config::Mapping;
+use statsdeck::mapping::mapper::EFFECTS_MAX;
 use statsdeck::model::Labels;
 use statsdeck::protocol::{Dialect, TagStyles};
 use statsdeck::telemetry::{Limited, Telemetry, Transport};
@@ -17,6 +18,14 @@ const OPTIONS: Options = Options {
     gauge_expire_ms: 300_000,
     timer_expire_ms: 300_000,
     set_expire_ms: 300_000,
+};
+
+const TABLE: table::Options = table::Options {
+    line_bytes_max: 8192,
+    labels_max: 8,
+    label_bytes_max: 200,
+    idle_windows_max: 30,
+    spellings_max: 1_000_000,
 };
 
 struct Fixture {
@@ -38,14 +47,7 @@ impl Fixture {
     fn limited(yaml: &str, series_max: usize) -> Self {
         let registry = Arc::new(Registry::new(Arc::new(Catalogue::new(series_max))));
         let telemetry = Arc::new(Telemetry::default());
-        let options = table::Options {
-            line_bytes_max: 8192,
-            labels_max: 8,
-            label_bytes_max: 200,
-            idle_windows_max: 30,
-            spellings_max: 1_000_000,
-        };
-        let table = Table::new(options, registry.clone(), telemetry.clone(), Transport::Udp);
+        let table = Table::new(TABLE, registry.clone(), telemetry.clone(), Transport::Udp);
         let mut table = table.with_tag_styles(TagStyles::ALL);
         table.set_mapper(Some(mapping(yaml).mapper));
         let windows = Windows::new(OPTIONS, telemetry.clone(), vec![], 0);
@@ -413,6 +415,38 @@ fn mappings_may_come_and_go_without_end() {
     f.send("a.b:0|c");
     f.flush(end_ms + 10_000);
     assert_eq!(f.told(), [format!("sum {}", (1..=300).sum::<i32>())]);
+}
+
+#[test]
+fn as_many_scales_as_are_taken_are_applied() {
+    let yaml = |scales| {
+        let rules = (2..2 + scales).map(|at| format!("- {{match: a{at}.*, name: sum{at}, scale: {at}}}\n"));
+        format!("mappings:\n{}- {{match: b.*, name: bb}}\n", rules.collect::<String>())
+    };
+    let mut f = Fixture::new(&yaml(EFFECTS_MAX));
+    for at in 2..2 + EFFECTS_MAX {
+        f.send(&format!("a{at}.x:1|c"));
+    }
+    f.flush(10_000);
+    assert_eq!(f.told().len(), EFFECTS_MAX);
+    let error = Mapping::parse(&[("mapping.yml".into(), yaml(EFFECTS_MAX + 1))]).unwrap_err();
+    assert!(error.to_string().contains("more than 254 different pairs"), "{error}");
+}
+
+#[test]
+fn lines_in_endless_spellings_take_bounded_memory() {
+    let mut f = Fixture::new("defaults: {ttl: 10s}\nmappings: []\n");
+    let options = table::Options { spellings_max: 1, ..TABLE };
+    f.table = Table::new(options, f.registry.clone(), f.telemetry.clone(), Transport::Udp);
+    f.table.set_mapper(Some(mapping("defaults: {ttl: 10s}\nmappings: []\n").mapper));
+    for at in 0..100_000 {
+        // Another spelling of the same tag each time.
+        f.send(&format!("a:1|c|#{}x:1", " ,".repeat(at % 400) + &"  ,".repeat(at / 400)));
+    }
+    let partial = f.table.take();
+    assert_eq!(f.telemetry.lines_accepted.value(), 100_000);
+    assert_eq!(partial.counters.iter().map(|(_, sum)| sum).sum::<f64>(), 100_000.0);
+    assert!(partial.treatments.len() <= 2, "{}", partial.treatments.len());
 }
 
 #[test]

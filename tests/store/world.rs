@@ -318,6 +318,7 @@ pub fn dump(series: &[Series]) -> String {
                     text.push_str(&format!("  {at} {} {} {} {} {crc:08x}\n", h.count, h.sum, h.min, h.max));
                 });
             }
+            Points::Natives(_) => unreachable!("the store holds none"),
             Points::Sketches(points) => points.iter().for_each(|(at, sketch)| {
                 text.push_str(&format!("  {at} {} {:08x}\n", sketch.count(), checksum(sketch)));
             }),

@@ -11,6 +11,8 @@ use crate::telemetry::Offence;
 
 /// Characters of a name in a table.
 const NAME_CHARS: usize = 80;
+/// Names over a limit that are listed one by one.
+const OFFENDERS_MAX: usize = 20;
 
 /// What is shown.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +35,9 @@ pub fn series_list(facts: SeriesFacts<'_>, address: &Address, calendar: &Calenda
         out,
         "<div class=\"head\"><h1>",
         count(facts.top.series),
-        " series</h1><p>of at most ",
+        " series</h1><p>at most ",
         count(facts.series_max as u64),
-        "; ",
+        " beside our own; ",
         count(facts.top.new),
         " are new since ",
         since,
@@ -43,8 +45,10 @@ pub fn series_list(facts: SeriesFacts<'_>, address: &Address, calendar: &Calenda
     );
     if let Some(offence) = facts.offence {
         let title = format!("Over a limit since {}", calendar.relative(offence.since_ms, now_ms));
-        let others = (offence.others > 0).then(|| ("others".to_owned(), offence.others));
-        let rows = offence.names.iter().cloned().chain(others);
+        let (shown, rest) = offence.names.split_at(offence.names.len().min(OFFENDERS_MAX));
+        let others = offence.others + rest.iter().map(|(_, lines)| lines).sum::<u64>();
+        let others = (others > 0).then(|| ("others".to_owned(), others));
+        let rows = shown.iter().cloned().chain(others);
         begin(&mut out, "over", &title, &["Name", "Lines"]);
         for (name, lines) in rows {
             row(&mut out, &name, None, &[count(lines)]);

@@ -4,8 +4,8 @@
 //! Results are written straight into one string: a matrix may hold millions of
 //! points, which no tree of JSON values should hold again.
 
-use crate::model::{Histogram, Labels};
-use crate::query::{self, Number, QueryResult, SourceError, Value, number};
+use crate::model::Labels;
+use crate::query::{self, Distribution, Number, QueryResult, SourceError, Value, number};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::fmt::Write;
@@ -38,7 +38,7 @@ impl From<query::Error> for Failure {
         let message = error.to_string();
         let execution = StatusCode::UNPROCESSABLE_ENTITY;
         let (status, error_type) = match error {
-            query::Error::Parse(_) => {
+            query::Error::Parse(_) | query::Error::Syntax { .. } => {
                 return Failure::bad_data(format!("invalid parameter \"query\": {message}"));
             }
             query::Error::Range(_) => (StatusCode::BAD_REQUEST, "bad_data"),
@@ -65,12 +65,21 @@ impl IntoResponse for Failure {
 
 /// A successful answer whose `data` is already JSON.
 pub(super) fn success(data: &str, warnings: &[String]) -> Response {
+    annotated(data, warnings, &[])
+}
+
+/// As [`success`], with the infos of a query as well.
+pub(super) fn annotated(data: &str, warnings: &[String], infos: &[String]) -> Response {
     let mut body = String::with_capacity(data.len() + 64);
     body.push_str("{\"status\":\"success\",\"data\":");
     body.push_str(data);
     if !warnings.is_empty() {
         body.push_str(",\"warnings\":");
         push_list(&mut body, warnings, |body, text| push_text(body, text));
+    }
+    if !infos.is_empty() {
+        body.push_str(",\"infos\":");
+        push_list(&mut body, infos, |body, text| push_text(body, text));
     }
     body.push('}');
     json(StatusCode::OK, body)
@@ -198,28 +207,28 @@ fn push_point(out: &mut String, at_ms: i64, value: f64) {
 
 /// `[time, {count, sum, buckets}]`. A bucket is `[rule, low, high, count]`,
 /// where rule says which ends belong to it: 0 the upper, 1 the lower, 3 both.
-fn push_histogram(out: &mut String, at_ms: i64, histogram: &Histogram) {
+fn push_histogram(out: &mut String, at_ms: i64, histogram: &Distribution) {
     out.push('[');
     push_time(out, at_ms);
     push_formatted(
         out,
         format_args!(
             ",{{\"count\":\"{}\",\"sum\":\"{}\"",
-            number::format_value(histogram.count),
-            number::format_value(histogram.sum)
+            number::format_value(histogram.count()),
+            number::format_value(histogram.sum())
         ),
     );
-    if !histogram.buckets().is_empty() {
+    let buckets = histogram.buckets();
+    if !buckets.is_empty() {
         out.push_str(",\"buckets\":");
-        push_list(out, histogram.buckets(), |out, (key, weight)| {
-            // The end nearer to zero belongs to a bucket.
-            let rule = match key.0.cmp(&0) {
-                std::cmp::Ordering::Less => 0,
-                std::cmp::Ordering::Greater => 1,
-                std::cmp::Ordering::Equal => 3,
+        push_list(out, &buckets, |out, bucket| {
+            let rule = match (bucket.lower_included, bucket.upper_included) {
+                (false, true) => 0,
+                (true, false) => 1,
+                (false, false) => 2,
+                (true, true) => 3,
             };
-            let (low, high) = key.bounds();
-            let [low, high, weight] = [low, high, *weight].map(number::format_value);
+            let [low, high, weight] = [bucket.lower, bucket.upper, bucket.count].map(number::format_value);
             push_formatted(out, format_args!("[{rule},\"{low}\",\"{high}\",\"{weight}\"]"));
         });
     }

@@ -4,7 +4,7 @@
 //! connections; so many at a time as there are permits. It is stopped when its
 //! time is up and when the client goes away (its handler is dropped then).
 
-use super::answer::{Failure, result_data, success};
+use super::answer::{Failure, annotated, result_data, success};
 use super::params::{MAX_BODY_BYTES, Params, invalid};
 use super::{ApiState, MAX_CONCURRENT, series};
 use crate::query::{Cancel, Engine, Error};
@@ -38,7 +38,7 @@ async fn instant(State(state): State<Arc<ApiState>>, params: Params) -> Result<R
     evaluated(&state, &params, move |engine| {
         let mut result = engine.instant(&query, at_ms)?;
         result.truncate(limit);
-        Ok(success(&result_data(&result), &result.warnings))
+        Ok(annotated(&result_data(&result), &result.warnings, &result.infos))
     })
     .await
 }
@@ -53,7 +53,7 @@ async fn range(State(state): State<Arc<ApiState>>, params: Params) -> Result<Res
     evaluated(&state, &params, move |engine| {
         let mut result = engine.range(&query, start_ms, end_ms, step_ms)?;
         result.truncate(limit);
-        Ok(success(&result_data(&result), &result.warnings))
+        Ok(annotated(&result_data(&result), &result.warnings, &result.infos))
     })
     .await
 }
