@@ -147,8 +147,10 @@ fn plain(error: crate::exchange::Error) -> anyhow::Error {
 
 fn open_for_reading(config: &Config, now_ms: i64) -> anyhow::Result<Store> {
     ensure_there(&config.data_dir)?;
-    let options =
-        Options::new(&config.data_dir).with_retention(config.retention_ms).with_lateness(config.lateness_ms);
+    let options = Options::new(&config.data_dir)
+        .with_retention(config.tiers.windows_retention_ms)
+        .with_tiers(config.tiers.coarser.clone())
+        .with_lateness(config.lateness_ms);
     for attempt in 1.. {
         let catalogue = Arc::new(Catalogue::new(usize::MAX));
         match Store::open(options.clone(), ReadOnly(FsBackend), catalogue, now_ms) {

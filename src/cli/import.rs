@@ -38,8 +38,10 @@ pub struct ImportArgs {
 
 pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
     let now_ms = SystemClock.now_ms();
-    let options =
-        Options::new(&config.data_dir).with_retention(config.retention_ms).with_lateness(config.lateness_ms);
+    let options = Options::new(&config.data_dir)
+        .with_retention(config.tiers.windows_retention_ms)
+        .with_tiers(config.tiers.coarser.clone())
+        .with_lateness(config.lateness_ms);
     let catalogue = Arc::new(Catalogue::new(config.series_max));
     let (store, recovered) = Store::open(options, FsBackend, catalogue.clone(), now_ms)?;
     let spool = config.data_dir.join(SPOOL_DIR);

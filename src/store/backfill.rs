@@ -5,14 +5,14 @@
 //! is there is never changed.
 
 use super::block::{Block, block_name};
+use super::block_source::Gathered;
 use super::block_writer::{Contents, Writer, install, names};
 use super::error::Error;
 use super::head::span_end;
 use super::store::Store;
-use super::stream::Stream;
+use super::tier::{self, Tier};
 use crate::catalogue::key;
 use crate::model::{MetricType, Sample, SeriesId, TimeRange};
-use std::sync::Arc;
 
 /// Points of some series, ascending by id; those of each ascending by time.
 pub type Part = Vec<(SeriesId, Vec<Sample>)>;
@@ -25,7 +25,8 @@ pub enum Place {
     Taken,
     /// It is not over yet, or the log has windows of its time.
     Open,
-    /// It is older than the retention.
+    /// It is older than the retention of all tiers, or than that of the windows
+    /// while coarser tiers, which never go back, are past it.
     TooOld,
 }
 
@@ -44,7 +45,11 @@ impl Store {
         // A first point may be a start, at the last moment of the span before.
         let is_of = |range: &TimeRange| range.start_ms < span_end_ms && range.end_ms > start_ms;
         let taken = |block: &Block| block.footer.end_ms == span_end_ms || is_of(&block.footer.range);
-        if state.readable(span).is_none() {
+        let newest_ms = state.newest_ms(now_ms);
+        let is_old = span_end_ms <= newest_ms.saturating_sub(self.options.retention_ms);
+        let is_built = |tier: &Tier| tier::built(&state.blocks, tier.resolution_ms) >= span_end_ms;
+        let is_lost = is_old && self.options.tiers.iter().any(is_built);
+        if state.readable(span).is_none() || is_lost {
             Place::TooOld
         } else if span_end_ms > now_ms || span_end_ms > log_ms {
             Place::Open
@@ -68,16 +73,17 @@ impl Store {
         span_end_ms: i64,
         mut next: impl FnMut() -> Result<Option<Part>, E>,
     ) -> Result<u64, E> {
-        let path = self.dir().join(block_name(span_end_ms));
+        let path = self.dir().join(block_name(0, span_end_ms));
         let (block, points) = install(self.backend(), &path, |unfinished| {
             let file = self.backend().create(unfinished).map_err(Error::io("create", unfinished))?;
-            let mut writer = Writer::new(&*file, unfinished);
+            let mut writer = Writer::new(&*file, unfinished, 0);
             let mut contents = Contents::new(span_end_ms);
             let (mut points, mut last_ms) = (0, i64::MIN);
             while let Some(part) = next()? {
                 let mut entries = Vec::with_capacity(part.len());
                 for (id, metric_type, samples) in self.in_name_order(&part) {
-                    let mut stream = Stream::default();
+                    let mut gathered = Gathered::default();
+                    let stream = &mut gathered.stream;
                     for sample in
                         samples.iter().filter(|sample| self.span_end(sample.timestamp_ms) == span_end_ms)
                     {
@@ -88,19 +94,18 @@ impl Store {
                     }
                     points += stream.points() as u64;
                     last_ms = last_ms.max(stream.last_ms().unwrap_or(i64::MIN));
-                    entries.extend(writer.put(id.0, metric_type, &stream));
+                    entries.extend(writer.put(id.0, metric_type, &gathered));
                     writer.flush_if_large()?;
                 }
                 contents.add(entries);
             }
             let names = names(self.catalogue(), &contents.series);
-            writer.finish(last_ms.min(span_end_ms), self.catalogue().next_id(), &names, contents)?;
+            let times = (span_end_ms - self.block_span_ms(), last_ms.min(span_end_ms));
+            writer.finish(times, self.catalogue().next_id(), &names, contents)?;
             file.sync().map_err(Error::io("sync", unfinished))?;
             Ok::<u64, E>(points)
         })?;
-        let mut state = self.state_mut();
-        state.blocks.push(Arc::new(block));
-        state.blocks.sort_by_key(|block| block.footer.end_ms);
+        self.state_mut().add_block(block);
         Ok(points)
     }
 

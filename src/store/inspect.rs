@@ -247,7 +247,7 @@ fn check_block(block: &Block, file: &dyn File, path: &Path, report: &mut FileRep
         found += 1;
         covered += u64::from(entry.length);
         match block.read(file, &entry) {
-            Ok(points) => report.samples += points.len() as u64,
+            Ok(chunk) => report.samples += chunk.points.len() as u64,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => report.note(Damage {
                 offset: entry.offset,
                 bytes: u64::from(entry.length),

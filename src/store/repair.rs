@@ -234,7 +234,7 @@ fn rewrite_block(
     let gone = || Error::Verify { path: block.path().into(), reason: "it went away".into() };
     let source = block.file(backend)?.ok_or_else(gone)?;
     let target = backend.create(unfinished).map_err(Error::io("create", unfinished))?;
-    let mut writer = Writer::new(&*target, unfinished);
+    let mut writer = Writer::new(&*target, unfinished, block.footer.resolution_ms);
     let (mut entries, mut bytes, mut failed) = (Vec::new(), Vec::new(), None);
     block.entries(&*source, Wanted::ALL, |mut entry| {
         if failed.is_none()
@@ -257,7 +257,8 @@ fn rewrite_block(
         None => names(known, &contents.series),
     };
     let next_id = block.footer.next_id.max(known.next_id());
-    writer.finish(block.footer.last_end_ms, next_id, &names, contents)?;
+    let times = (block.footer.start_ms, block.footer.last_end_ms);
+    writer.finish(times, next_id, &names, contents)?;
     target.sync().map_err(Error::io("sync", unfinished))
 }
 

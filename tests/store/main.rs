@@ -8,4 +8,5 @@ mod model;
 mod operation;
 mod repair;
 mod simulation;
+mod tiers;
 mod world;
