@@ -45,6 +45,7 @@ fn answers(series: &[Series], ends: &[i64], part: GaugePart) -> String {
         text.push_str(&format!("{} {:?}\n", series.labels, series.metric_type));
         for end_ms in ends {
             let answer = match &series.points {
+                Points::Natives(_) => panic!("a store has none"),
                 Points::Floats(samples) if part == GaugePart::Last => {
                     // With its time: a value, or an end.
                     let up_to = samples.iter().rfind(|sample| sample.timestamp_ms <= *end_ms);
