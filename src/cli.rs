@@ -1,6 +1,9 @@
 //! The command line: what was asked for, and doing it.
 
+mod exchange;
+mod import;
 mod mapping;
+mod store;
 mod top;
 
 use crate::clock::{Clock, SystemClock};
@@ -29,6 +32,9 @@ Examples:
   statsdeck check statsdeck.toml            say what is wrong with a config, by line and key
   statsdeck test-mapping web.api.latency    say which mapping takes a name, and why
   statsdeck top --by label                  say who makes the series of the running daemon
+  statsdeck export --from 1d > all.csv      write what is stored as CSV
+  statsdeck import /var/lib/graphite/whisper  fill the past from Graphite's files
+  statsdeck store verify                    read all data against its checksums
   statsdeck token new                       make an API key and its hash for the config
   echo 'etl.records:1|c' | nc -u -w0 127.0.0.1 8125";
 
@@ -77,6 +83,15 @@ enum Command {
         #[arg(short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         number: u16,
     },
+    /// Write what is stored as CSV, JSON lines or an HDR histogram log.
+    Export(exchange::ExportArgs),
+    /// Fill the past from OpenMetrics or Prometheus text, or from Whisper files. Stop the daemon first.
+    Import(import::ImportArgs),
+    /// Say what is in the data directory, check all of it, or repair it.
+    Store {
+        #[command(subcommand)]
+        command: store::StoreCommand,
+    },
     /// Make API keys.
     Token {
         #[command(subcommand)]
@@ -111,6 +126,15 @@ pub fn main() -> ExitCode {
         }
         Some(Command::TestMapping(args)) => test_mapping(&cli.run, &args),
         Some(Command::Top { url, by, number }) => show_top(&cli.run, url, by, number),
+        Some(Command::Export(args)) => {
+            load(&cli.run).map_err(anyhow::Error::from).and_then(|config| exchange::export(&config, &args))
+        }
+        Some(Command::Import(args)) => {
+            load(&cli.run).map_err(anyhow::Error::from).and_then(|config| import::import(&config, &args))
+        }
+        Some(Command::Store { command }) => load(&cli.run)
+            .map_err(anyhow::Error::from)
+            .and_then(|config| store::run(&config.data_dir, command)),
         Some(Command::Token { command: TokenCommand::New { name } }) => token_new(&name),
         Some(Command::Healthcheck { address }) => healthcheck(&cli.run, address),
     };

@@ -17,6 +17,7 @@ pub mod dashboard;
 pub mod notify;
 // floor 4
 pub mod alert;
+pub mod exchange;
 // floor 3
 pub mod query;
 // floor 2

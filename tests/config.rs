@@ -66,6 +66,7 @@ fn the_example_shows_every_key() {
         "[[limits.prefix]]",
         "[admin]",
         "[[tier]]",
+        "[store]",
         "[mapping]",
         "[alert]",
         "[[alert.rule]]",
@@ -179,6 +180,12 @@ fn problems_name_line_key_and_what_to_write() {
     check("[window]\nexpire = { counter = \"1s\" }", &["window.expire.counter", "not be shorter"]);
     check("[[tier]]\nresolution = \"1m\"\nretention = \"1d\"", &["tier[0].resolution"]);
     check("[[tier]]\nresolution = \"10s\"\nretention = \"1m\"", &["statsdeck.toml:3: tier[0].retention"]);
+    let two =
+        |second: &str| format!("[[tier]]\nresolution = \"10s\"\nretention = \"2d\"\n[[tier]]\n{second}");
+    check(&two("resolution = \"25s\"\nretention = \"3d\""), &["tier[1].resolution", "a multiple"]);
+    check(&two("resolution = \"7h\"\nretention = \"3d\""), &["tier[1].resolution", "an hour"]);
+    check(&two("resolution = \"1m\"\nretention = \"1d\""), &["statsdeck.toml:6: tier[1].retention"]);
+    check("[store]\nmax_bytes = \"lots\"", &["statsdeck.toml:2: store.max_bytes", "GiB"]);
     check("[limits]\nseries = 0", &["limits.series"]);
     check("[limits]\nlabel_bytes = 1", &["limits.label_bytes", "between 16 and"]);
     check(

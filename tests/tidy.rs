@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Every top-level module and its floor. A module may name lower floors only.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("model", 0),
     ("clock", 0),
     ("lock", 0),
@@ -24,6 +24,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("store", 2),
     ("query", 3),
     ("alert", 4),
+    ("exchange", 4),
     ("remote_write", 4),
     ("notify", 5),
     ("dashboard", 5),

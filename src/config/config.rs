@@ -6,6 +6,7 @@ use super::file::{self, File};
 use super::limits::{self, Admin};
 use super::listen;
 use super::mapping::Mapping;
+use super::tier::{self, Tiers};
 use super::view;
 use crate::alert::Rule;
 use crate::dashboard::calendar::Calendar;
@@ -52,7 +53,11 @@ pub struct Config {
     pub series_max: usize,
     /// Limits of prefixes of names.
     pub prefixes: Vec<aggregate::Prefix>,
+    /// How long anything is kept: the longest retention of a tier.
     pub retention_ms: i64,
+    pub tiers: Tiers,
+    /// Bytes beyond which the oldest data is dropped before its time.
+    pub max_bytes: Option<u64>,
     pub mapping: Mapping,
     pub rules: Vec<Rule>,
     pub receivers: Vec<Target>,
@@ -133,7 +138,8 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
     let windows = windows(&file.window, interval_ms, problems);
     let lateness_ms = lateness(&file.window, problems);
     let written = &file.limits;
-    let retention_ms = retention(file.tier.as_deref(), interval_ms, problems);
+    let tiers = tier::tiers(file.tier.as_deref(), interval_ms, problems);
+    let retention_ms = tiers.retention_ms();
     let longest_expiry =
         [windows.counter_expire_ms, windows.gauge_expire_ms, windows.timer_expire_ms, windows.set_expire_ms]
             .into_iter()
@@ -165,6 +171,8 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         series_max,
         prefixes: limits::prefixes(&written.prefix, problems),
         retention_ms,
+        tiers,
+        max_bytes: tier::max_bytes(&file.store, problems),
         mapping: Mapping::default(),
         rules,
         receivers,
@@ -316,33 +324,6 @@ fn tokens(written: &[file::Token], problems: &mut Vec<Problem>) -> Vec<auth::Tok
         }
     }
     tokens
-}
-
-fn retention(written: Option<&[file::Tier]>, interval_ms: i64, problems: &mut Vec<Problem>) -> i64 {
-    const DEFAULT_MS: i64 = 35 * 86_400_000;
-    let Some(tiers) = written else { return DEFAULT_MS };
-    if let Some(second) = tiers.get(1) {
-        let message = "this version keeps one tier; remove the others";
-        problems.push(Problem::new(second.resolution.span(), "tier[1]", message));
-    }
-    let Some(tier) = tiers.first() else { return DEFAULT_MS };
-    let mut read = |value: &Spanned<String>, key: &str| match duration::parse_ms(value.as_ref()) {
-        Ok(ms) => Some(ms as i64),
-        Err(error) => {
-            problems.push(Problem::new(value.span(), key, error));
-            None
-        }
-    };
-    let resolution_ms = read(&tier.resolution, "tier[0].resolution");
-    let retention_ms = read(&tier.retention, "tier[0].retention");
-    if resolution_ms.is_some_and(|ms| ms != interval_ms) {
-        let message = "the first tier has the resolution of window.interval";
-        problems.push(Problem::new(tier.resolution.span(), "tier[0].resolution", message));
-    }
-    if retention_ms.is_some_and(|ms| ms < 3_600_000) {
-        problems.push(Problem::new(tier.retention.span(), "tier[0].retention", "must be 1h at least"));
-    }
-    retention_ms.unwrap_or(DEFAULT_MS)
 }
 
 /// A duration in ms; problems are noted and the default stands in.

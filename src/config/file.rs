@@ -23,6 +23,7 @@ pub struct File {
     pub window: Window,
     pub limits: Limits,
     pub tier: Option<Vec<Tier>>,
+    pub store: Store,
     pub mapping: MappingSection,
     pub alert: AlertSection,
     pub receiver: Vec<ReceiverSection>,
@@ -111,6 +112,12 @@ pub struct Admin {
 pub struct Tier {
     pub resolution: Spanned<String>,
     pub retention: Spanned<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    pub max_bytes: Option<Spanned<String>>,
 }
 
 impl File {

@@ -11,6 +11,7 @@ mod listen;
 pub mod mapping;
 mod mapping_file;
 pub mod size;
+pub mod tier;
 pub mod view;
 mod view_text;
 

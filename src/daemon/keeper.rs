@@ -49,7 +49,12 @@ impl Keeper {
         let now_ms = self.clock.now_ms();
         match self.store.maintain(now_ms) {
             Ok(done) if done != store::Maintained::default() => {
-                tracing::info!(written = done.blocks_written, dropped = done.blocks_dropped, "blocks");
+                tracing::info!(
+                    written = done.blocks_written,
+                    built = done.blocks_built,
+                    dropped = done.blocks_dropped,
+                    "blocks"
+                );
             }
             Ok(_) => {}
             Err(error) => {

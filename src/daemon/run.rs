@@ -499,7 +499,9 @@ fn open_store(
         return Err(Error::DataDir(config.data_dir.clone()));
     }
     let options = store::Options::new(&config.data_dir)
-        .with_retention(config.retention_ms)
+        .with_retention(config.tiers.windows_retention_ms)
+        .with_tiers(config.tiers.coarser.clone())
+        .with_max_bytes(config.max_bytes)
         .with_lateness(config.lateness_ms);
     let (store, recovered) = Store::open(options, FsBackend, catalogue, now_ms)?;
     let stats = store.stats();

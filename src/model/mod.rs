@@ -27,5 +27,5 @@ pub use native_histogram::{NativeHistogram, ResetHint};
 pub use observation::{MetricType, Observation, Value};
 pub use reject::Reject;
 pub use sample::Sample;
-pub use series::{Points, Select, Series, SeriesId, SeriesKey, TimeRange};
+pub use series::{GaugePart, Grains, Points, Select, Series, SeriesId, SeriesKey, TimeRange};
 pub use sketch::Sketch;

@@ -86,14 +86,53 @@ impl Points {
     }
 }
 
+/// What is wanted of a gauge where only steps of several windows are left of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GaugePart {
+    /// Value of the last window.
+    #[default]
+    Last,
+    Min,
+    Max,
+    /// Mean of the windows' values.
+    Mean,
+}
+
+/// How coarse the points of a read may be: any resolution that divides the
+/// grain of a type, in ms, serves as well as the finest; 0 asks for the finest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grains {
+    pub counters_ms: i64,
+    pub gauges_ms: i64,
+    /// Of timers, histograms and sets.
+    pub windows_ms: i64,
+    pub gauge: GaugePart,
+}
+
+impl Grains {
+    /// The same for all types.
+    pub fn all(step_ms: i64) -> Self {
+        let gauge = GaugePart::Last;
+        Grains { counters_ms: step_ms, gauges_ms: step_ms, windows_ms: step_ms, gauge }
+    }
+
+    pub fn of(&self, metric_type: MetricType) -> i64 {
+        match metric_type {
+            MetricType::Counter => self.counters_ms,
+            MetricType::Gauge => self.gauges_ms,
+            MetricType::Timer | MetricType::Histogram | MetricType::Set => self.windows_ms,
+        }
+    }
+}
+
 /// What to read: the series that fulfil all `matchers`, their points within
 /// `range`, and no more than the limits allow.
 #[derive(Clone, Copy, Debug)]
 pub struct Select<'a> {
     pub matchers: &'a [Matcher],
     pub range: TimeRange,
-    /// Step of the query in ms, a hint for choosing the resolution; 0 for an
-    /// instant query.
+    /// A resolution that divides this, in ms, serves as well as the finest; 0
+    /// asks for the finest.
     pub step_ms: i64,
     /// More series, or more points in all of them together, is an error.
     pub max_series: usize,

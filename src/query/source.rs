@@ -1,7 +1,7 @@
 //! Where the engine reads from: the store, or memory in tests.
 
 use crate::model::label::NAME;
-use crate::model::{MatchOp, Matcher, Select, Series, SeriesKey, TimeRange};
+use crate::model::{Grains, MatchOp, Matcher, Select, Series, SeriesKey, TimeRange};
 use crate::store::{self, Store};
 
 /// Something that series can be read from.
@@ -9,6 +9,18 @@ pub trait Source: Send + Sync {
     /// The series that `request` asks for, in ascending order of labels. A
     /// series without points in the range may be left out.
     fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, SourceError>;
+
+    /// As [`Source::select`], with a resolution for each type. Where there is but
+    /// one resolution, the same.
+    fn select_at(&self, request: &Select<'_>, _grains: &Grains) -> Result<Vec<Series>, SourceError> {
+        self.select(request)
+    }
+
+    /// The coarsest step, in ms, of the finest points that there are in `range`:
+    /// a value may be so old. 0 where there is but one resolution.
+    fn resolution_ms(&self, _range: TimeRange) -> i64 {
+        0
+    }
 
     /// Names of the series that fulfil all matchers and have points within
     /// `range`, at most `max_series` of them, in ascending order.
@@ -45,6 +57,14 @@ pub enum SourceError {
 impl Source for Store {
     fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, SourceError> {
         Ok(Store::select(self, request)?)
+    }
+
+    fn select_at(&self, request: &Select<'_>, grains: &Grains) -> Result<Vec<Series>, SourceError> {
+        Ok(Store::select_at(self, request, grains)?)
+    }
+
+    fn resolution_ms(&self, range: TimeRange) -> i64 {
+        Store::resolution_ms(self, range)
     }
 
     fn series(

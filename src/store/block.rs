@@ -1,4 +1,5 @@
-//! A block: the points of one span in an immutable file.
+//! A block: the points of one span in an immutable file, window by window or,
+//! of a coarser tier, step by step.
 //!
 //! An index by number says where the chunk of each series is; names and index
 //! are read from the file when they are asked for, so that in memory is little
@@ -8,13 +9,13 @@
 
 use super::backend::{Backend, File};
 use super::block_index::{Entry, read_entries};
-use super::chunk::read_chunk;
+use super::chunk::{Chunk, read_chunk};
 use super::coding::{Reader, put_signed, put_varint};
 use super::error::Error;
 use super::id_set::IdSet;
 use super::point::Class;
 use super::section::{Buffers, ENTRY_BYTES, Section, Wanted};
-use crate::model::{Points, SeriesId, TimeRange};
+use crate::model::{SeriesId, TimeRange, duration};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,12 +23,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 pub(super) const MAGIC: [u8; 8] = *b"SDblock\0";
-pub(super) const TRAILER_MAGIC: [u8; 4] = *b"SDb1";
-pub(super) const VERSION: u32 = 1;
+pub(super) const TRAILER_MAGIC: [u8; 4] = *b"SDb2";
+/// That of version 1, whose footer has no start and no resolution.
+const TRAILER_MAGIC_1: [u8; 4] = *b"SDb1";
+pub(super) const VERSION: u32 = 2;
 pub(super) const HEADER_BYTES: usize = 12;
 /// footer offset, footer length, footer checksum, magic.
 const TRAILER_BYTES: usize = 20;
 pub(super) const CRC_BYTES: usize = 4;
+/// A span of version 1 begins with an hour.
+const HOUR_MS: i64 = 3_600_000;
 /// Longest part that is read.
 const MAX_PART_BYTES: usize = 1 << 30;
 
@@ -38,6 +43,8 @@ pub(super) struct Block {
     pub(super) footer: Footer,
     index: Section,
     index_damaged: AtomicBool,
+    /// Whether its file was found to be gone.
+    gone: AtomicBool,
     /// Series whose chunk could not be read.
     damaged: Mutex<BTreeSet<u32>>,
 }
@@ -45,6 +52,11 @@ pub(super) struct Block {
 /// What a block's footer says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Footer {
+    /// Last moment before its span. What is built of it is built of all that the
+    /// finer tiers had of `(start_ms, end_ms]`.
+    pub(super) start_ms: i64,
+    /// Step of its points in ms; 0 when they are windows.
+    pub(super) resolution_ms: i64,
     /// Last moment of its span, and the end of its last window.
     pub(super) end_ms: i64,
     pub(super) last_end_ms: i64,
@@ -61,13 +73,20 @@ pub(super) struct Footer {
     pub(super) series: IdSet,
 }
 
-/// Name of the block whose span ends at `end_ms`. The 0 is its tier.
-pub(super) fn block_name(end_ms: i64) -> String {
-    format!("block-0-{end_ms:015}.sd")
+/// Name of the block whose span ends at `end_ms`.
+pub(super) fn block_name(resolution_ms: i64, end_ms: i64) -> String {
+    match u64::try_from(resolution_ms) {
+        Ok(step_ms @ 1..) => format!("block-{}-{end_ms:015}.sd", duration::format_ms(step_ms)),
+        _ => format!("block-0-{end_ms:015}.sd"),
+    }
 }
 
 pub(super) fn is_block_name(name: &str) -> bool {
-    name.starts_with("block-0-") && name.ends_with(".sd")
+    let parts = name.strip_prefix("block-").and_then(|name| name.strip_suffix(".sd"));
+    parts.and_then(|parts| parts.split_once('-')).is_some_and(|(step, end)| {
+        let is_step = step == "0" || duration::parse_ms(step).is_ok();
+        is_step && !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// Why a block could not be opened.
@@ -80,6 +99,8 @@ pub(super) enum Unreadable {
 impl Footer {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         put_signed(out, self.end_ms);
+        put_varint(out, (self.end_ms - self.start_ms) as u64);
+        put_varint(out, self.resolution_ms as u64);
         put_signed(out, self.last_end_ms);
         put_varint(out, u64::from(self.next_id));
         put_signed(out, self.end_ms - self.range.start_ms);
@@ -93,10 +114,13 @@ impl Footer {
         self.series.put(out);
     }
 
-    fn read(bytes: &[u8]) -> Option<Footer> {
+    fn read(bytes: &[u8], version: u32) -> Option<Footer> {
         let reader = &mut Reader::new(bytes);
         let number = |reader: &mut Reader<'_>| u32::try_from(reader.varint()?).ok();
-        let (end_ms, last_end_ms) = (reader.signed()?, reader.signed()?);
+        let time = |reader: &mut Reader<'_>| i64::try_from(reader.varint()?).ok();
+        let end_ms = reader.signed()?;
+        let told = if version > 1 { Some((time(reader)?, time(reader)?)) } else { None };
+        let last_end_ms = reader.signed()?;
         let next_id = number(reader)?;
         let start_ms = end_ms.checked_sub(reader.signed()?)?;
         let range = TimeRange { start_ms, end_ms: end_ms.checked_sub(reader.signed()?)? };
@@ -105,7 +129,13 @@ impl Footer {
         let (names_bytes, names_crc) = (number(reader)?, reader.fixed_u32()?);
         // An entry of the index takes more than a byte.
         let series = IdSet::read(reader, u64::from(index_bytes))?;
+        let (start_ms, resolution_ms) = match told {
+            Some((length_ms, resolution_ms)) => (end_ms.checked_sub(length_ms)?, resolution_ms),
+            None => (range.start_ms.min(end_ms.checked_sub(1)?).div_euclid(HOUR_MS) * HOUR_MS, 0),
+        };
         reader.is_empty().then_some(Footer {
+            start_ms,
+            resolution_ms,
             end_ms,
             last_end_ms,
             next_id,
@@ -124,7 +154,7 @@ impl Footer {
         self.index_at.checked_add(u64::from(self.index_bytes))
     }
 
-    fn names_at(&self) -> Option<u64> {
+    pub(super) fn names_at(&self) -> Option<u64> {
         self.table_at()?.checked_add(u64::from(self.groups) * ENTRY_BYTES as u64)
     }
 }
@@ -142,7 +172,7 @@ impl Block {
         };
         let mut trailer = [0; TRAILER_BYTES];
         file.read_at(&mut trailer, trailer_offset).map_err(failed("read"))?;
-        let Some((offset, length, crc)) = read_trailer(&trailer) else {
+        let Some((offset, length, crc, version)) = read_trailer(&trailer) else {
             return Err(newer(&*file, path).unwrap_or(damaged("its trailer is damaged")));
         };
         let sound = offset >= HEADER_BYTES as u64
@@ -153,7 +183,7 @@ impl Block {
         }
         let footer = part(&*file, offset, length, crc).map_err(failed("read"))?;
         let footer = footer.ok_or(damaged("its footer is damaged"))?;
-        let footer = Footer::read(&footer).ok_or(damaged("its footer is not one"))?;
+        let footer = Footer::read(&footer, version).ok_or(damaged("its footer is not one"))?;
         let (table_at, names_at) = footer.table_at().zip(footer.names_at()).unwrap_or_default();
         if names_at.checked_add(u64::from(footer.names_bytes)) != Some(offset) {
             return Err(damaged("its footer is not one"));
@@ -168,6 +198,7 @@ impl Block {
             index: index.ok_or(damaged("the table of its index is damaged"))?,
             footer,
             index_damaged: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             damaged: Mutex::default(),
         })
     }
@@ -178,6 +209,15 @@ impl Block {
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    pub(super) fn index(&self) -> &Section {
+        &self.index
+    }
+
+    /// Whether nothing can be read of it any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
     /// The series that it has points of.
@@ -191,8 +231,20 @@ impl Block {
     }
 
     /// Notes that the chunk of a series cannot be read; whether that is news.
-    pub(super) fn report_damaged(&self, id: u32) -> bool {
+    fn report_damaged(&self, id: u32) -> bool {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
+    }
+
+    /// Notes and logs, once, that the chunk of a series cannot be read.
+    pub(super) fn report(&self, entry: &Entry, error: &io::Error) {
+        if self.report_damaged(entry.id) {
+            tracing::error!(
+                path = %self.path.display(),
+                series = entry.id,
+                %error,
+                "points of a series cannot be read and are left out"
+            );
+        }
     }
 
     /// Number of chunks that could not be read.
@@ -218,7 +270,10 @@ impl Block {
     pub(super) fn file(&self, backend: &dyn Backend) -> Result<Option<Box<dyn File>>, Error> {
         match backend.open(&self.path) {
             Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.gone.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
             Err(error) => Err(Error::io("open", &self.path)(error)),
         }
     }
@@ -258,7 +313,7 @@ impl Block {
 
     /// The points of a series. An error of kind `InvalidData` says that the
     /// chunk is damaged.
-    pub(super) fn read(&self, file: &dyn File, entry: &Entry) -> io::Result<Points> {
+    pub(super) fn read(&self, file: &dyn File, entry: &Entry) -> io::Result<Chunk> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "chunk is damaged");
         let length = entry.length as usize;
         let end = entry.offset.checked_add(u64::from(entry.length));
@@ -289,10 +344,16 @@ fn part(file: &dyn File, at: u64, length: u32, crc: u32) -> io::Result<Option<Ve
     Ok((crc32fast::hash(&bytes) == crc).then_some(bytes))
 }
 
-fn read_trailer(trailer: &[u8]) -> Option<(u64, u32, u32)> {
+/// Place, length and checksum of the footer, and the version.
+fn read_trailer(trailer: &[u8]) -> Option<(u64, u32, u32, u32)> {
     let mut reader = Reader::new(trailer);
-    let fields = (reader.fixed_u64()?, reader.fixed_u32()?, reader.fixed_u32()?);
-    (reader.rest() == TRAILER_MAGIC).then_some(fields)
+    let (offset, length, crc) = (reader.fixed_u64()?, reader.fixed_u32()?, reader.fixed_u32()?);
+    let version = match reader.rest() {
+        magic if magic == TRAILER_MAGIC => VERSION,
+        magic if magic == TRAILER_MAGIC_1 => 1,
+        _ => return None,
+    };
+    Some((offset, length, crc, version))
 }
 
 /// Whether the file is a block of a version that is not known yet.

@@ -1,4 +1,4 @@
-//! Writes the block of a span: whole, durable and read back, or not at all.
+//! Writes the block of a span, of windows or of steps: whole, durable and read back, or not at all.
 //!
 //! Series are taken in passes by their numbers, so that never more than a part
 //! of the span is in memory. Within a pass their chunks lie in the order of
@@ -7,18 +7,13 @@
 use super::backend::{Backend, File};
 use super::block::{Block, CRC_BYTES, Footer, HEADER_BYTES, MAGIC, TRAILER_MAGIC, Unreadable, VERSION};
 use super::block_index::{Entry, put_entries};
-use super::chunk::put_chunk;
+use super::block_source::{Gathered, Source, has_stats};
+use super::chunk::{put_chunk, put_steps};
 use super::error::Error;
-use super::frame::FrameReader;
-use super::head::{Complete, Span};
 use super::id_set::IdSet;
-use super::late::LateKind;
 use super::names::NameWriter;
 use super::point::{Class, last_float};
 use super::section::{Table, Wanted};
-use super::segment::Files;
-use super::stream::Stream;
-use super::transpose::gather;
 use crate::catalogue::{Catalogue, key};
 use crate::model::{MetricType, SeriesId, TimeRange};
 use std::path::Path;
@@ -36,19 +31,30 @@ const SERIES_BYTES: u64 = 128;
 pub(super) fn write(
     backend: &dyn Backend,
     path: &Path,
-    complete: &Complete,
+    source: &Source<'_>,
+    block_span_ms: i64,
     catalogue: &Catalogue,
 ) -> Result<(Block, u64), Error> {
+    install(backend, path, |unfinished| write_file(backend, unfinished, source, block_span_ms, catalogue))
+}
+
+/// Puts the block that `write` makes of a new file in its place, once it is
+/// durable and was read back; what `write` returns besides.
+pub(super) fn install<T, E: From<Error>>(
+    backend: &dyn Backend,
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<(Block, T), E> {
     let unfinished = path.with_extension("tmp");
-    let named = write_file(backend, &unfinished, complete, catalogue).and_then(|unwritten| {
+    let named = write(&unfinished).and_then(|written| {
         let dir = path.parent().unwrap_or(Path::new("."));
         verify(backend, &unfinished)?;
         backend.rename(&unfinished, path).map_err(Error::io("rename to", path))?;
         backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
-        Ok(unwritten)
+        Ok(written)
     });
     match named {
-        Ok(unwritten) => Ok((reopen(backend, path)?, unwritten)),
+        Ok(written) => Ok((reopen(backend, path)?, written)),
         Err(error) => {
             // What is left of it goes at the next start, if not now.
             let _ = backend.remove(&unfinished);
@@ -88,29 +94,27 @@ fn verify(backend: &dyn Backend, path: &Path) -> Result<(), Error> {
 fn write_file(
     backend: &dyn Backend,
     path: &Path,
-    complete: &Complete,
+    source: &Source<'_>,
+    block_span_ms: i64,
     catalogue: &Catalogue,
 ) -> Result<u64, Error> {
-    let span = &*complete.span;
     let file = backend.create(path).map_err(Error::io("create", path))?;
-    let mut writer = Writer { file: &*file, path, out: Vec::with_capacity(WRITE_BYTES), written: 0 };
-    writer.out.extend_from_slice(&MAGIC);
-    writer.out.extend_from_slice(&VERSION.to_le_bytes());
-    debug_assert_eq!(writer.out.len(), HEADER_BYTES);
-
-    let series = series(backend, complete)?;
+    let mut writer = Writer::new(&*file, path, source.resolution_ms());
+    let series = source.series(backend)?;
     let ids: Vec<u32> = series.iter().collect();
     let order = by_name(catalogue, &series);
     let mut unwritten = (ids.len() - order.len()) as u64;
-    let mut contents = Contents::new(span.end_ms);
-    for pass in passes(complete, &ids) {
-        let streams = gather(backend, complete, pass)?;
+    let mut contents = Contents::new(source.span(block_span_ms).1);
+    for pass in passes(source.bytes(), &ids) {
+        let gathered = source.gather(backend, pass, catalogue)?;
         let place = |id: &u32| pass.binary_search(id).ok();
         let in_pass = order.iter().filter_map(|(id, metric_type)| Some((place(id)?, *id, *metric_type)));
         let mut entries = Vec::with_capacity(pass.len());
         for (place, id, metric_type) in in_pass {
-            let Some(stream) = streams.get(place).filter(|stream| stream.points() > 0) else { continue };
-            match writer.put(id, metric_type, stream) {
+            let Some(points) = gathered.get(place).filter(|points| points.stream.points() > 0) else {
+                continue;
+            };
+            match writer.put(id, metric_type, points) {
                 Some(entry) => entries.push(entry),
                 None => unwritten += 1,
             }
@@ -118,24 +122,12 @@ fn write_file(
         }
         contents.add(entries);
     }
-    writer.finish(span, catalogue, contents)?;
+    let names = names(catalogue, &contents.series);
+    let start_ms = source.start(block_span_ms, contents.range.start_ms);
+    let times = (start_ms, source.last_end_ms());
+    writer.finish(times, catalogue.next_id(), &names, contents)?;
     file.sync().map_err(Error::io("sync", path))?;
     Ok(unwritten)
-}
-
-/// The series that may have points in the span.
-fn series(backend: &dyn Backend, complete: &Complete) -> Result<IdSet, Error> {
-    let mut series = complete.span.series();
-    let (mut files, mut reader) = (Files::default(), FrameReader::default());
-    for frame in complete.late_frames() {
-        let Some(file) = files.of(backend, frame.segment())? else { continue };
-        for kind in LateKind::ALL {
-            let each = |id| series.insert(id);
-            let read = frame.read_late_ids(&*file, kind, Wanted::ALL, &mut reader, each);
-            read.map_err(Error::io("read", frame.segment().path()))?;
-        }
-    }
-    Ok(series)
 }
 
 /// The series of which somebody knows the name, in the order of names.
@@ -150,30 +142,39 @@ fn by_name(catalogue: &Catalogue, series: &IdSet) -> Vec<(u32, MetricType)> {
 }
 
 /// The series in parts whose points fit into memory.
-fn passes<'a>(complete: &Complete, ids: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
-    let frames = complete.span.frames.iter().map(|frame| frame.data_bytes());
-    let late = complete.late_frames().into_iter().map(|frame| frame.late_bytes());
-    let bytes: u64 = frames.chain(late).sum();
+fn passes(bytes: u64, ids: &[u32]) -> impl Iterator<Item = &[u32]> {
     let passes = (bytes + ids.len() as u64 * SERIES_BYTES).div_ceil(PASS_BYTES).max(1);
     ids.chunks(ids.len().div_ceil(passes as usize).max(1))
 }
 
+/// The names of some series, as a block has them.
+pub(super) fn names(catalogue: &Catalogue, series: &IdSet) -> Vec<u8> {
+    let mut names = NameWriter::default();
+    catalogue.in_key_order(|id, key| {
+        if series.contains(id.0) {
+            names.push(id.0, key);
+        }
+    });
+    names.into_bytes()
+}
+
 /// What the index will say.
-struct Contents {
+pub(super) struct Contents {
     end_ms: i64,
     index: Vec<u8>,
     table: Table,
     range: TimeRange,
-    series: IdSet,
+    pub(super) series: IdSet,
 }
 
 impl Contents {
-    fn new(end_ms: i64) -> Self {
+    pub(super) fn new(end_ms: i64) -> Self {
         let range = TimeRange { start_ms: i64::MAX, end_ms: i64::MIN };
-        Contents { end_ms, index: Vec::new(), table: Table::default(), range, series: IdSet::default() }
+        let (table, series) = (Table::default(), IdSet::default());
+        Contents { end_ms, index: Vec::new(), table, range, series }
     }
 
-    fn add(&mut self, mut entries: Vec<Entry>) {
+    pub(super) fn add(&mut self, mut entries: Vec<Entry>) {
         entries.sort_unstable_by_key(|entry| entry.id);
         put_entries(&mut self.index, &mut self.table, &entries, self.end_ms);
         for entry in &entries {
@@ -184,18 +185,33 @@ impl Contents {
     }
 }
 
-struct Writer<'a> {
+/// Writes the parts of a block's file one behind the other.
+pub(super) struct Writer<'a> {
     file: &'a dyn File,
     path: &'a Path,
+    resolution_ms: i64,
     out: Vec<u8>,
     written: u64,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    pub(super) fn new(file: &'a dyn File, path: &'a Path, resolution_ms: i64) -> Self {
+        let mut out = Vec::with_capacity(WRITE_BYTES);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        debug_assert_eq!(out.len(), HEADER_BYTES);
+        Writer { file, path, resolution_ms, out, written: 0 }
+    }
+
     /// Writes the chunk of a series; `None` when its points do not read back.
-    fn put(&mut self, id: u32, metric_type: MetricType, stream: &Stream) -> Option<Entry> {
+    pub(super) fn put(&mut self, id: u32, metric_type: MetricType, gathered: &Gathered) -> Option<Entry> {
         let start = self.out.len();
-        let points = put_chunk(&mut self.out, SeriesId(id), Class::of(metric_type), stream);
+        let stream = &gathered.stream;
+        let points = if has_stats(metric_type, self.resolution_ms) {
+            put_steps(&mut self.out, SeriesId(id), stream, &gathered.stats)
+        } else {
+            put_chunk(&mut self.out, SeriesId(id), Class::of(metric_type), stream)
+        };
         let Some(points) = points else {
             tracing::error!(series = id, "points of a series do not read back from memory and are lost");
             self.out.truncate(start);
@@ -217,24 +233,32 @@ impl Writer<'_> {
         })
     }
 
+    /// Writes a chunk as it is, checksum included; returns where it is.
+    pub(super) fn copy(&mut self, chunk: &[u8]) -> Result<u64, Error> {
+        let at = self.written + self.out.len() as u64;
+        self.put_part(chunk)?;
+        Ok(at)
+    }
+
     /// Index, names, footer, trailer.
-    fn finish(&mut self, span: &Span, catalogue: &Catalogue, contents: Contents) -> Result<(), Error> {
+    pub(super) fn finish(
+        &mut self,
+        (start_ms, last_end_ms): (i64, i64),
+        next_id: u32,
+        names: &[u8],
+        contents: Contents,
+    ) -> Result<(), Error> {
         let index_at = self.flush()?;
         let Contents { end_ms, index, table, range, series } = contents;
         self.put_part(&index)?;
         self.put_part(table.bytes())?;
-        let mut names = NameWriter::default();
-        catalogue.in_key_order(|id, key| {
-            if series.contains(id.0) {
-                names.push(id.0, key);
-            }
-        });
-        let names = names.into_bytes();
-        self.put_part(&names)?;
+        self.put_part(names)?;
         let footer = Footer {
+            start_ms,
+            resolution_ms: self.resolution_ms,
             end_ms,
-            last_end_ms: span.last_end_ms(),
-            next_id: catalogue.next_id(),
+            last_end_ms,
+            next_id,
             // Of a block without points: none.
             range: if series.is_empty() { TimeRange { start_ms: end_ms, end_ms: end_ms - 1 } } else { range },
             index_at,
@@ -242,7 +266,7 @@ impl Writer<'_> {
             groups: table.groups() as u32,
             table_crc: crc32fast::hash(table.bytes()),
             names_bytes: self.length(names.len())?,
-            names_crc: crc32fast::hash(&names),
+            names_crc: crc32fast::hash(names),
             series,
         };
         let footer_at = self.flush()?;
@@ -269,7 +293,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn flush_if_large(&mut self) -> Result<(), Error> {
+    pub(super) fn flush_if_large(&mut self) -> Result<(), Error> {
         if self.out.len() >= WRITE_BYTES { self.flush().map(drop) } else { Ok(()) }
     }
 

@@ -7,16 +7,53 @@
 
 use super::coding::{Reader, put_signed, put_varint};
 use super::column::{put_doubles, put_integers, read_doubles, read_integers};
+use super::gauge::{Stats, put_stats, read_stats, same_stats, take_part};
 use super::point::Class;
 use super::stream::{self, Stream};
 use crate::model::histogram::BucketKey;
 use crate::model::sample::{is_stale, stale_nan};
-use crate::model::{Histogram, Points, Sample, SeriesId};
+use crate::model::{GaugePart, Histogram, Points, Sample, SeriesId};
 
 const STREAM: u8 = 0;
 const COLUMNS: u8 = 1;
+/// Columns of a gauge's steps.
+const STEPS: u8 = 2;
 /// Most points that a chunk may claim to hold.
 const MAX_POINTS: usize = 1 << 26;
+
+/// What a chunk holds.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) points: Points,
+    /// Of a gauge's steps, one for each value; else none.
+    pub(super) stats: Vec<Stats>,
+}
+
+impl Chunk {
+    /// The points, of a gauge's steps with the part that is wanted.
+    pub(super) fn into_part(mut self, part: GaugePart) -> Points {
+        if let Points::Floats(samples) = &mut self.points {
+            take_part(samples, &self.stats, part);
+        }
+        self.points
+    }
+}
+
+/// Writes the chunk of a gauge's steps, of which `last` has the values, and
+/// returns these; `None` when they do not read back.
+pub(super) fn put_steps(out: &mut Vec<u8>, id: SeriesId, last: &Stream, stats: &[Stats]) -> Option<Points> {
+    let points = last.read(Class::Floats)?;
+    let Points::Floats(samples) = &points else { return None };
+    let start = out.len();
+    put_varint(out, u64::from(id.0));
+    out.push(Class::Floats as u8);
+    out.push(STEPS);
+    put_varint(out, samples.len() as u64);
+    put_floats(out, samples);
+    put_stats(out, stats);
+    let back = read_chunk(out.get(start..)?, id, Class::Floats)?;
+    (same(&back.points, &points) && same_stats(&back.stats, stats)).then_some(points)
+}
 
 /// Writes the chunk of a series and returns what it holds.
 pub(super) fn put_chunk(out: &mut Vec<u8>, id: SeriesId, class: Class, stream: &Stream) -> Option<Points> {
@@ -39,7 +76,7 @@ pub(super) fn put_chunk(out: &mut Vec<u8>, id: SeriesId, class: Class, stream: &
         put_varint(out, points.len() as u64);
         out.extend_from_slice(&columns);
         let back = read_chunk(out.get(start..)?, id, class);
-        if !back.is_some_and(|back| same(&back, &points)) {
+        if !back.is_some_and(|back| same(&back.points, &points)) {
             tracing::warn!(series = id.0, "columns do not read back; points are kept as they came");
             out.truncate(head);
             put_stream(out, stream);
@@ -55,22 +92,38 @@ fn put_stream(out: &mut Vec<u8>, stream: &Stream) {
 }
 
 /// Reads the chunk of the series `id`; `None` when the bytes are not that.
-pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Points> {
+pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Chunk> {
     let reader = &mut Reader::new(bytes);
     if reader.varint()? != u64::from(id.0) || reader.byte()? != class as u8 {
         return None;
     }
     let form = reader.byte()?;
     let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= MAX_POINTS)?;
-    match (form, class) {
+    let mut stats = Vec::new();
+    let points = match (form, class) {
         (STREAM, _) => {
             let rest = reader.rest();
-            stream::read(rest, class, count)
+            stream::read(rest, class, count)?
         }
-        (COLUMNS, Class::Floats) => Some(Points::Floats(read_floats(reader, count)?)),
-        (COLUMNS, Class::Histograms) => Some(Points::Histograms(read_histograms(reader, count)?)),
-        _ => None,
-    }
+        (COLUMNS, Class::Floats) => Points::Floats(read_floats(reader, count)?),
+        (COLUMNS, Class::Histograms) => Points::Histograms(read_histograms(reader, count)?),
+        (STEPS, Class::Floats) => {
+            let samples = read_floats(reader, count)?;
+            let values = samples.iter().filter(|sample| !is_stale(sample.value)).count();
+            stats = read_stats(reader, values)?;
+            Points::Floats(samples)
+        }
+        _ => return None,
+    };
+    reader.is_empty().then_some(Chunk { points, stats })
+}
+
+/// How many points a chunk that begins with these bytes says it has.
+pub(super) fn points_in(head: &[u8]) -> Option<u64> {
+    let reader = &mut Reader::new(head);
+    reader.varint()?;
+    reader.take(2)?;
+    reader.varint()
 }
 
 /// Whether both hold the same points, bit for bit.
@@ -117,7 +170,7 @@ fn read_floats(reader: &mut Reader<'_>, count: usize) -> Option<Vec<Sample>> {
         let value = if stale.next_if_eq(&at).is_some() { stale_nan() } else { values.next()? };
         samples.push(Sample { timestamp_ms, value });
     }
-    reader.is_empty().then_some(samples)
+    Some(samples)
 }
 
 fn put_histograms(out: &mut Vec<u8>, points: &[(i64, Histogram)]) {
@@ -166,7 +219,7 @@ fn read_histograms(reader: &mut Reader<'_>, count: usize) -> Option<Vec<(i64, Hi
         let numbers = (*counts.get(at)?, *sum.get(at)?, *min.get(at)?, *max.get(at)?);
         points.push((timestamp_ms, Histogram::from_parts(numbers, buckets)?));
     }
-    reader.is_empty().then_some(points)
+    Some(points)
 }
 
 /// Runs of equal steps: first time against the run before, step, length.
@@ -223,7 +276,7 @@ mod tests {
     fn check(class: Class, stream: &Stream) -> usize {
         let mut out = Vec::new();
         let points = put_chunk(&mut out, SeriesId(300), class, stream).unwrap();
-        let back = read_chunk(&out, SeriesId(300), class).unwrap();
+        let back = read_chunk(&out, SeriesId(300), class).unwrap().points;
         assert!(same(&back, &points));
         assert!(same(&back, &stream.read(class).unwrap()));
         assert!(read_chunk(&out, SeriesId(301), class).is_none());

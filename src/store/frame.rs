@@ -51,17 +51,18 @@ pub(super) struct Frame {
     pub(super) end_ms: i64,
     pub(super) next_id: u32,
     segment: Arc<Segment>,
-    definitions: Definitions,
-    sections: [Section; KINDS],
+    pub(super) definitions: Definitions,
+    pub(super) sections: [Section; KINDS],
     late: Option<Box<LatePart>>,
+    bytes: u64,
     samples: u32,
     damaged: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Definitions {
-    at: u64,
-    bytes: u32,
+pub(super) struct Definitions {
+    pub(super) at: u64,
+    pub(super) bytes: u32,
     crc: u32,
 }
 
@@ -128,18 +129,23 @@ pub(super) fn put_frame(out: &mut Vec<u8>, contents: &Contents<'_>) -> Option<()
     let data_bytes = (out.len() - data) as u32;
     directory.extend_from_slice(tables.bytes());
     out.extend_from_slice(&directory);
-    let header = Header {
-        has_late: !late.is_empty(),
-        data_bytes,
-        directory_bytes: directory.len() as u32,
-        directory_crc: crc32fast::hash(&directory),
-    };
+    let header = Header::new(!late.is_empty(), data_bytes, &directory);
     out.get_mut(start..start + HEADER_BYTES)?.copy_from_slice(&header.bytes());
     Some(())
 }
 
 impl Header {
-    fn bytes(self) -> [u8; HEADER_BYTES] {
+    /// That of a frame with these parts.
+    pub(super) fn new(has_late: bool, data_bytes: u32, directory: &[u8]) -> Header {
+        Header {
+            has_late,
+            data_bytes,
+            directory_bytes: directory.len() as u32,
+            directory_crc: crc32fast::hash(directory),
+        }
+    }
+
+    pub(super) fn bytes(self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..4].copy_from_slice(if self.has_late { &MAGIC_LATE } else { &MAGIC });
         bytes[4..8].copy_from_slice(&self.data_bytes.to_le_bytes());
@@ -224,14 +230,29 @@ impl Frame {
             None => None,
         };
         let sections: [Section; KINDS] = sections.try_into().ok()?;
-        let damaged = AtomicBool::new(false);
-        let frame =
-            Frame { start_ms, end_ms, next_id, segment, definitions, sections, late, samples, damaged };
+        let (bytes, damaged) = (header.frame_bytes(), AtomicBool::new(false));
+        let frame = Frame {
+            start_ms,
+            end_ms,
+            next_id,
+            segment,
+            definitions,
+            sections,
+            late,
+            bytes,
+            samples,
+            damaged,
+        };
         whole.then_some(frame)
     }
 
     pub(super) fn segment(&self) -> &Arc<Segment> {
         &self.segment
+    }
+
+    /// Bytes of all of it in the file.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Number of samples in it.

@@ -4,8 +4,6 @@
 //! read after that, without a lock, frame by frame and block by block, each of
 //! them once for all series. Limits hold while reading, not after.
 
-use super::backend::File;
-use super::block::Block;
 use super::block_index::Entry;
 use super::correction::{self, Corrections, Starts};
 use super::error::Error;
@@ -18,8 +16,11 @@ use super::sample::{Kind, Value};
 use super::section::Wanted;
 use super::segment::Files;
 use super::store::Store;
+use super::tier::{self, Part};
 use crate::model::sample::stale_nan;
-use crate::model::{Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange};
+use crate::model::{
+    GaugePart, Grains, Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,14 +36,24 @@ impl Store {
     /// [`Error::Limit`] when there are more series or points than allowed,
     /// [`Error::Io`] when a file cannot be read. What is damaged is no error: it is left out, logged and counted.
     pub fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, Error> {
+        self.select_at(request, &Grains::all(request.step_ms))
+    }
+
+    /// As [`Store::select`], with a resolution for each type.
+    ///
+    /// # Errors
+    /// As [`Store::select`].
+    pub fn select_at(&self, request: &Select<'_>, grains: &Grains) -> Result<Vec<Series>, Error> {
         for attempt in 1..=TRIES {
-            let Some(view) = self.view(request.range) else { break };
+            let Some(view) = self.view(request.range, grains) else { break };
             let found = view.found(self, request.matchers, request.max_series, false)?;
             let budget = Budget { points: 0, limit: request.max_points };
             let mut gathered = Gathered::new(found, view.range, budget);
-            gathered.read_blocks(self, &view.blocks)?;
             let is_last = attempt == TRIES;
-            if gathered.read_frames(self, &view, is_last)? && gathered.correct(self, &view, is_last)? {
+            if gathered.read_blocks(self, &view, grains, is_last)?
+                && gathered.read_frames(self, &view, is_last)?
+                && gathered.correct(self, &view, is_last)?
+            {
                 return Ok(gathered.series());
             }
         }
@@ -60,29 +71,50 @@ impl Store {
         range: TimeRange,
         max_series: usize,
     ) -> Result<Vec<SeriesKey>, Error> {
-        let Some(view) = self.view(range) else { return Ok(Vec::new()) };
+        let Some(view) = self.view(range, &Grains::default()) else { return Ok(Vec::new()) };
         let found = view.found(self, matchers, max_series, true)?;
         let mut keys: Vec<SeriesKey> = found.into_iter().map(|(_, key)| key).collect();
         keys.sort_unstable();
         Ok(keys)
     }
 
-    fn view(&self, range: TimeRange) -> Option<View> {
+    /// The coarsest step, in ms, of the finest that there is in `range`; 0 when
+    /// all of that is windows.
+    pub fn resolution_ms(&self, range: TimeRange) -> i64 {
+        let view = self.view(range, &Grains::default());
+        let parts = view.iter().flat_map(|view| view.parts());
+        parts.map(|part| part.block.footer.resolution_ms).max().unwrap_or_default()
+    }
+
+    fn wanted_ms(&self, grain_ms: i64) -> i64 {
+        tier::wanted(&self.options.tiers, grain_ms)
+    }
+
+    fn view(&self, range: TimeRange, grains: &Grains) -> Option<View> {
         let state = self.state();
         let range = state.readable(range)?;
-        let blocks = state.blocks.iter().filter(|block| block.overlaps(&range)).cloned().collect();
+        let mut parts: Vec<(i64, Vec<Part>)> = Vec::new();
+        for metric_type in MetricType::ALL {
+            let wanted_ms = self.wanted_ms(grains.of(metric_type));
+            if parts.iter().all(|(step_ms, _)| *step_ms != wanted_ms) {
+                let mut serving = tier::serving(&state.blocks, range, wanted_ms);
+                serving.retain(|part| part.block.overlaps(&range) && part.block.overlaps(&part.range));
+                parts.push((wanted_ms, serving));
+            }
+        }
         let frames = state.head.frames_in(&range);
         let all_frames = frames.len() == state.head.frames().count();
         let late = state.head.late_frames_in(&range);
         let later = if late.is_empty() { Vec::new() } else { state.head.frames_after(range.end_ms) };
-        Some(View { range, blocks, frames, all_frames, late, later, sealed_ms: state.sealed_ms })
+        Some(View { range, parts, frames, all_frames, late, later, sealed_ms: state.sealed_ms })
     }
 }
 
 /// What there is in a range, at one moment.
 struct View {
     range: TimeRange,
-    blocks: Vec<Arc<Block>>,
+    /// For each resolution that is wanted, ascending in time.
+    parts: Vec<(i64, Vec<Part>)>,
     frames: Vec<Arc<Frame>>,
     /// Whether these are all frames there are.
     all_frames: bool,
@@ -105,7 +137,7 @@ impl View {
         exact: bool,
     ) -> Result<Vec<(SeriesId, SeriesKey)>, Error> {
         let mut present = head::series(self.frames.iter().chain(&self.late));
-        self.blocks.iter().for_each(|block| present.unite(block.series()));
+        self.parts().for_each(|part| present.unite(part.block.series()));
         let mut found: Vec<(SeriesId, SeriesKey)> = Vec::new();
         // Of those beyond the limit, the numbers alone.
         let mut more: Vec<u32> = Vec::new();
@@ -138,14 +170,15 @@ impl View {
             let fits = found.len() <= max_series;
             fits.then_some(()).ok_or(Error::Limit { what: "series", limit: max_series })
         };
-        for block in &self.blocks {
+        for Part { block, range } in self.parts() {
             let missing: Vec<u32> =
                 candidates.minus(&found).filter(|id| block.series().contains(*id)).collect();
-            if self.covers(&block.footer.range) {
+            let is_whole = covers(range, &block.footer.range) && self.covers(&block.footer.range);
+            if is_whole {
                 missing.into_iter().for_each(|id| found.insert(id));
             } else if let Some(file) = block.file(store.backend())?.filter(|_| !missing.is_empty()) {
                 block.entries(&*file, Wanted::Ids(&missing), |entry| {
-                    if entry.overlaps(&self.range) {
+                    if entry.overlaps(&self.range) && entry.overlaps(range) {
                         found.insert(entry.id);
                     }
                 })?;
@@ -195,9 +228,17 @@ impl View {
         Ok(found)
     }
 
-    fn covers(&self, range: &TimeRange) -> bool {
-        self.range.start_ms <= range.start_ms && range.end_ms <= self.range.end_ms
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().flat_map(|(_, parts)| parts)
     }
+
+    fn covers(&self, range: &TimeRange) -> bool {
+        covers(&self.range, range)
+    }
+}
+
+fn covers(whole: &TimeRange, range: &TimeRange) -> bool {
+    whole.start_ms <= range.start_ms && range.end_ms <= whole.end_ms
 }
 
 /// The points of the series that were found.
@@ -225,28 +266,71 @@ impl Gathered {
         found.map(|(id, _)| id.0).collect()
     }
 
-    /// Block by block, so that one file is open at a time.
-    fn read_blocks(&mut self, store: &Store, blocks: &[Arc<Block>]) -> Result<(), Error> {
-        let ids = self.ids(|_| true);
-        for block in blocks.iter().filter(|_| !ids.is_empty()) {
-            let Some(file) = block.file(store.backend())? else { continue };
+    /// Block by block, so that one file is open at a time. False when a file went
+    /// away meanwhile; then a coarser block may have what was in it, unless this
+    /// is the `last_try`.
+    fn read_blocks(
+        &mut self,
+        store: &Store,
+        view: &View,
+        grains: &Grains,
+        last_try: bool,
+    ) -> Result<bool, Error> {
+        for (step_ms, parts) in &view.parts {
+            let ids = self.ids(|metric_type| store.wanted_ms(grains.of(metric_type)) == *step_ms);
+            if !self.read_parts(store, parts, &ids, grains.gauge, last_try)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads the points of the series in `ids`.
+    fn read_parts(
+        &mut self,
+        store: &Store,
+        parts: &[Part],
+        ids: &[u32],
+        gauge_part: GaugePart,
+        last_try: bool,
+    ) -> Result<bool, Error> {
+        for part in parts.iter().filter(|_| !ids.is_empty()) {
+            let block = &part.block;
+            let file = match block.file(store.backend())? {
+                Some(file) => file,
+                None if last_try => continue,
+                None => return Ok(false),
+            };
+            let asked = self.range;
+            let range = |entry: &Entry| {
+                let range = part.range_of(entry.metric_type);
+                let start_ms = range.start_ms.max(asked.start_ms);
+                TimeRange { start_ms, end_ms: range.end_ms.min(asked.end_ms) }
+            };
             let mut entries = Vec::new();
-            block.entries(&*file, Wanted::Ids(&ids), |entry| {
-                if entry.overlaps(&self.range) {
+            block.entries(&*file, Wanted::Ids(ids), |entry| {
+                if entry.overlaps(&range(&entry)) {
                     entries.push(entry);
                 }
             })?;
             // In the order of the file.
             entries.sort_unstable_by_key(|entry| entry.offset);
             for entry in &entries {
-                let Some(points) = block.read_or_report(&*file, entry) else { continue };
-                let place = ids.binary_search(&entry.id).ok().and_then(|place| self.points.get_mut(place));
+                let points = match block.read(&*file, entry) {
+                    Ok(chunk) => chunk.into_part(gauge_part),
+                    Err(error) => {
+                        block.report(entry, &error);
+                        continue;
+                    }
+                };
+                let place = self.found.binary_search_by_key(&entry.id, |(id, _)| id.0).ok();
+                let place = place.and_then(|place| self.points.get_mut(place));
                 if let Some(gathered) = place {
-                    append(gathered, points, &self.range, &mut self.budget)?;
+                    append(gathered, points, &range(entry), &mut self.budget)?;
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Frame by frame. False when a file went away meanwhile; then what it held
@@ -346,25 +430,6 @@ impl Gathered {
             Series { labels: key.labels, metric_type: Some(key.metric_type), points }
         });
         series.collect()
-    }
-}
-
-impl Block {
-    fn read_or_report(&self, file: &dyn File, entry: &Entry) -> Option<Points> {
-        match self.read(file, entry) {
-            Ok(points) => Some(points),
-            Err(error) => {
-                if self.report_damaged(entry.id) {
-                    tracing::error!(
-                        path = %self.path().display(),
-                        series = entry.id,
-                        %error,
-                        "points of a series cannot be read and are left out"
-                    );
-                }
-                None
-            }
-        }
     }
 }
 

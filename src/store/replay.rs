@@ -100,7 +100,7 @@ struct Scanned {
 }
 
 /// What stands at some place of a segment.
-enum Found {
+pub(super) enum Found {
     /// A frame, and its bytes.
     Frame(Box<Frame>, u64),
     /// A frame that is not as it was written, with so many bytes.
@@ -110,15 +110,15 @@ enum Found {
 }
 
 /// A segment that is read.
-struct Log<'a> {
-    file: &'a dyn File,
-    size: u64,
-    segment: &'a Arc<Segment>,
+pub(super) struct Log<'a> {
+    pub(super) file: &'a dyn File,
+    pub(super) size: u64,
+    pub(super) segment: &'a Arc<Segment>,
 }
 
 impl Log<'_> {
     /// A damaged header says nothing: frames are known by their own.
-    fn refuse_newer(&self, path: &Path) -> Result<(), Error> {
+    pub(super) fn refuse_newer(&self, path: &Path) -> Result<(), Error> {
         let header = self.read(0, SEGMENT_HEADER_BYTES).map_err(Error::io("read", path))?;
         let mut reader = Reader::new(&header);
         let sound = reader.take(MAGIC.len()).is_some_and(|magic| magic == MAGIC);
@@ -174,7 +174,7 @@ impl Log<'_> {
         Ok(scanned)
     }
 
-    fn look(&self, at: u64) -> io::Result<Found> {
+    pub(super) fn look(&self, at: u64) -> io::Result<Found> {
         let Some(header) = Header::read(&self.read(at, HEADER_BYTES)?) else { return Ok(Found::Nothing) };
         let size = header.frame_bytes();
         if size > self.size - at {
@@ -186,7 +186,7 @@ impl Log<'_> {
         Ok(frame.map_or(Found::Bad(size), |frame| Found::Frame(Box::new(frame), size)))
     }
 
-    fn next_header(&self, mut from: u64) -> io::Result<Option<u64>> {
+    pub(super) fn next_header(&self, mut from: u64) -> io::Result<Option<u64>> {
         while from < self.size {
             let part = self.read(from, SEARCH_BYTES)?;
             if let Some(found) = Header::find(&part) {
@@ -199,7 +199,7 @@ impl Log<'_> {
     }
 
     /// The bytes from `at` on, fewer where the file ends.
-    fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+    pub(super) fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
         let rest = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length.min(rest)];
         self.file.read_at(&mut bytes, at)?;

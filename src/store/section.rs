@@ -28,6 +28,17 @@ pub(super) struct Section {
     pages: Box<[u32]>,
 }
 
+/// A group as it lies in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group<'a> {
+    pub(super) first_id: u32,
+    /// Place in the file.
+    pub(super) at: u64,
+    pub(super) bytes: &'a [u8],
+    /// Whether its checksum is right.
+    pub(super) is_sound: bool,
+}
+
 /// Which series are asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wanted<'a> {
@@ -126,6 +137,28 @@ impl Section {
             }
         }
         Ok(sound)
+    }
+
+    /// Calls `each` with every group in order, sound or not.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn groups(&self, file: &dyn File, mut each: impl FnMut(Group<'_>)) -> io::Result<()> {
+        let (mut page, mut bytes) = (Vec::new(), Vec::new());
+        for first in 0..self.pages.len() {
+            self.read_page(file, first, &mut page)?;
+            for at in 0..(page.len() / ENTRY_BYTES).min(PAGE_GROUPS) {
+                let Some(group) = entry(&page, at) else { break };
+                let end = entry(&page, at + 1).map_or(self.data_bytes, |next| next.offset);
+                let place = self.data_at + u64::from(group.offset);
+                bytes.clear();
+                bytes.resize(end.min(self.data_bytes).saturating_sub(group.offset) as usize, 0);
+                file.read_at(&mut bytes, place)?;
+                let is_sound = crc32fast::hash(&bytes) == group.crc;
+                each(Group { first_id: group.first_id, at: place, bytes: &bytes, is_sound });
+            }
+        }
+        Ok(())
     }
 
     /// Bytes of memory.

@@ -1,34 +1,34 @@
 //! The store: appends windows, keeps them, gives them back.
 //!
 //! A window is durable when [`Store::append`] returns: it is in the log, and
-//! in the head. [`Store::maintain`] turns complete spans of the head into
-//! blocks and drops what is older than the retention. Readers never wait for
+//! in the head. `upkeep.rs` turns complete spans of the head into blocks, those
+//! into coarser ones, and drops what is too old. Readers never wait for
 //! the disk of a writer, nor a writer for that of a reader.
 
-use super::backend::{Backend, remove_if_there};
-use super::block::{Block, Unreadable, block_name, is_block_name};
-use super::block_writer;
+use super::backend::Backend;
+use super::block::{Block, Unreadable, is_block_name};
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
-use super::head::{Complete, Head, span_end};
+use super::head::{Head, span_end};
 use super::id_set::IdSet;
 use super::late_order;
 use super::recovery::{Recovered, Recovery};
 use super::replay::replay;
 use super::sample::{End, Kind, Value};
 use super::section::Wanted;
+use super::tier::Tier;
 use super::wal::Wal;
 use crate::catalogue::Catalogue;
 use crate::lock::lock;
 use crate::model::{FlushBatch, SeriesId, TimeRange};
 use std::any::Any;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Name of the file whose lock keeps a second daemon away.
-const LOCK_NAME: &str = "lock";
+pub(super) const LOCK_NAME: &str = "lock";
 /// Two hours.
 const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
@@ -42,11 +42,18 @@ const MAX_MS: i64 = i64::MAX / 4;
 pub struct Options {
     /// Directory of the files; made when it is not there.
     pub dir: PathBuf,
-    /// Points older than this are not read any more, and are dropped a block at
-    /// a time, in ms.
+    /// Age at which windows are dropped, a block at a time, in ms. What is older
+    /// than the longest retention is not read any more.
     pub retention_ms: i64,
-    /// Time that one block covers, in ms.
+    /// Time that one block of windows covers, in ms; a multiple of every tier's
+    /// resolution.
     pub block_span_ms: i64,
+    /// Coarser tiers, ascending. A tier that the directory has and that is not
+    /// among them is read, not added to, and not dropped by age.
+    pub tiers: Vec<Tier>,
+    /// Bytes of all files beyond which the oldest blocks of the finest tier are
+    /// dropped before their time.
+    pub max_bytes: Option<u64>,
     /// How long a block waits for values that come late, in ms.
     pub lateness_ms: i64,
 }
@@ -54,7 +61,14 @@ pub struct Options {
 impl Options {
     /// The defaults, in `dir`: two days, in blocks of two hours.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Options { dir: dir.into(), retention_ms: 2 * DAY_MS, block_span_ms: BLOCK_SPAN_MS, lateness_ms: 0 }
+        Options {
+            dir: dir.into(),
+            retention_ms: 2 * DAY_MS,
+            block_span_ms: BLOCK_SPAN_MS,
+            tiers: Vec::new(),
+            max_bytes: None,
+            lateness_ms: 0,
+        }
     }
 
     /// The same with another retention; blocks cover no more than that. It may
@@ -64,19 +78,41 @@ impl Options {
         Options { retention_ms, block_span_ms: self.block_span_ms.min(retention_ms), ..self }
     }
 
+    /// The same with coarser tiers; blocks of windows cover whole steps of the
+    /// coarsest.
+    #[must_use]
+    pub fn with_tiers(self, tiers: Vec<Tier>) -> Self {
+        let step_ms = tiers.iter().map(|tier| tier.resolution_ms).max().unwrap_or(1).max(1);
+        let block_span_ms = (self.block_span_ms / step_ms).max(1).saturating_mul(step_ms);
+        Options { tiers, block_span_ms, ..self }
+    }
+
+    /// The same with a bound on the bytes of all files.
+    #[must_use]
+    pub fn with_max_bytes(self, max_bytes: Option<u64>) -> Self {
+        Options { max_bytes, ..self }
+    }
+
+    /// Age at which the blocks of a tier are dropped; `None` when no tier is its.
+    pub(super) fn retention_of(&self, block: &Block) -> Option<i64> {
+        match block.footer.resolution_ms {
+            0 => Some(self.retention_ms),
+            step_ms => {
+                self.tiers.iter().find(|tier| tier.resolution_ms == step_ms).map(|tier| tier.retention_ms)
+            }
+        }
+    }
+
+    pub(super) fn longest_retention_ms(&self) -> i64 {
+        self.tiers.iter().map(|tier| tier.retention_ms).fold(self.retention_ms, i64::max)
+    }
+
     /// The same with another lateness. Late values for what is in a block
     /// already count in the window of their batch.
     #[must_use]
     pub fn with_lateness(self, lateness_ms: i64) -> Self {
         Options { lateness_ms, ..self }
     }
-}
-
-/// What [`Store::maintain`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Maintained {
-    pub blocks_written: usize,
-    pub blocks_dropped: usize,
 }
 
 /// Size and state of a store. Losses are counted since it was opened.
@@ -120,17 +156,17 @@ impl Present {
 
 /// Everything that was received, on disk.
 pub struct Store {
-    options: Options,
-    backend: Arc<dyn Backend>,
-    catalogue: Arc<Catalogue>,
+    pub(super) options: Options,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) catalogue: Arc<Catalogue>,
     /// Held as long as the store is.
     _lock: Box<dyn Any + Send + Sync>,
     /// Taken before `state`, never while holding it.
-    writer: Mutex<Writer>,
+    pub(super) writer: Mutex<Writer>,
     state: RwLock<State>,
     /// Held by the one who builds blocks and drops them; taken first.
-    maintenance: Mutex<()>,
-    wal_bytes: AtomicU64,
+    pub(super) maintenance: Mutex<()>,
+    pub(super) wal_bytes: AtomicU64,
     wal_segments: AtomicU64,
     wal_memory: AtomicU64,
     frames_lost: u64,
@@ -140,24 +176,25 @@ pub struct Store {
     blocks_lost: u64,
     samples_refused: AtomicU64,
     /// Series that a block had to leave out.
-    unwritten: AtomicU64,
+    pub(super) unwritten: AtomicU64,
 }
 
-struct Writer {
-    wal: Wal,
+pub(super) struct Writer {
+    pub(super) wal: Wal,
     last_end_ms: Option<i64>,
 }
 
 /// What can be read, and changes in one step.
 pub(super) struct State {
     pub(super) head: Head,
-    /// Ascending by time.
+    /// Of all tiers, ascending by their ends, of equal ones the coarser first:
+    /// what a series was last is in the last one that has it.
     pub(super) blocks: Vec<Arc<Block>>,
     /// Every window up to it is in a block, or was.
     pub(super) sealed_ms: i64,
     /// The same of blocks that are being written: nothing that is late comes
     /// into windows up to it any more. Changes only while the writer is held.
-    floor_ms: i64,
+    pub(super) floor_ms: i64,
     /// What is not later is too old. The block that it is in may have to stay
     /// for others; it is not read, because its series may have been forgotten
     /// and begun anew since.
@@ -196,7 +233,7 @@ impl Store {
             backend.remove(&path).map_err(Error::io("remove", &path))?;
         }
 
-        let mut state = State::new(options.block_span_ms);
+        let mut state = State::new(&options);
         let blocks_lost = state.open_blocks(&*backend, &options, &names)?;
         let losses: Arc<AtomicU64> = Arc::default();
         let mut recovery = Recovery::default();
@@ -208,7 +245,7 @@ impl Store {
         let frames: Vec<Arc<Frame>> = state.head.frames().cloned().collect();
         recovery.take_unclear(&*backend, &frames)?;
         recovery.name(&*backend, &state.blocks, &catalogue)?;
-        state.move_horizon(now_ms, options.retention_ms);
+        state.move_horizon(now_ms, &options);
         state.floor_ms = state.sealed_ms;
         let series = recovery.lasts(&*backend, &frames, &state.blocks)?;
         let recovered = Recovered { series, last_end_ms: state.last_end_ms };
@@ -302,70 +339,6 @@ impl Store {
         ids.iter().map(|id| (SeriesId(*id), found.get(id).copied())).collect()
     }
 
-    /// Turns complete spans into blocks and drops what is too old. To be called
-    /// every minute or so, from any thread; it blocks neither writers nor
-    /// readers for longer than a change of a list takes.
-    ///
-    /// # Errors
-    /// After [`Error::Io`] or [`Error::Verify`] what could not be done is left
-    /// as it was; the next call tries again. Neither half waits for the other:
-    /// a file that cannot be removed must not fill the memory.
-    pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
-        let _alone = lock(&self.maintenance);
-        let dropped = self.drop_old(now_ms);
-        let written = self.write_blocks();
-        Ok(Maintained { blocks_written: written?, blocks_dropped: dropped? })
-    }
-
-    /// Returns how many blocks were written.
-    fn write_blocks(&self) -> Result<usize, Error> {
-        let mut written = 0;
-        while let Some(complete) = self.oldest_complete() {
-            let span = &complete.span;
-            let path = self.options.dir.join(block_name(span.end_ms));
-            let (mut block, unwritten) =
-                block_writer::write(&*self.backend, &path, &complete, &self.catalogue)?;
-            self.unwritten.fetch_add(unwritten, Ordering::Relaxed);
-            let mut state = self.state_mut();
-            state.share_series(&mut block);
-            state.blocks.push(Arc::new(block));
-            state.sealed_ms = span.end_ms;
-            state.head.drop_span(span.end_ms);
-            drop(state);
-            written += 1;
-        }
-        let sealed_ms = self.state().sealed_ms;
-        let mut writer = lock(&self.writer);
-        let removed = writer.wal.remove_through(sealed_ms);
-        self.count_log(&writer.wal);
-        removed.map(|()| written)
-    }
-
-    /// The next span for a block. From now on nothing comes late for it.
-    fn oldest_complete(&self) -> Option<Complete> {
-        let _writer = lock(&self.writer);
-        let mut state = self.state_mut();
-        let sealed_ms = state.sealed_ms;
-        let complete = state.head.oldest_complete(self.options.lateness_ms, sealed_ms)?;
-        state.floor_ms = state.floor_ms.max(complete.span.end_ms);
-        Some(complete)
-    }
-
-    /// Returns how many blocks were dropped.
-    fn drop_old(&self, now_ms: i64) -> Result<usize, Error> {
-        let old: Vec<Arc<Block>> = {
-            let mut state = self.state_mut();
-            state.move_horizon(now_ms, self.options.retention_ms);
-            state.blocks.iter().filter(|block| block.footer.end_ms <= state.horizon_ms).cloned().collect()
-        };
-        for block in &old {
-            remove_if_there(&*self.backend, block.path()).map_err(Error::io("remove", block.path()))?;
-            let mut state = self.state_mut();
-            state.blocks.retain(|other| !Arc::ptr_eq(other, block));
-        }
-        Ok(old.len())
-    }
-
     /// Which series have points now. What the store has no points of may be
     /// forgotten by the catalogue.
     pub fn present(&self) -> Present {
@@ -403,7 +376,7 @@ impl Store {
         }
     }
 
-    fn count_log(&self, wal: &Wal) {
+    pub(super) fn count_log(&self, wal: &Wal) {
         self.wal_bytes.store(wal.bytes(), Ordering::Relaxed);
         self.wal_segments.store(wal.segments() as u64, Ordering::Relaxed);
         self.wal_memory.store(wal.memory() as u64, Ordering::Relaxed);
@@ -411,6 +384,14 @@ impl Store {
 
     pub(super) fn backend(&self) -> &dyn Backend {
         &*self.backend
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.options.dir
+    }
+
+    pub(super) fn block_span_ms(&self) -> i64 {
+        self.options.block_span_ms
     }
 
     pub(super) fn catalogue(&self) -> &Catalogue {
@@ -421,15 +402,15 @@ impl Store {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn new(span_ms: i64) -> Self {
+    fn new(options: &Options) -> Self {
         State {
-            head: Head::new(span_ms),
+            head: Head::new(options.block_span_ms),
             blocks: Vec::new(),
             sealed_ms: i64::MIN,
             floor_ms: i64::MIN,
@@ -438,11 +419,29 @@ impl State {
         }
     }
 
-    fn move_horizon(&mut self, now_ms: i64, retention_ms: i64) {
-        // A clock that ran ahead must not cost the history: only what is old
-        // beside the newest window goes.
-        let newest_ms = self.last_end_ms.unwrap_or(now_ms).min(now_ms);
-        self.horizon_ms = newest_ms.saturating_sub(retention_ms);
+    /// The time that ages are told from. A clock that ran ahead must not cost
+    /// the history: only what is old beside the newest window goes.
+    pub(super) fn newest_ms(&self, now_ms: i64) -> i64 {
+        self.last_end_ms.unwrap_or(now_ms).min(now_ms)
+    }
+
+    pub(super) fn move_horizon(&mut self, now_ms: i64, options: &Options) {
+        let horizon_ms = self.newest_ms(now_ms).saturating_sub(options.longest_retention_ms());
+        // What no tier of the config has is kept.
+        let strange = self.blocks.iter().filter(|block| options.retention_of(block).is_none());
+        let kept_ms = strange.map(|block| block.footer.start_ms).min();
+        self.horizon_ms = horizon_ms.min(kept_ms.unwrap_or(i64::MAX));
+    }
+
+    /// Puts a block in its place: ascending by their ends, of equal ones the
+    /// coarser first.
+    pub(super) fn add_block(&mut self, mut block: Block) {
+        if let Some(before) = self.blocks.last() {
+            block.footer.series.share(before.series());
+        }
+        let order = |block: &Block| (block.footer.end_ms, -block.footer.resolution_ms);
+        let at = self.blocks.partition_point(|other| order(other) <= order(&block));
+        self.blocks.insert(at, Arc::new(block));
     }
 
     /// The part of `range` that is not too old, if any.
@@ -471,11 +470,10 @@ impl State {
         for name in names {
             let path = options.dir.join(name);
             match Block::open(backend, &path) {
-                Ok(mut block) => {
+                Ok(block) => {
                     self.sealed_ms = self.sealed_ms.max(block.footer.end_ms);
                     self.last_end_ms = self.last_end_ms.max(Some(block.footer.last_end_ms));
-                    self.share_series(&mut block);
-                    self.blocks.push(Arc::new(block));
+                    self.add_block(block);
                 }
                 Err(Unreadable::Damaged(reason)) => {
                     tracing::error!(path = %path.display(), reason, "a block cannot be read; it is left out");
@@ -484,15 +482,7 @@ impl State {
                 Err(Unreadable::Failed(error)) => return Err(error),
             }
         }
-        self.blocks.sort_by_key(|block| block.footer.end_ms);
         Ok(lost)
-    }
-
-    /// Lets a block share what it has in common with the one before.
-    fn share_series(&self, block: &mut Block) {
-        if let Some(before) = self.blocks.last() {
-            block.footer.series.share(before.series());
-        }
     }
 
     /// Takes in a frame of the log, unless it is in a block already.
@@ -515,6 +505,16 @@ fn check(options: &Options) -> Result<(), Error> {
     }
     if options.retention_ms < options.block_span_ms {
         return error("retention_ms", "must not be shorter than the span of a block");
+    }
+    let mut step_ms = 1;
+    for tier in &options.tiers {
+        if tier.resolution_ms <= step_ms || tier.resolution_ms % step_ms != 0 {
+            return error("tiers", "each resolution must be a multiple of the one before");
+        }
+        step_ms = tier.resolution_ms;
+    }
+    if options.block_span_ms % step_ms != 0 {
+        return error("block_span_ms", "must be a multiple of each resolution");
     }
     Ok(())
 }

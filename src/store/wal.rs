@@ -69,10 +69,10 @@ pub(super) fn segment_number(name: &str) -> Option<u64> {
 }
 
 /// First bytes of a new segment.
-pub(super) fn segment_header() -> [u8; SEGMENT_HEADER_BYTES] {
+pub(super) fn segment_header(version: u32) -> [u8; SEGMENT_HEADER_BYTES] {
     let mut header = [0; SEGMENT_HEADER_BYTES];
     header[..8].copy_from_slice(&MAGIC);
-    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[8..12].copy_from_slice(&version.to_le_bytes());
     let crc = crc32fast::hash(&header[..12]);
     header[12..].copy_from_slice(&crc.to_le_bytes());
     header
@@ -151,7 +151,7 @@ impl Wal {
     fn create(&self, span_end_ms: i64) -> Result<Active, Error> {
         let path = self.dir.join(segment_name(self.next_number));
         let file: Arc<dyn File> = self.backend.create(&path).map_err(Error::io("create", &path))?.into();
-        file.write_at(&segment_header(), 0).map_err(Error::io("write", &path))?;
+        file.write_at(&segment_header(VERSION), 0).map_err(Error::io("write", &path))?;
         file.sync().map_err(Error::io("sync", &path))?;
         self.backend.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
         let segment = Segment::new(path, Some(file.clone()), self.losses.clone());

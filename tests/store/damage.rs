@@ -6,7 +6,7 @@ use statsdeck::store::{MemoryBackend, Stats};
 use std::path::PathBuf;
 
 /// 25 windows: two blocks and a log.
-fn files() -> (Vec<(PathBuf, Vec<u8>)>, Vec<Series>) {
+pub fn files() -> (Vec<(PathBuf, Vec<u8>)>, Vec<Series>) {
     let backend = MemoryBackend::new();
     let (store, _) = open(&backend);
     let (mut world, mut model) = (World::new(5, 6), Model::default());
@@ -36,7 +36,7 @@ fn answer(files: &[(PathBuf, Vec<u8>)], changed: usize, bytes: &[u8]) -> (Vec<Se
 }
 
 /// Every point found is a true one.
-fn check_true(found: &[Series], truth: &[Series], case: &str) {
+pub fn check_true(found: &[Series], truth: &[Series], case: &str) {
     for series in found {
         let whole = truth.iter().find(|other| other.labels == series.labels);
         let whole = whole.unwrap_or_else(|| panic!("{case}: {} is not known", series.labels));
@@ -121,7 +121,7 @@ fn foreign_files_are_left_alone() {
     assert!(backend.files().len() >= files.len() + 5);
 }
 
-fn is_block(path: &std::path::Path) -> bool {
+pub fn is_block(path: &std::path::Path) -> bool {
     path.extension().is_some_and(|extension| extension == "sd")
 }
 

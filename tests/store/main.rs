@@ -6,5 +6,7 @@ mod crash;
 mod damage;
 mod model;
 mod operation;
+mod repair;
 mod simulation;
+mod tiers;
 mod world;

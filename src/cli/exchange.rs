@@ -1,0 +1,225 @@
+//! Data as files, for the terminal: `export`, and what times and percentiles
+//! look like there.
+
+use super::store::{Meter, counted};
+use crate::catalogue::Catalogue;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::exchange::export::Export;
+use crate::exchange::hdr_log;
+use crate::exchange::row::{RowFormat, RowWriter};
+use crate::model::{TimeRange, duration};
+use crate::query::parse_selector;
+use crate::store::{FsBackend, Options, ReadOnly, Store};
+use clap::{Args, ValueEnum};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file of a running daemon may become a block while it is looked for.
+const OPEN_TRIES: usize = 5;
+
+const EXPORT_EXAMPLES: &str = "\
+Reads the data directory itself, also while the daemon runs; what is in the open window is not there yet.
+Rows come in slices of time, within a slice series by series.
+
+Examples:
+  statsdeck export --from 1d > all.csv
+  statsdeck export --match '{__name__=~\"etl.*\"}' --from 2026-11-01 --to 2026-11-08 --format jsonl -o etl.jsonl
+  statsdeck export --match 'etl_duration{job=\"load\"}' --from 1h --percentiles 50,99,99.9
+  statsdeck export --match etl_duration --from 1h --format hdr -o etl.hlog";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPORT_EXAMPLES)]
+pub struct ExportArgs {
+    /// Which series, as PromQL selects them; all of them without it. May be repeated.
+    #[arg(long = "match", value_name = "SELECTOR")]
+    matches: Vec<String>,
+    /// Begin: RFC 3339, a date (UTC), seconds since the epoch, or an age such as 12h or 7d; else all there is.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// End, this moment included; else now.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    #[arg(long, value_enum, default_value = "csv")]
+    format: Format,
+    /// Percentiles of timers, histograms and distributions.
+    #[arg(long, value_delimiter = ',', value_name = "P,...", default_value = "50,90,95,99")]
+    percentiles: Vec<f64>,
+    /// Of hdr: what values are multiplied with; else 1000000 for timers (they become microseconds), 1 for others.
+    #[arg(long, value_name = "FACTOR")]
+    scale: Option<f64>,
+    /// File to write; else to stdout.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A header, then a row a point.
+    Csv,
+    /// A JSON object a point.
+    Jsonl,
+    /// An HDR histogram log (V2, deflated) of one timer.
+    Hdr,
+}
+
+pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
+    let now_ms = SystemClock.now_ms();
+    let from = args.from.as_deref().map(|text| parse_time(text, now_ms)).transpose()?;
+    let to = args.to.as_deref().map(|text| parse_time(text, now_ms)).transpose()?;
+    let oldest_ms = now_ms.saturating_sub(config.retention_ms);
+    let range =
+        TimeRange { start_ms: from.unwrap_or(oldest_ms).max(oldest_ms), end_ms: to.unwrap_or(now_ms) };
+    anyhow::ensure!(
+        range.start_ms <= range.end_ms,
+        "--from is after --to, or all of it is older than what is kept"
+    );
+    for percentile in &args.percentiles {
+        anyhow::ensure!(
+            (0.0..=100.0).contains(percentile),
+            "percentile {percentile} is not within 0 and 100"
+        );
+    }
+    if let Some(scale) = args.scale {
+        anyhow::ensure!(scale.is_finite() && scale > 0.0, "--scale must be above 0");
+    }
+    let mut alternatives = Vec::new();
+    for selector in &args.matches {
+        alternatives.extend(parse_selector(selector)?);
+    }
+    if alternatives.is_empty() {
+        alternatives.push(Vec::new());
+    }
+    let store = open_for_reading(config, now_ms)?;
+    let mut out: Box<dyn Write> = match &args.output {
+        Some(path) => {
+            let file = File::create(path)
+                .map_err(|error| anyhow::anyhow!("cannot create {}: {error}", path.display()))?;
+            Box::new(BufWriter::new(file))
+        }
+        None => Box::new(BufWriter::new(io::stdout().lock())),
+    };
+    let export = Export { alternatives, range, points_max: Export::POINTS_MAX };
+    let mut meter = Meter::new("exporting");
+    let all = range.end_ms.abs_diff(range.start_ms);
+    let progress = |at_ms: i64| meter.tell(at_ms.abs_diff(range.start_ms), all);
+    let what = match args.format {
+        Format::Hdr => {
+            let window_ms = config.windows.interval_ms.unsigned_abs();
+            let written = hdr_log::write(&export, &store, &mut out, args.scale, window_ms, progress);
+            let written = written.map_err(plain)?;
+            if written.clamped > 0 {
+                eprintln!(
+                    "statsdeck: {} beyond what HDR holds",
+                    counted(written.clamped, "value was", "values were")
+                );
+            }
+            counted(written.intervals, "interval", "intervals")
+        }
+        Format::Csv | Format::Jsonl => {
+            let format = if args.format == Format::Csv { RowFormat::Csv } else { RowFormat::JsonLines };
+            let writer = RowWriter { format, percentiles: args.percentiles.clone() };
+            counted(export.rows(&store, &mut out, &writer, progress).map_err(plain)?, "row", "rows")
+        }
+    };
+    out.flush()?;
+    meter.clear();
+    let lost = store.stats();
+    let damaged = lost.blocks_lost + lost.chunks_lost + lost.frames_lost;
+    if damaged > 0 {
+        eprintln!("statsdeck: some data is damaged and left out; see 'statsdeck store verify'");
+    }
+    if args.output.is_some() {
+        eprintln!("statsdeck: {what} written");
+    }
+    Ok(())
+}
+
+/// A closed pipe must be known as one.
+fn plain(error: crate::exchange::Error) -> anyhow::Error {
+    match error {
+        crate::exchange::Error::Write(error) => error.into(),
+        error => error.into(),
+    }
+}
+
+fn open_for_reading(config: &Config, now_ms: i64) -> anyhow::Result<Store> {
+    ensure_there(&config.data_dir)?;
+    let options = Options::new(&config.data_dir)
+        .with_retention(config.tiers.windows_retention_ms)
+        .with_tiers(config.tiers.coarser.clone())
+        .with_lateness(config.lateness_ms);
+    for attempt in 1.. {
+        let catalogue = Arc::new(Catalogue::new(usize::MAX));
+        match Store::open(options.clone(), ReadOnly(FsBackend), catalogue, now_ms) {
+            Ok((store, _)) => return Ok(store),
+            Err(crate::store::Error::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound
+                    && attempt < OPEN_TRIES
+                    && config.data_dir.is_dir() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    anyhow::bail!("the data directory cannot be opened")
+}
+
+/// Nothing is read where nothing is, nor made there.
+pub fn ensure_there(data_dir: &Path) -> anyhow::Result<()> {
+    let hint = "name another with --data-dir, or the config with --config";
+    anyhow::ensure!(data_dir.is_dir(), "there is no data directory {}: {hint}", data_dir.display());
+    Ok(())
+}
+
+/// A time in ms since the epoch: RFC 3339, a date in UTC, seconds, or an age.
+pub fn parse_time(text: &str, now_ms: i64) -> anyhow::Result<i64> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(time.as_millisecond());
+    }
+    if let Ok(date) = text.parse::<jiff::civil::Date>()
+        && let Ok(start) = date.to_zoned(jiff::tz::TimeZone::UTC)
+    {
+        return Ok(start.timestamp().as_millisecond());
+    }
+    if text == "now" {
+        return Ok(now_ms);
+    }
+    if let Ok(seconds) = text.parse::<f64>()
+        && seconds.is_finite()
+        && seconds.abs() < 1e11
+    {
+        return Ok((seconds * 1000.0).round() as i64);
+    }
+    match duration::parse_ms(text) {
+        Ok(age) => Ok(now_ms.saturating_sub(age as i64)),
+        Err(_) => anyhow::bail!(
+            "{text:?} is no time: write 2026-11-24T14:00:00Z, 2026-11-24, 1764000000, or an age such as 12h or 7d"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_people_write_it() {
+        let now_ms = 1_764_000_000_000;
+        for (text, expected) in [
+            ("2025-11-24T16:00:00Z", Some(now_ms)),
+            ("2025-11-24T17:00:00+01:00", Some(now_ms)),
+            ("2025-11-24", Some(now_ms - 16 * 3_600_000)),
+            ("1764000000", Some(now_ms)),
+            ("1764000000.5", Some(now_ms + 500)),
+            ("now", Some(now_ms)),
+            ("12h", Some(now_ms - 12 * 3_600_000)),
+            ("0", Some(0)),
+            ("yesterday", None),
+            ("", None),
+            ("NaN", None),
+        ] {
+            assert_eq!(parse_time(text, now_ms).ok(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Files of other tools into the data directory, for the terminal.
+
+use super::store::{Meter, counted};
+use crate::catalogue::Catalogue;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::exchange::import::{Handle, Import, Imported, Refused};
+use crate::exchange::{open_metrics, whisper};
+use crate::store::{FsBackend, Options, Store};
+use clap::Args;
+use flate2::read::MultiGzDecoder;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Folder in the data directory for points on their way.
+const SPOOL_DIR: &str = "import.tmp";
+
+const EXAMPLES: &str = "\
+A folder is a tree of Whisper files: web/errors.wsp becomes the gauge web.errors. Any other file is OpenMetrics
+or Prometheus text with a time on each line, .gz too; - is stdin. Points go where nothing was written before;
+those of a time that has data already, or that is older than what is kept, are left out and counted.
+
+Examples:
+  statsdeck import /var/lib/graphite/whisper
+  statsdeck import --data-dir /var/lib/statsdeck metrics.om.gz
+  promtool tsdb dump-openmetrics /var/lib/prometheus | statsdeck import -";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ImportArgs {
+    /// Files and folders to read.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
+    let now_ms = SystemClock.now_ms();
+    let options = Options::new(&config.data_dir)
+        .with_retention(config.tiers.windows_retention_ms)
+        .with_tiers(config.tiers.coarser.clone())
+        .with_lateness(config.lateness_ms);
+    let catalogue = Arc::new(Catalogue::new(config.series_max));
+    let (store, recovered) = Store::open(options, FsBackend, catalogue.clone(), now_ms)?;
+    let spool = config.data_dir.join(SPOOL_DIR);
+    let mut import = Import::new(&store, &catalogue, &recovered, &spool, now_ms)?;
+    let mut meter = Meter::new("reading");
+    for path in &args.files {
+        if path.is_dir() || path.extension().is_some_and(|extension| extension == "wsp") {
+            take_whisper(&mut import, path, &mut meter)?;
+        } else {
+            take_text(&mut import, path, &mut meter)?;
+        }
+    }
+    meter.clear();
+    let mut meter = Meter::new("writing");
+    let imported = import.finish(|done, all| meter.tell(done, all))?;
+    meter.clear();
+    print!("{}", text(&imported));
+    anyhow::ensure!(imported.samples > 0 || imported.refused.all() == 0, "nothing was imported");
+    Ok(())
+}
+
+fn take_whisper(import: &mut Import<'_>, root: &Path, meter: &mut Meter) -> anyhow::Result<()> {
+    let files = whisper::files(root)?;
+    anyhow::ensure!(!files.is_empty(), "{}: there are no .wsp files in it", root.display());
+    let all = files.len() as u64;
+    for (at, file) in files.into_iter().enumerate() {
+        let series = import.series(file.key);
+        for sample in whisper::read(&file.path)? {
+            import.point(series, sample)?;
+        }
+        meter.tell(at as u64 + 1, all);
+    }
+    Ok(())
+}
+
+fn take_text(import: &mut Import<'_>, path: &Path, meter: &mut Meter) -> anyhow::Result<()> {
+    let is_gzip = path.extension().is_some_and(|extension| extension == "gz");
+    // Of what is packed or comes through a pipe, the length is not known.
+    let mut bytes = None;
+    let mut source: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        let file =
+            File::open(path).map_err(|error| anyhow::anyhow!("cannot open {}: {error}", path.display()))?;
+        if is_gzip {
+            Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(file))))
+        } else {
+            bytes = file.metadata().ok().map(|metadata| metadata.len());
+            Box::new(BufReader::with_capacity(1 << 20, file))
+        }
+    };
+    // As many as there are series.
+    let mut known: HashMap<Box<str>, Handle> = HashMap::new();
+    open_metrics::read(path, &mut source, |line, key, read| {
+        if let Some(bytes) = bytes {
+            meter.tell(read, bytes);
+        }
+        let series = match known.get(line.series) {
+            Some(series) => *series,
+            None => {
+                let series = import.series(key()?);
+                if series.is_some() {
+                    known.insert(line.series.into(), series);
+                }
+                series
+            }
+        };
+        import.point(series, line.sample)
+    })?;
+    Ok(())
+}
+
+fn text(imported: &Imported) -> String {
+    let mut text = format!(
+        "imported {} of {} into {}\n",
+        counted(imported.samples, "point", "points"),
+        counted(imported.series, "series", "series"),
+        counted(imported.blocks, "block", "blocks"),
+    );
+    let Refused { too_old, taken, open, before_total, no_number, series_limit } = imported.refused;
+    for (count, why) in [
+        (too_old, "older than what is kept; see retention in the config"),
+        (taken, "of a time that has data already"),
+        (open, "of a time that is not over yet, or that the newest data is of"),
+        (before_total, "of counters that have later totals already"),
+        (no_number, "of counters, no numbers"),
+        (series_limit, "of series beyond limits.series"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!("left out: {}, {why}\n", counted(count, "point", "points")));
+        }
+    }
+    text
+}

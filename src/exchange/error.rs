@@ -1,0 +1,35 @@
+//! Why data could not be handed over.
+
+use crate::store;
+use std::io;
+use std::path::PathBuf;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("cannot write the export: {0}")]
+    Write(io::Error),
+    #[error("one moment has more than {limit} points; narrow --match")]
+    TooMuch { limit: usize },
+    #[error("an HDR log is of one timer or histogram, {found} match; narrow --match: {examples}")]
+    NotOneTimer { found: usize, examples: String },
+    #[error("a histogram cannot be written as HDR: {0}")]
+    Hdr(String),
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// A file that is not what it should be; `line` 0 means the whole of it.
+    #[error("{}{}: {reason}", path.display(), if *line > 0 { format!(":{line}") } else { String::new() })]
+    File { path: PathBuf, line: u64, reason: String },
+}
+
+impl Error {
+    /// The error of the file system, if it is one.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            Error::Write(error) | Error::Io { source: error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Tiers: at which steps the past is kept, and for how long.
+//!
+//! The finest tier is the windows themselves. Blocks of a coarser one are built
+//! of finer blocks, a span at a time, and never change; which block serves a
+//! moment is decided here, so that each moment is served once.
+
+use super::block::Block;
+use super::head::span_end;
+use crate::model::{MetricType, TimeRange};
+use std::sync::Arc;
+
+/// Steps of the longest span of a block.
+const SPAN_STEPS: i64 = 720;
+
+/// A tier that is coarser than the windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// Step of its points, in ms: a multiple of that of the tier before.
+    pub resolution_ms: i64,
+    /// Age at which a block is dropped, in ms.
+    pub retention_ms: i64,
+}
+
+/// How the windows themselves are kept: what a block spans, and until when.
+pub(super) struct Windows {
+    pub(super) span_ms: i64,
+    pub(super) retention_ms: i64,
+}
+
+/// A block, and the time it serves.
+#[derive(Clone)]
+pub(super) struct Part {
+    pub(super) block: Arc<Block>,
+    pub(super) range: TimeRange,
+}
+
+impl Part {
+    /// The time it serves for a series. A counter may begin in the very moment in
+    /// which the part before ends.
+    pub(super) fn range_of(&self, metric_type: MetricType) -> TimeRange {
+        let opens = metric_type == MetricType::Counter && self.range.start_ms > self.block.footer.start_ms;
+        TimeRange { start_ms: self.range.start_ms - i64::from(opens), ..self.range }
+    }
+}
+
+/// A block that is to be built.
+pub(super) struct Build {
+    pub(super) resolution_ms: i64,
+    /// It has what ends in `(start_ms, end_ms]`.
+    pub(super) start_ms: i64,
+    pub(super) end_ms: i64,
+    /// Of what, ascending in time.
+    pub(super) parts: Vec<Part>,
+}
+
+/// Which blocks serve which part of `range`; see [`cover`].
+pub(super) fn serving(blocks: &[Arc<Block>], range: TimeRange, wanted_ms: i64) -> Vec<Part> {
+    // A window of the next span, and a counter with it, may begin before that.
+    let begun = blocks.iter().map(|block| &block.footer);
+    let begun = begun.filter(|footer| footer.range.start_ms <= range.end_ms && footer.end_ms > range.end_ms);
+    let begun_ms = begun.map(|footer| footer.start_ms.saturating_add(1));
+    let until_ms = begun_ms.fold(range.end_ms, i64::max);
+    cover(blocks, (range.start_ms.saturating_sub(1), until_ms), wanted_ms)
+}
+
+/// Which blocks serve which part of a time that is open at its start, ascending:
+/// those of the step `wanted_ms` where there are any, else of the next finer
+/// one, and what nothing finer has of the next coarser one. `blocks` ascend by
+/// their ends.
+///
+/// Spans are multiples of every coarser step, so that no step is torn at a seam.
+fn cover(blocks: &[Arc<Block>], whole: (i64, i64), wanted_ms: i64) -> Vec<Part> {
+    let mut steps: Vec<i64> = blocks.iter().map(|block| block.footer.resolution_ms).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    let finer = steps.iter().rev().filter(|step_ms| **step_ms <= wanted_ms);
+    let coarser = steps.iter().filter(|step_ms| **step_ms > wanted_ms);
+    let mut free = vec![whole];
+    let mut parts = Vec::new();
+    for step_ms in finer.chain(coarser) {
+        let mut behind_ms = i64::MIN;
+        for block in blocks.iter().filter(|block| block.footer.resolution_ms == *step_ms && !block.is_gone())
+        {
+            // Of version 1 the start is not known for sure.
+            let start_ms = block.footer.start_ms.max(behind_ms);
+            behind_ms = block.footer.end_ms;
+            take(&mut free, (start_ms, block.footer.end_ms), |(from_ms, until_ms)| {
+                // What it has of before its span is of a window within.
+                let is_whole = from_ms == start_ms;
+                let start_ms = if is_whole { from_ms.min(block.footer.range.start_ms) } else { from_ms + 1 };
+                let range = TimeRange { start_ms, end_ms: until_ms };
+                parts.push(Part { block: block.clone(), range });
+            });
+        }
+    }
+    parts.sort_by_key(|part| part.range.end_ms);
+    parts
+}
+
+/// Takes what of `span` is free, and tells `each` of it.
+fn take(free: &mut Vec<(i64, i64)>, span: (i64, i64), mut each: impl FnMut((i64, i64))) {
+    let mut left = Vec::with_capacity(free.len() + 1);
+    for (from_ms, until_ms) in free.drain(..) {
+        let (start_ms, end_ms) = (from_ms.max(span.0), until_ms.min(span.1));
+        if start_ms >= end_ms {
+            left.push((from_ms, until_ms));
+            continue;
+        }
+        each((start_ms, end_ms));
+        left.extend(
+            [(from_ms, start_ms), (end_ms, until_ms)].into_iter().filter(|(from, until)| from < until),
+        );
+    }
+    *free = left;
+}
+
+/// The next block that can be built: of the finest tier that lacks one, so that
+/// the tier above finds it. Up to `sealed_ms` all windows are in blocks.
+pub(super) fn next_build(
+    blocks: &[Arc<Block>],
+    windows: Windows,
+    tiers: &[Tier],
+    sealed_ms: i64,
+) -> Option<Build> {
+    let Windows { mut span_ms, mut retention_ms } = windows;
+    for tier in tiers {
+        span_ms = span_of(tier, span_ms, retention_ms);
+        retention_ms = tier.retention_ms;
+        let resolution_ms = tier.resolution_ms;
+        let built_ms = built(blocks, resolution_ms);
+        // What a tier that was taken out of the config had, too.
+        let sources: Vec<Arc<Block>> = blocks
+            .iter()
+            .filter(|block| {
+                let step_ms = block.footer.resolution_ms;
+                step_ms < resolution_ms && (step_ms == 0 || resolution_ms % step_ms == 0)
+            })
+            .cloned()
+            .collect();
+        let oldest_ms = sources.iter().filter(|block| block.footer.end_ms > built_ms);
+        let Some(oldest_ms) = oldest_ms.map(|block| block.footer.start_ms).min() else { continue };
+        let start_ms = built_ms.max(oldest_ms);
+        let end_ms = span_end(start_ms.saturating_add(1), span_ms);
+        if end_ms > sealed_ms {
+            continue;
+        }
+        let parts = cover(&sources, (start_ms, end_ms), resolution_ms);
+        return Some(Build { resolution_ms, start_ms, end_ms, parts });
+    }
+    None
+}
+
+/// Last moment for which a tier needs nothing finer any more. What a coarser
+/// one has was in this one: it is not built again when it was dropped, of files
+/// that a power cut brought back.
+pub(super) fn built(blocks: &[Arc<Block>], resolution_ms: i64) -> i64 {
+    let of_tier = blocks.iter().filter(|block| block.footer.resolution_ms >= resolution_ms);
+    of_tier.map(|block| block.footer.end_ms).max().unwrap_or(i64::MIN)
+}
+
+/// Span of a tier's blocks: a multiple of that of the tier before, long enough
+/// for columns to pay, and not beyond half the time for which the source stays.
+fn span_of(tier: &Tier, before_ms: i64, source_retention_ms: i64) -> i64 {
+    let longest_ms = tier.resolution_ms.saturating_mul(SPAN_STEPS).min(tier.retention_ms);
+    let longest_ms = longest_ms.min(source_retention_ms / 2);
+    (longest_ms / before_ms.max(1)).max(1).saturating_mul(before_ms)
+}
+
+/// The coarsest step that answers as well as the finest where all times that
+/// are asked for are multiples of `grain_ms`; 0 when only windows do.
+pub(super) fn wanted(tiers: &[Tier], grain_ms: i64) -> i64 {
+    let fits = |tier: &&Tier| grain_ms > 0 && grain_ms % tier.resolution_ms == 0;
+    tiers.iter().filter(fits).map(|tier| tier.resolution_ms).max().unwrap_or_default()
+}

@@ -1,0 +1,180 @@
+//! Upkeep of a store: complete spans become blocks, those become coarser ones,
+//! and what is too old or too much goes.
+//!
+//! One at a time, and never with a lock over I/O, so that neither writers nor
+//! readers wait longer than a change of a list takes. What is done is what there
+//! is a block of: an upkeep that was cut short is begun anew, and the sources of
+//! a block stay until their own time is over.
+
+use super::backend::remove_if_there;
+use super::block::{Block, block_name};
+use super::block_source::Source;
+use super::block_writer;
+use super::error::Error;
+use super::head::Complete;
+use super::store::{State, Store};
+use super::tier::{self, Build, Windows};
+use crate::lock::lock;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Most coarser blocks that are built at a time: who calls has other work, too.
+const BUILDS: usize = 4;
+
+/// What [`Store::maintain`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintained {
+    /// Blocks of windows, and those of coarser tiers built of others.
+    pub blocks_written: usize,
+    pub blocks_built: usize,
+    /// Blocks that were too old, or too much.
+    pub blocks_dropped: usize,
+}
+
+impl Store {
+    /// Turns complete spans into blocks, builds those of coarser tiers, and drops
+    /// what is too old. To be called every minute or so, from any thread.
+    ///
+    /// # Errors
+    /// After [`Error::Io`] or [`Error::Verify`] what could not be done is left
+    /// as it was; the next call tries again. No part waits for another: a file
+    /// that cannot be removed must not fill the memory.
+    pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
+        let _alone = lock(&self.maintenance);
+        let dropped = self.drop_old(now_ms);
+        let written = self.write_blocks();
+        let built = self.build_blocks();
+        let too_much = self.drop_too_much();
+        Ok(Maintained {
+            blocks_written: written?,
+            blocks_built: built?,
+            blocks_dropped: dropped? + too_much?,
+        })
+    }
+
+    /// Returns how many blocks were written.
+    fn write_blocks(&self) -> Result<usize, Error> {
+        let mut written = 0;
+        while let Some(complete) = self.oldest_complete() {
+            let end_ms = complete.span.end_ms;
+            self.write_block(&Source::Windows(&complete), |state| {
+                state.sealed_ms = end_ms;
+                state.head.drop_span(end_ms);
+            })?;
+            written += 1;
+        }
+        let sealed_ms = self.state().sealed_ms;
+        let mut writer = lock(&self.writer);
+        let removed = writer.wal.remove_through(sealed_ms);
+        self.count_log(&writer.wal);
+        removed.map(|()| written)
+    }
+
+    /// The next span for a block. From now on nothing comes late for it.
+    fn oldest_complete(&self) -> Option<Complete> {
+        let _writer = lock(&self.writer);
+        let mut state = self.state_mut();
+        let sealed_ms = state.sealed_ms;
+        let complete = state.head.oldest_complete(self.options.lateness_ms, sealed_ms)?;
+        state.floor_ms = state.floor_ms.max(complete.span.end_ms);
+        Some(complete)
+    }
+
+    /// Returns how many blocks of coarser tiers were built.
+    fn build_blocks(&self) -> Result<usize, Error> {
+        let mut built = 0;
+        while built < BUILDS {
+            let Some(build) = self.next_build() else { break };
+            self.write_block(&Source::Steps(&build), |_| {})?;
+            built += 1;
+        }
+        Ok(built)
+    }
+
+    fn next_build(&self) -> Option<Build> {
+        let state = self.state();
+        let Self { options, .. } = self;
+        let windows = Windows { span_ms: options.block_span_ms, retention_ms: options.retention_ms };
+        tier::next_build(&state.blocks, windows, &options.tiers, state.sealed_ms)
+    }
+
+    /// Writes a block; readers have it, and what `then` does, in one moment.
+    fn write_block(&self, source: &Source<'_>, then: impl FnOnce(&mut State)) -> Result<(), Error> {
+        let span_ms = self.options.block_span_ms;
+        let (_, end_ms) = source.span(span_ms);
+        let path = self.options.dir.join(block_name(source.resolution_ms(), end_ms));
+        let written = block_writer::write(&*self.backend, &path, source, span_ms, &self.catalogue)?;
+        let (block, unwritten) = written;
+        self.unwritten.fetch_add(unwritten, Ordering::Relaxed);
+        let mut state = self.state_mut();
+        // A file that was damaged may have had the name.
+        state.blocks.retain(|other| other.path() != path);
+        state.add_block(block);
+        then(&mut state);
+        Ok(())
+    }
+
+    /// Returns how many blocks were dropped.
+    fn drop_old(&self, now_ms: i64) -> Result<usize, Error> {
+        let old: Vec<Arc<Block>> = {
+            let mut state = self.state_mut();
+            state.move_horizon(now_ms, &self.options);
+            let newest_ms = state.newest_ms(now_ms);
+            let is_over = |block: &&Arc<Block>| self.is_over(&state.blocks, block, newest_ms);
+            state.blocks.iter().filter(is_over).cloned().collect()
+        };
+        self.drop_blocks(&old)
+    }
+
+    /// Whether a block is too old: for its own tier, and for those that it would
+    /// still have to be built into.
+    fn is_over(&self, blocks: &[Arc<Block>], block: &Block, newest_ms: i64) -> bool {
+        let is_older = |age_ms: i64| block.footer.end_ms <= newest_ms.saturating_sub(age_ms);
+        if !self.options.retention_of(block).is_some_and(is_older) {
+            return false;
+        }
+        let coarser = self.options.tiers.iter().filter(|t| t.resolution_ms > block.footer.resolution_ms);
+        for tier in coarser {
+            if tier::built(blocks, tier.resolution_ms) >= block.footer.end_ms {
+                return true;
+            }
+            if !is_older(tier.retention_ms) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Drops blocks until the directory is as small as it should be: of the
+    /// finest tier first, of a tier the oldest. Returns how many.
+    fn drop_too_much(&self) -> Result<usize, Error> {
+        let Some(max_bytes) = self.options.max_bytes else { return Ok(0) };
+        let mut blocks = self.state().blocks.clone();
+        blocks.sort_by_key(|block| (block.footer.resolution_ms, block.footer.end_ms));
+        let of_blocks: u64 = blocks.iter().map(|block| block.bytes()).sum();
+        let mut bytes = of_blocks.saturating_add(self.wal_bytes.load(Ordering::Relaxed));
+        let too_much = blocks.iter().take_while(|block| {
+            let is_over = bytes > max_bytes;
+            bytes = bytes.saturating_sub(block.bytes());
+            is_over
+        });
+        let too_much: Vec<Arc<Block>> = too_much.cloned().collect();
+        if !too_much.is_empty() {
+            tracing::warn!(
+                blocks = too_much.len(),
+                max_bytes,
+                "the data takes more room than it may; the oldest of the finest is dropped before its time"
+            );
+        }
+        self.drop_blocks(&too_much)
+    }
+
+    fn drop_blocks(&self, blocks: &[Arc<Block>]) -> Result<usize, Error> {
+        for block in blocks {
+            // Out of the list first would let it come back with the next start.
+            remove_if_there(&*self.backend, block.path()).map_err(Error::io("remove", block.path()))?;
+            self.state_mut().blocks.retain(|other| !Arc::ptr_eq(other, block));
+        }
+        Ok(blocks.len())
+    }
+}
