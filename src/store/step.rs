@@ -63,6 +63,8 @@ impl Steps {
                     merge_histogram(&mut self.open.histogram, histogram);
                 }
             }
+            // Native histograms are not what the store is given.
+            Points::Natives(_) => {}
             Points::Sketches(points) => {
                 for (at_ms, sketch) in points.into_iter().filter(|(at_ms, _)| range.contains(*at_ms)) {
                     self.enter(at_ms);

@@ -64,6 +64,7 @@ fn answers(series: &[Series], ends: &[i64], part: GaugePart) -> String {
                     let quantiles = [0.0, 0.5, 0.9, 0.99, 1.0].map(|q| all.quantile(q));
                     format!("{:.3} {:.6} {:.6?} {:?}", all.count, all.sum, quantiles, keys(&all))
                 }
+                Points::Natives(_) => unreachable!("the store is given none"),
                 Points::Sketches(points) => {
                     let mut all = Sketch::default();
                     in_step(points, *end_ms).for_each(|sketch| all.merge(sketch));
