@@ -14,6 +14,7 @@ mod column;
 mod correction;
 mod error;
 mod frame;
+mod gathering;
 mod gauge;
 mod head;
 mod id_set;
