@@ -99,7 +99,7 @@ impl<'a> Evaluator<'a> {
         let (selector, tracks) = self.selector(at)?;
         self.check_size(tracks.len(), grid.steps)?;
         let ends_ms = self.ends(selector.at, selector.offset_ms, grid);
-        let lookback_ms = self.engine.options.lookback_ms;
+        let lookback_ms = self.loaded.lookback_ms;
         let mut rows = Vec::with_capacity(tracks.len());
         for track in tracks {
             self.check()?;

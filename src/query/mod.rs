@@ -68,6 +68,7 @@ pub mod expr;
 mod format;
 mod function;
 pub mod function_table;
+mod grain;
 mod histogram_function;
 mod histogram_trim;
 mod info;

@@ -5,9 +5,11 @@ use super::column::Grid;
 use super::engine::Engine;
 use super::error::Error;
 use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery};
+use super::function_table::Function;
+use super::grain::grains;
 use super::source::keep_exact_name;
 use super::track::Track;
-use crate::model::{Select, TimeRange};
+use crate::model::{Grains, Select, TimeRange};
 
 /// The points of every selector, by its place in [`Parsed::selectors`], each
 /// in ascending order of labels.
@@ -15,6 +17,24 @@ use crate::model::{Select, TimeRange};
 pub(crate) struct Loaded {
     pub selectors: Vec<Vec<Track>>,
     pub warnings: Vec<String>,
+    /// How old a value may be: more than usual where only coarse steps are left.
+    pub lookback_ms: i64,
+}
+
+/// What of a selector is needed.
+#[derive(Clone, Copy)]
+struct Need {
+    range: TimeRange,
+    grains: Grains,
+}
+
+/// When a part of the expression is evaluated, and as whose argument.
+#[derive(Clone, Copy)]
+struct Times {
+    range: TimeRange,
+    /// 0: once.
+    step_ms: i64,
+    function: Option<Function>,
 }
 
 /// Reads what `parsed` needs on `grid`.
@@ -23,12 +43,19 @@ pub(crate) fn load(engine: &Engine, parsed: &Parsed, grid: Grid) -> Result<Loade
     let lookback_ms = engine.options.lookback_ms;
     let walk = Walk { query: grid, lookback_ms, subquery_step_ms: engine.options.subquery_step_ms };
     let range = TimeRange { start_ms: grid.start_ms, end_ms: grid.end_ms() };
-    walk.expr(&parsed.expr, range, &parsed.selectors, &mut spans);
-    let mut loaded = Loaded::default();
+    let times = Times { range, step_ms: if grid.steps > 1 { grid.step_ms } else { 0 }, function: None };
+    walk.expr(&parsed.expr, times, &parsed.selectors, &mut spans);
+    let mut loaded = Loaded { lookback_ms, ..Loaded::default() };
+    for (selector, need) in parsed.selectors.iter().zip(&mut spans) {
+        let Some(need) = need.as_mut().filter(|_| selector.range_ms.is_none()) else { continue };
+        let resolution_ms = engine.source.resolution_ms(need.range);
+        need.range.start_ms -= (resolution_ms - lookback_ms).max(0);
+        loaded.lookback_ms = loaded.lookback_ms.max(resolution_ms);
+    }
     let mut points_left = engine.options.max_points;
-    for (selector, span) in parsed.selectors.iter().zip(spans) {
-        let tracks = match span {
-            Some(range) => read(engine, selector, range, grid.step_ms, points_left, &mut loaded.warnings)?,
+    for (selector, need) in parsed.selectors.iter().zip(spans) {
+        let tracks = match need {
+            Some(need) => read(engine, selector, need, points_left, &mut loaded.warnings)?,
             None => Vec::new(),
         };
         points_left = points_left.saturating_sub(tracks.iter().map(Track::weight).sum());
@@ -65,12 +92,12 @@ struct Walk {
 impl Walk {
     /// Notes the span of every selector below `expr`, which is evaluated from
     /// the start to the end of `range`.
-    fn expr(&self, expr: &Expr, range: TimeRange, selectors: &[Selector], spans: &mut [Option<TimeRange>]) {
+    fn expr(&self, expr: &Expr, times: Times, selectors: &[Selector], spans: &mut [Option<Need>]) {
         match expr {
             Expr::Number(_) | Expr::String(_) => {}
             Expr::Vector(at) | Expr::Matrix(at) => {
                 if let (Some(selector), Some(span)) = (selectors.get(*at), spans.get_mut(*at)) {
-                    let ends = self.shifted(range, selector.at, selector.offset_ms);
+                    let ends = self.shifted(times.range, selector.at, selector.offset_ms);
                     let mut back_ms = selector.range_ms.unwrap_or(self.lookback_ms);
                     let mut end_ms = ends.end_ms;
                     if selector.edges != Edges::Plain && selector.range_ms.is_some() {
@@ -80,29 +107,33 @@ impl Walk {
                         end_ms = end_ms.saturating_add(self.lookback_ms);
                     }
                     // Ranges are open at their start.
-                    *span = Some(TimeRange { start_ms: ends.start_ms - back_ms + 1, end_ms });
+                    let range = TimeRange { start_ms: ends.start_ms - back_ms + 1, end_ms };
+                    let grains = grains(selector, ends, times.step_ms, times.function);
+                    *span = Some(Need { range, grains });
                 }
             }
             Expr::Subquery(subquery) => {
-                let ends = self.shifted(range, subquery.at, subquery.offset_ms);
+                let ends = self.shifted(times.range, subquery.at, subquery.offset_ms);
                 let grid = subquery_grid(subquery, ends, self.subquery_step_ms);
                 let inner = TimeRange { start_ms: grid.start_ms, end_ms: ends.end_ms.max(grid.start_ms) };
-                self.expr(&subquery.expr, inner, selectors, spans);
+                let times = Times { range: inner, step_ms: grid.step_ms, function: None };
+                self.expr(&subquery.expr, times, selectors, spans);
             }
-            Expr::Negate(inner) | Expr::Paren(inner) => self.expr(inner, range, selectors, spans),
+            Expr::Negate(inner) | Expr::Paren(inner) => self.expr(inner, times, selectors, spans),
             Expr::Binary(binary) => {
-                self.expr(&binary.left, range, selectors, spans);
-                self.expr(&binary.right, range, selectors, spans);
+                self.expr(&binary.left, times, selectors, spans);
+                self.expr(&binary.right, times, selectors, spans);
             }
             Expr::Aggregate(aggregate) => {
                 if let Some(param) = &aggregate.param {
-                    self.expr(param, range, selectors, spans);
+                    self.expr(param, times, selectors, spans);
                 }
-                self.expr(&aggregate.expr, range, selectors, spans);
+                self.expr(&aggregate.expr, times, selectors, spans);
             }
             Expr::Call(call) => {
+                let times = Times { function: Some(call.function), ..times };
                 for arg in &call.args {
-                    self.expr(arg, range, selectors, spans);
+                    self.expr(arg, times, selectors, spans);
                 }
             }
         }
@@ -122,8 +153,7 @@ impl Walk {
 fn read(
     engine: &Engine,
     selector: &Selector,
-    range: TimeRange,
-    step_ms: i64,
+    need: Need,
     max_points: usize,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Track>, Error> {
@@ -131,7 +161,9 @@ fn read(
     for matchers in &selector.alternatives {
         engine.cancel.check()?;
         let max_series = engine.options.max_series;
-        let mut found = engine.source.select(&Select { matchers, range, step_ms, max_series, max_points })?;
+        let Need { range, grains } = need;
+        let request = Select { matchers, range, step_ms: 0, max_series, max_points };
+        let mut found = engine.source.select_at(&request, &grains)?;
         keep_exact_name(matchers, &mut found);
         tracks.extend(found.into_iter().map(Track::new));
     }

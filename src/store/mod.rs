@@ -16,6 +16,7 @@ mod correction;
 mod error;
 mod frame;
 mod frame_rest;
+mod gathering;
 mod gauge;
 mod head;
 mod id_set;

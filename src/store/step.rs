@@ -63,7 +63,7 @@ impl Steps {
                     merge_histogram(&mut self.open.histogram, histogram);
                 }
             }
-            // Only queries make them.
+            // Native histograms are not what the store is given.
             Points::Natives(_) => {}
             Points::Sketches(points) => {
                 for (at_ms, sketch) in points.into_iter().filter(|(at_ms, _)| range.contains(*at_ms)) {

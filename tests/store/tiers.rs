@@ -6,8 +6,9 @@ use statsdeck::model::sample::is_stale;
 use statsdeck::model::{
     GaugePart, Grains, Histogram, MetricType, Points, Sample, Select, Series, Sketch, TimeRange,
 };
+use statsdeck::query;
 use statsdeck::store::memory::Fault;
-use statsdeck::store::{MemoryBackend, Options, Store, Tier};
+use statsdeck::store::{Maintained, MemoryBackend, Options, Store, Tier};
 
 /// Steps of the tiers; the coarsest is what all of them can be asked at.
 const STEPS_MS: [i64; 2] = [2 * WINDOW_MS, 10 * WINDOW_MS];
@@ -174,5 +175,91 @@ fn every_tier_answers_what_the_windows_did_through_builds_that_are_cut_short() {
     let seeds = std::env::var("STATSDECK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
     for seed in 1..=seeds {
         simulate(seed);
+    }
+}
+
+/// `spans` full spans in blocks, of which the tiers are built.
+fn filled(backend: &MemoryBackend, options: Options, spans: i64) -> (TestStore, World, Model) {
+    let (store, mut world, mut model) = (open(backend, options), World::new(3, 8), Model::default());
+    for _ in 0..spans * SPAN_MS / WINDOW_MS {
+        let window = world.window(0);
+        store.append(&window).unwrap();
+        model.apply(&window);
+    }
+    while store.maintain(world.end_ms).unwrap() != Maintained::default() {}
+    (store, world, model)
+}
+
+#[test]
+fn fine_blocks_leave_by_age_and_the_oldest_of_the_finest_for_want_of_room() {
+    let backend = MemoryBackend::new();
+    let (store, world, _) = filled(&backend, tiered(), 60);
+    let count = |of: &str| {
+        let files = backend.files().into_iter().map(|(path, _)| path.display().to_string());
+        files.filter(|path| path.contains(&format!("block-{of}-"))).count()
+    };
+    // 8 spans of windows, 24 of steps of 20 s; 4 of windows make a block of those, 12 one of the coarsest.
+    let found = (count("0"), count("20s"), count("1m40s"));
+    assert!((8..=12).contains(&found.0) && (6..=9).contains(&found.1) && found.2 >= 4, "{found:?}");
+    let bytes = store.stats().block_bytes + store.stats().wal_bytes;
+    drop(store);
+
+    let small = Options { max_bytes: Some(bytes * 3 / 4), ..tiered() };
+    let store = open(&backend, small);
+    store.maintain(world.end_ms).unwrap();
+    let stats = store.stats();
+    assert!(stats.block_bytes + stats.wal_bytes <= bytes * 3 / 4);
+    assert!(count("0") < found.0 && count("1m40s") == found.2, "the finest go first");
+}
+
+#[test]
+fn a_tier_that_is_taken_out_or_added_costs_nothing_that_was_there() {
+    let backend = MemoryBackend::new();
+    let (store, world, model) = filled(&backend, tiered(), 60);
+    let range = TimeRange { start_ms: START_MS + 1, end_ms: world.end_ms / STEP_MS * STEP_MS };
+    drop(store);
+    // The coarse ones out.
+    let store = open(&backend, Options { tiers: Vec::new(), ..tiered() });
+    store.maintain(world.end_ms).unwrap();
+    check(&store, &model, range, "taken out");
+    drop(store);
+    // Others in.
+    let tiers = vec![Tier { resolution_ms: 5 * WINDOW_MS, retention_ms: 1_000_000 * SPAN_MS }];
+    let store = open(&backend, Options { tiers, ..tiered() });
+    while store.maintain(world.end_ms).unwrap() != Maintained::default() {}
+    check(&store, &model, range, "others");
+}
+
+#[test]
+fn a_value_is_found_at_any_time_where_only_coarse_steps_are_left() {
+    let backend = MemoryBackend::new();
+    let (store, ..) = filled(&backend, tiered(), 60);
+    let options = query::Options { lookback_ms: WINDOW_MS, ..query::Options::default() };
+    let engine = query::Engine::new(std::sync::Arc::new(store.store), options);
+    let count =
+        |at_ms| match engine.instant("count(count_over_time({host=~\".+\"}[200s]))", at_ms).unwrap().value {
+            query::Value::Vector(points) => points.len(),
+            other => panic!("{other:?}"),
+        };
+    let at_ms = START_MS + 5 * STEP_MS + 3 * WINDOW_MS;
+    assert_eq!(count(at_ms), 1);
+    let value = engine.instant("{host=~\".+\"}", at_ms).unwrap().value;
+    assert!(matches!(value, query::Value::Vector(points) if !points.is_empty()));
+}
+
+/// `cargo test --test store -- --ignored --nocapture bytes_of_each_tier`
+#[test]
+#[ignore = "prints figures"]
+fn bytes_of_each_tier() {
+    let backend = MemoryBackend::new();
+    let tier = |resolution_ms, days: i64| Tier { resolution_ms, retention_ms: days * 86_400_000 };
+    let options = Options::new("/data").with_tiers(vec![tier(60_000, 30), tier(900_000, 730)]);
+    filled(&backend, options, 8 * 86_400_000 / SPAN_MS);
+    for (name, points_a_day) in [("0", 8_640.0), ("1m", 1_440.0), ("15m", 96.0)] {
+        let files = backend.files();
+        let blocks =
+            files.iter().filter(|(path, _)| path.display().to_string().contains(&format!("block-{name}-")));
+        let (blocks, bytes) = blocks.fold((0, 0), |(n, bytes), (_, file)| (n + 1, bytes + file.len()));
+        println!("{name}: {blocks} blocks, {bytes} bytes; a series of a day has {points_a_day} points");
     }
 }
