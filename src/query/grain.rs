@@ -44,7 +44,7 @@ pub(super) fn grains(
         }
         // Windows weigh the same, steps may not: the finest, and of what is only
         // there in steps their means.
-        Some(Function::AvgOverTime) => Grains { gauge: GaugePart::Mean, ..Grains::default() },
+        Some(Function::AvgOverTime) => Grains { gauge: GaugePart::Sum, ..Grains::default() },
         _ => Grains::default(),
     }
 }
