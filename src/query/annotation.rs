@@ -21,10 +21,11 @@ pub(crate) struct Annotations {
 }
 
 impl Annotations {
-    pub fn new(text: &str, warnings: &[String]) -> Self {
+    pub fn new(text: &str, warnings: &[String], infos: &[String]) -> Self {
+        let some = |texts: &[String]| Mutex::new(texts.iter().take(MAX_ANNOTATIONS).cloned().collect());
         Annotations {
-            warnings: Mutex::new(warnings.iter().take(MAX_ANNOTATIONS).cloned().collect()),
-            infos: Mutex::default(),
+            warnings: some(warnings),
+            infos: some(infos),
             text: text.into(),
             last: Mutex::default(),
         }

@@ -44,7 +44,7 @@ pub(crate) struct Ranged<'a> {
 
 impl<'a> Evaluator<'a> {
     pub fn new(engine: &'a Engine, parsed: &'a Parsed, loaded: Loaded<'a>, query: Grid) -> Self {
-        let annotations = Annotations::new(parsed.text(), &loaded.warnings);
+        let annotations = Annotations::new(parsed.text(), &loaded.warnings, &loaded.infos);
         Evaluator { engine, parsed, loaded, query, annotations, held: AtomicUsize::new(0) }
     }
 

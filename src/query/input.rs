@@ -8,6 +8,7 @@
 use super::engine::Engine;
 use super::error::Error;
 use super::expr::Selector;
+use super::function_table::Function;
 use super::source::{Reading, keep_exact_name};
 use super::track::Track;
 use crate::lock::lock;
@@ -32,6 +33,8 @@ const DISTRIBUTION_WEIGHT: usize = 32;
 pub(super) struct Need {
     pub range: TimeRange,
     pub grains: Grains,
+    /// The function that only estimates where the finest points are gone.
+    pub estimate: Option<Function>,
 }
 
 /// See the module's head.
@@ -110,7 +113,7 @@ impl<'a> Input<'a> {
 
     /// About how many samples are held while a series is read and worked on.
     fn weight(&self, metric_type: Option<MetricType>, steps: usize) -> usize {
-        let Some(Need { range, grains }) = self.need else { return 1 };
+        let Some(Need { range, grains, .. }) = self.need else { return 1 };
         let distance_ms = metric_type.map_or(WINDOW_MS, |of| grains.of(of)).max(WINDOW_MS);
         let points = usize::try_from((range.end_ms - range.start_ms) / distance_ms).unwrap_or_default();
         let each = match metric_type {
@@ -179,7 +182,7 @@ fn opened<'a>(
     for matchers in &selector.alternatives {
         engine.check_cancelled()?;
         let max_series = engine.options.max_series;
-        let Need { range, grains } = need;
+        let Need { range, grains, .. } = need;
         let request = Select { matchers, range, step_ms: 0, max_series, max_points: points_left };
         let reading = engine.source.reading(&request, &grains)?;
         if selector.alternatives.len() == 1 && is_of_one_name(matchers, &*reading) {

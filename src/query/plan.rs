@@ -6,15 +6,16 @@ use super::engine::Engine;
 use super::error::Error;
 use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery};
 use super::function_table::Function;
-use super::grain::grains;
+use super::grain::{grains, is_estimate};
 use super::input::{Input, Need};
-use crate::model::TimeRange;
+use crate::model::{TimeRange, duration};
 
 /// What every selector reads, by its place in [`Parsed::selectors`].
 #[derive(Default)]
 pub(crate) struct Loaded<'a> {
     pub selectors: Vec<Input<'a>>,
     pub warnings: Vec<String>,
+    pub infos: Vec<String>,
     /// How old a value may be: more than usual where only coarse steps are left.
     pub lookback_ms: i64,
 }
@@ -38,8 +39,22 @@ pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Re
     walk.expr(&parsed.expr, times, &parsed.selectors, &mut spans);
     let mut loaded = Loaded { lookback_ms, ..Loaded::default() };
     for (selector, need) in parsed.selectors.iter().zip(&mut spans) {
-        let Some(need) = need.as_mut().filter(|_| selector.range_ms.is_none()) else { continue };
+        let Some(need) = need.as_mut() else { continue };
+        if selector.range_ms.is_some() && need.estimate.is_none() {
+            continue;
+        }
         let resolution_ms = engine.source.resolution_ms(need.range);
+        if let Some(function) = need.estimate.filter(|_| resolution_ms > 0) {
+            let step = duration::format_ms(resolution_ms.unsigned_abs());
+            loaded.infos.push(format!(
+                "{}() estimates: of a part of the time only steps of up to {step} are left, of which the last \
+                 value is taken",
+                function.name()
+            ));
+        }
+        if selector.range_ms.is_some() {
+            continue;
+        }
         need.range.start_ms -= (resolution_ms - lookback_ms).max(0);
         loaded.lookback_ms = loaded.lookback_ms.max(resolution_ms);
     }
@@ -94,7 +109,9 @@ impl Walk {
                     // Ranges are open at their start.
                     let range = TimeRange { start_ms: ends.start_ms - back_ms + 1, end_ms };
                     let grains = grains(selector, ends, times.step_ms, times.function);
-                    *span = Some(Need { range, grains });
+                    let estimate = times.function.filter(|_| selector.range_ms.is_some());
+                    let estimate = estimate.filter(|function| is_estimate(*function));
+                    *span = Some(Need { range, grains, estimate });
                 }
             }
             Expr::Subquery(subquery) => {
