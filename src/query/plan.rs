@@ -19,6 +19,8 @@ pub(crate) struct Loaded {
     pub warnings: Vec<String>,
     /// How old a value may be: more than usual where only coarse steps are left.
     pub lookback_ms: i64,
+    /// Samples read, of all selectors together.
+    pub samples: usize,
 }
 
 /// What of a selector is needed.
@@ -59,6 +61,7 @@ pub(crate) fn load(engine: &Engine, parsed: &Parsed, grid: Grid) -> Result<Loade
             None => Vec::new(),
         };
         points_left = points_left.saturating_sub(tracks.iter().map(Track::weight).sum());
+        loaded.samples += tracks.iter().map(Track::points).sum::<usize>();
         loaded.selectors.push(tracks);
     }
     Ok(loaded)
