@@ -101,8 +101,8 @@ impl Engine {
         check_time(at_ms)?;
         let grid = Grid::instant(at_ms);
         let parsed = &*duration_expr::resolved(parsed, &grid)?;
-        let tracks = plan::load(self, parsed, grid)?;
-        let evaluator = Evaluator::new(self, parsed, &tracks, grid);
+        let loaded = plan::load(self, parsed, grid)?;
+        let evaluator = Evaluator::new(self, parsed, loaded, grid);
         let value = match parsed.value_type() {
             ValueType::Matrix => Value::Matrix(matrix_of(evaluator.matrix(&parsed.expr, &grid)?)?),
             _ => match evaluator.eval(&parsed.expr, &grid)? {
@@ -149,8 +149,8 @@ impl Engine {
                 value_type.as_str()
             )));
         }
-        let tracks = plan::load(self, parsed, grid)?;
-        let evaluator = Evaluator::new(self, parsed, &tracks, grid);
+        let loaded = plan::load(self, parsed, grid)?;
+        let evaluator = Evaluator::new(self, parsed, loaded, grid);
         let rows = match evaluator.eval(&parsed.expr, &grid)? {
             Column::Scalar(values) => {
                 vec![Row::new(Default::default(), values.into_iter().map(Cell::Float).collect())]

@@ -29,14 +29,26 @@ pub(super) struct Chunk {
     pub(super) stats: Vec<Stats>,
 }
 
-impl Chunk {
-    /// The points, of a gauge's steps with the part that is wanted.
-    pub(super) fn into_part(mut self, part: GaugePart) -> Points {
-        if let Points::Floats(samples) = &mut self.points {
-            take_part(samples, &self.stats, part);
-        }
-        self.points
+/// What a query reads of a chunk.
+pub(super) struct Decoded {
+    /// Of a gauge's steps with the part that is wanted.
+    pub(super) points: Points,
+    /// Of sums, how many windows each stands for; else none.
+    pub(super) counts: Vec<u64>,
+}
+
+/// Reads what a query wants of a chunk; `None` when the bytes are not that.
+pub(super) fn read_part(bytes: &[u8], id: SeriesId, class: Class, part: GaugePart) -> Option<Decoded> {
+    let reader = &mut Reader::new(bytes);
+    let (form, count) = read_head(reader, id, class)?;
+    if (form, class) != (STEPS, Class::Floats) {
+        let points = read_chunk(bytes, id, class)?.points;
+        return Some(Decoded { points, counts: Vec::new() });
     }
+    let mut samples = read_floats(reader, count)?;
+    let values = samples.iter().filter(|sample| !is_stale(sample.value)).count();
+    let counts = take_part(reader, &mut samples, values, part)?;
+    Some(Decoded { points: Points::Floats(samples), counts })
 }
 
 /// Writes the chunk of a gauge's steps, of which `last` has the values, and
@@ -94,11 +106,7 @@ fn put_stream(out: &mut Vec<u8>, stream: &Stream) {
 /// Reads the chunk of the series `id`; `None` when the bytes are not that.
 pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Chunk> {
     let reader = &mut Reader::new(bytes);
-    if reader.varint()? != u64::from(id.0) || reader.byte()? != class as u8 {
-        return None;
-    }
-    let form = reader.byte()?;
-    let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= MAX_POINTS)?;
+    let (form, count) = read_head(reader, id, class)?;
     let mut stats = Vec::new();
     let points = match (form, class) {
         (STREAM, _) => {
@@ -116,6 +124,16 @@ pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Chu
         _ => return None,
     };
     reader.is_empty().then_some(Chunk { points, stats })
+}
+
+/// Form and number of points.
+fn read_head(reader: &mut Reader<'_>, id: SeriesId, class: Class) -> Option<(u8, usize)> {
+    if reader.varint()? != u64::from(id.0) || reader.byte()? != class as u8 {
+        return None;
+    }
+    let form = reader.byte()?;
+    let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= MAX_POINTS)?;
+    Some((form, count))
 }
 
 /// How many points a chunk that begins with these bytes says it has.

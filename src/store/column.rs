@@ -79,6 +79,20 @@ pub(super) fn read_doubles(reader: &mut Reader<'_>, count: usize) -> Option<Vec<
     }
 }
 
+/// Goes past `count` doubles; `None` when the bytes are not such a column.
+pub(super) fn skip_doubles(reader: &mut Reader<'_>, count: usize) -> Option<()> {
+    match reader.byte()? {
+        VARINTS => (0..count).try_for_each(|_| reader.number().map(drop)),
+        PCO_SCALED => {
+            reader.byte()?;
+            reader.bytes().map(drop)
+        }
+        PCO_DOUBLES => reader.bytes().map(drop),
+        RAW_DOUBLES => reader.take(count.checked_mul(8)?).map(drop),
+        _ => None,
+    }
+}
+
 fn packed_doubles(values: &[f64]) -> (u8, Vec<u8>) {
     let mut out = Vec::new();
     if let Some((scale, integers)) = scaled_all(values)
@@ -135,6 +149,8 @@ mod tests {
         let mut reader = Reader::new(&out);
         let back = read_doubles(&mut reader, values.len()).unwrap();
         assert!(reader.is_empty());
+        let mut reader = Reader::new(&out);
+        assert!(skip_doubles(&mut reader, values.len()).is_some() && reader.is_empty(), "{what}");
         assert!(back.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits())), "{what}");
     }
 
