@@ -213,6 +213,36 @@ fn fine_blocks_leave_by_age_and_the_oldest_of_the_finest_for_want_of_room() {
 }
 
 #[test]
+fn with_little_room_coarse_steps_of_new_time_take_the_place_of_the_oldest() {
+    let backend = MemoryBackend::new();
+    let (store, mut world, mut model) = filled(&backend, tiered(), 120);
+    let bytes = |of: &str| -> u64 {
+        let files = backend.files().into_iter().filter(|(path, _)| path.display().to_string().contains(of));
+        files.map(|(_, bytes)| bytes.len() as u64).sum()
+    };
+    // For what is coarse, the log, and one or two blocks of windows.
+    let max_bytes = bytes("block-1m40s-") + bytes("wal-") + bytes("block-0-") / 6;
+    drop(store);
+    let store = open(&backend, Options { max_bytes: Some(max_bytes), ..tiered() });
+    store.catalogue.restore(model.named(), 0);
+    let bounded_ms = world.end_ms;
+    for at in 0..120 * SPAN_MS / WINDOW_MS {
+        let window = world.window(0);
+        store.append(&window).unwrap();
+        model.apply(&window);
+        if at % 5 == 0 {
+            store.maintain(world.end_ms).unwrap();
+            assert!(store.stats().block_bytes + store.stats().wal_bytes <= max_bytes);
+        }
+    }
+    let range =
+        TimeRange { start_ms: bounded_ms + 30 * SPAN_MS + 1, end_ms: world.end_ms / STEP_MS * STEP_MS };
+    check(&store, &model, range, "new");
+    let oldest = TimeRange { start_ms: START_MS, end_ms: START_MS + 12 * SPAN_MS };
+    assert!(select(&store, oldest, STEP_MS, GaugePart::Last).is_empty(), "the oldest makes room");
+}
+
+#[test]
 fn a_tier_that_is_taken_out_or_added_costs_nothing_that_was_there() {
     let backend = MemoryBackend::new();
     let (store, world, model) = filled(&backend, tiered(), 60);
