@@ -124,7 +124,7 @@ fn text(imported: &Imported) -> String {
     );
     let Refused { too_old, taken, open, before_total, no_number, series_limit } = imported.refused;
     for (count, why) in [
-        (too_old, "older than what is kept; see retention in the config"),
+        (too_old, "older than what is kept (see retention in the config), or than what a coarser tier has"),
         (taken, "of a time that has data already"),
         (open, "of a time that is not over yet, or that the newest data is of"),
         (before_total, "of counters that have later totals already"),
