@@ -6,7 +6,7 @@ use statsdeck::catalogue::Catalogue;
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::label::NAME;
 use statsdeck::model::{FlushBatch, Histogram, Labels, MetricType, SeriesId, SeriesKey, Sketch};
-use statsdeck::store::{FsBackend, Options, Store};
+use statsdeck::store::{FsBackend, Maintained, Options, Store, Tier};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,10 +59,13 @@ fn key(name: &str, metric_type: MetricType) -> SeriesKey {
 /// A store with one series of each type, whose last window ended a minute ago;
 /// returns that window's end.
 fn fill(dir: &Path, windows: i64) -> i64 {
+    fill_with(Options::new(dir.join("data")), windows)
+}
+
+fn fill_with(options: Options, windows: i64) -> i64 {
     let catalogue = Arc::new(Catalogue::new(100));
     let last_ms = (now_ms() - 60_000) / WINDOW_MS * WINDOW_MS;
-    let (store, _) =
-        Store::open(Options::new(dir.join("data")), FsBackend, catalogue.clone(), last_ms).unwrap();
+    let (store, _) = Store::open(options, FsBackend, catalogue.clone(), last_ms).unwrap();
     let register = |name, metric_type| catalogue.register(key(name, metric_type)).unwrap();
     let counter = register("etl.records", MetricType::Counter);
     let gauge = register("etl.queue", MetricType::Gauge);
@@ -72,7 +75,7 @@ fn fill(dir: &Path, windows: i64) -> i64 {
         let end_ms = last_ms - (windows - at) * WINDOW_MS;
         store.append(&window([counter, gauge, timer, set], at, end_ms)).unwrap();
     }
-    store.maintain(last_ms).unwrap();
+    while store.maintain(last_ms).unwrap() != Maintained::default() {}
     close(store);
     last_ms
 }
@@ -160,6 +163,30 @@ fn an_hdr_log_has_the_values_of_a_timer() {
     let output = run(dir.path(), &["export", "--match", "etl_queue", "--format", "hdr"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("0 match"), "{}", said(&output));
+}
+
+#[test]
+fn an_hdr_log_tells_how_long_a_step_is_where_only_steps_are_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[[tier]]\nresolution = \"10s\"\nretention = \"2h\"\n[[tier]]\nresolution = \"1m\"\nretention = \"1d\"\n";
+    std::fs::write(dir.path().join("statsdeck.toml"), config).unwrap();
+    let tiers = vec![Tier { resolution_ms: 60_000, retention_ms: 86_400_000 }];
+    let options = Options::new(dir.path().join("data")).with_retention(7_200_000).with_tiers(tiers);
+    let last_ms = fill_with(options, 8 * 360);
+    let from = (last_ms / 1000 - 8 * 3600).to_string();
+    let arguments = ["--config", "statsdeck.toml", "export", "--match", "etl_duration", "--format", "hdr"];
+    let text = ok(dir.path(), &[&arguments[..], &["--from", &from]].concat());
+    let (mut found, mut seconds) = (Vec::new(), 0);
+    for entry in interval_log::IntervalLogIterator::new(text.as_bytes()) {
+        let interval_log::LogEntry::Interval(interval) = entry.unwrap() else { continue };
+        let length = interval.duration().as_secs();
+        seconds += length;
+        if found.last() != Some(&length) {
+            found.push(length);
+        }
+    }
+    assert_eq!(found, [60, 10], "steps of old, then windows");
+    assert!((8 * 3600..=8 * 3600 + 60).contains(&seconds), "{seconds}");
 }
 
 /// Standard base64, padded.

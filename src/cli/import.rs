@@ -49,7 +49,7 @@ pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
     let mut meter = Meter::new("reading");
     for path in &args.files {
         if path.is_dir() || path.extension().is_some_and(|extension| extension == "wsp") {
-            take_whisper(&mut import, path, &mut meter)?;
+            take_whisper(&mut import, path, now_ms, &mut meter)?;
         } else {
             take_text(&mut import, path, &mut meter)?;
         }
@@ -63,13 +63,14 @@ pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn take_whisper(import: &mut Import<'_>, root: &Path, meter: &mut Meter) -> anyhow::Result<()> {
+fn take_whisper(import: &mut Import<'_>, root: &Path, now_ms: i64, meter: &mut Meter) -> anyhow::Result<()> {
     let files = whisper::files(root)?;
     anyhow::ensure!(!files.is_empty(), "{}: there are no .wsp files in it", root.display());
     let all = files.len() as u64;
+    let now_s = u64::try_from(now_ms / 1000).unwrap_or_default();
     for (at, file) in files.into_iter().enumerate() {
         let series = import.series(file.key);
-        for sample in whisper::read(&file.path)? {
+        for sample in whisper::read(&file.path, now_s)? {
             import.point(series, sample)?;
         }
         meter.tell(at as u64 + 1, all);
@@ -123,7 +124,7 @@ fn text(imported: &Imported) -> String {
     );
     let Refused { too_old, taken, open, before_total, no_number, series_limit } = imported.refused;
     for (count, why) in [
-        (too_old, "older than what is kept; see retention in the config"),
+        (too_old, "older than what is kept (see retention in the config), or than what a coarser tier has"),
         (taken, "of a time that has data already"),
         (open, "of a time that is not over yet, or that the newest data is of"),
         (before_total, "of counters that have later totals already"),

@@ -28,7 +28,7 @@ pub struct Imported {
 /// Points that were left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// Older than the retention.
+    /// Older than the retention, or than what a coarser tier has.
     pub too_old: u64,
     /// Of a time of which there is data already.
     pub taken: u64,

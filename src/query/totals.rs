@@ -43,9 +43,7 @@ impl Engine {
             let spans = within.max(1).min(rest.len());
             let Some(ends_ms) = boundaries_ms.get(first..=first + spans).filter(|_| spans > 0) else { break };
             let last_ms = ends_ms.last().copied().unwrap_or(*start_ms);
-            // At the first boundary the total may be as old as a value may be.
-            let range =
-                TimeRange { start_ms: start_ms.saturating_sub(self.options.lookback_ms), end_ms: last_ms };
+            let range = TimeRange { start_ms: self.known_from(*start_ms), end_ms: last_ms };
             for series in self.select(matchers, range, &grains)? {
                 self.cancel.check()?;
                 if series.metric_type != Some(MetricType::Counter) {
@@ -125,6 +123,14 @@ impl Engine {
             read_ms = until_ms;
         }
         Ok(parts)
+    }
+
+    /// From when on totals tell what there was at a first boundary: one may be as
+    /// old as a value may be, or as a step where only steps are left.
+    fn known_from(&self, boundary_ms: i64) -> i64 {
+        let back_ms = self.options.lookback_ms;
+        let range = TimeRange { start_ms: boundary_ms.saturating_sub(back_ms), end_ms: boundary_ms };
+        boundary_ms.saturating_sub(back_ms.max(self.source.resolution_ms(range)))
     }
 
     fn select(&self, matchers: &[Matcher], range: TimeRange, grains: &Grains) -> Result<Vec<Series>, Error> {

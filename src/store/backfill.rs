@@ -25,8 +25,8 @@ pub enum Place {
     Taken,
     /// It is not over yet, or the log has windows of its time.
     Open,
-    /// It is older than the retention of all tiers, or than that of the windows
-    /// while coarser tiers, which never go back, are past it.
+    /// It is older than the retention of all tiers, or a coarser tier, which
+    /// never goes back, is past it.
     TooOld,
 }
 
@@ -45,16 +45,18 @@ impl Store {
         // A first point may be a start, at the last moment of the span before.
         let is_of = |range: &TimeRange| range.start_ms < span_end_ms && range.end_ms > start_ms;
         let taken = |block: &Block| block.footer.end_ms == span_end_ms || is_of(&block.footer.range);
-        let newest_ms = state.newest_ms(now_ms);
-        let is_old = span_end_ms <= newest_ms.saturating_sub(self.options.retention_ms);
+        // What a coarser tier has built over is hidden by it, and leaves with the
+        // windows that it was built of.
         let is_built = |tier: &Tier| tier::built(&state.blocks, tier.resolution_ms) >= span_end_ms;
-        let is_lost = is_old && self.options.tiers.iter().any(is_built);
-        if state.readable(span).is_none() || is_lost {
+        let is_lost = self.options.tiers.iter().any(is_built);
+        if state.readable(span).is_none() {
             Place::TooOld
         } else if span_end_ms > now_ms || span_end_ms > log_ms {
             Place::Open
         } else if state.blocks.iter().any(|block| taken(block)) {
             Place::Taken
+        } else if is_lost {
+            Place::TooOld
         } else {
             Place::Free
         }

@@ -51,8 +51,8 @@ pub struct Options {
     /// Coarser tiers, ascending. A tier that the directory has and that is not
     /// among them is read, not added to, and not dropped by age.
     pub tiers: Vec<Tier>,
-    /// Bytes of all files beyond which the oldest blocks of the finest tier are
-    /// dropped before their time.
+    /// Bytes of log and blocks beyond which blocks are dropped before their time:
+    /// those that a coarser tier has, then the oldest.
     pub max_bytes: Option<u64>,
     /// How long a block waits for values that come late, in ms.
     pub lateness_ms: i64,

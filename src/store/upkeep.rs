@@ -162,14 +162,26 @@ impl Store {
         true
     }
 
-    /// Drops blocks until the directory is as small as it should be: of the
-    /// finest tier first, of a tier the oldest. Returns how many.
+    /// Drops blocks until the directory is as small as it should be: first those
+    /// whose time a coarser tier has, of the finest tier the oldest; then the
+    /// oldest of all, or what is new would leave before it is in any tier.
+    /// Returns how many.
     fn drop_too_much(&self) -> Result<usize, Error> {
         let Some(max_bytes) = self.options.max_bytes else { return Ok(0) };
         let mut blocks = self.state().blocks.clone();
-        blocks.sort_by_key(|block| (block.footer.resolution_ms, block.footer.end_ms));
         let of_blocks: u64 = blocks.iter().map(|block| block.bytes()).sum();
         let mut bytes = of_blocks.saturating_add(self.wal_bytes.load(Ordering::Relaxed));
+        if bytes <= max_bytes {
+            return Ok(0);
+        }
+        let footers: Vec<(i64, i64)> =
+            blocks.iter().map(|block| (block.footer.resolution_ms, block.footer.end_ms)).collect();
+        blocks.sort_by_cached_key(|block| {
+            let (step_ms, end_ms) = (block.footer.resolution_ms, block.footer.end_ms);
+            let has_it = |(other_ms, until_ms): &(i64, i64)| *other_ms > step_ms && *until_ms >= end_ms;
+            let is_last = !footers.iter().any(has_it);
+            (is_last, if is_last { 0 } else { step_ms }, end_ms)
+        });
         let too_much = blocks.iter().take_while(|block| {
             let is_over = bytes > max_bytes;
             bytes = bytes.saturating_sub(block.bytes());
@@ -180,7 +192,7 @@ impl Store {
             tracing::warn!(
                 blocks = too_much.len(),
                 max_bytes,
-                "the data takes more room than it may; the oldest of the finest is dropped before its time"
+                "the data takes more room than it may; blocks are dropped before their time"
             );
         }
         self.drop_blocks(&too_much)

@@ -7,6 +7,7 @@ mod damage;
 mod model;
 mod operation;
 mod repair;
+mod seams;
 mod simulation;
 mod tiers;
 mod world;

@@ -241,6 +241,11 @@ impl Model {
         }
     }
 
+    /// The series that there are.
+    pub fn named(&self) -> Vec<(SeriesId, SeriesKey)> {
+        self.keys.iter().map(|(id, key)| (*id, key.clone())).collect()
+    }
+
     fn put(&mut self, id: SeriesId, timestamp_ms: i64, value: Value) {
         self.points.entry(id).or_default().insert(timestamp_ms, value);
     }
