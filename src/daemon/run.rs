@@ -15,7 +15,7 @@ use super::self_metrics::SelfMetrics;
 use super::store_figures;
 use crate::admin::AdminState;
 use crate::aggregate::window::Known;
-use crate::aggregate::{Quotas, Registry, Table, Windows};
+use crate::aggregate::{Quotas, Registry, SampleTable, Table, Windows};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -23,6 +23,7 @@ use crate::http::api::ApiState;
 use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
 use crate::http::api::markers::MarkersState;
+use crate::http::api::write::WriteState;
 use crate::http::auth::Auth;
 use crate::http::guard::Guard;
 use crate::http::makers::Makers;
@@ -180,6 +181,7 @@ impl Daemon {
             table
         };
         let http_table = new_table(Transport::Http, TagStyles::NONE);
+        let samples = Arc::new(Mutex::new(SampleTable::new(registry.clone())));
         let mut sources = vec![("http".to_owned(), http_table.clone())];
         let rejects = Arc::new(RejectLog::default());
         let told = Arc::new(Told::read(&config.data_dir));
@@ -209,6 +211,7 @@ impl Daemon {
             clock: clock.clone(),
             interval: Duration::from_millis(config.windows.interval_ms as u64),
             tables: tables.clone(),
+            samples: samples.clone(),
             registry: registry.clone(),
             windows: windows.clone(),
             store: store.clone(),
@@ -232,7 +235,7 @@ impl Daemon {
 
         let keeper = Keeper {
             clock: clock.clone(),
-            store,
+            store: store.clone(),
             windows: windows.clone(),
             registry: registry.clone(),
             telemetry: telemetry.clone(),
@@ -304,6 +307,7 @@ impl Daemon {
             port.serve(state, stop_http.subscribe())
         });
         let (ready, is_ready) = watch::channel(true);
+        let write_rejects = rejects.clone();
         let (reload_sender, reload_requests) = async_mpsc::channel(1);
         let parts = Parts {
             guard: Guard { auth: auth.clone(), clock: clock.clone(), telemetry: telemetry.clone() },
@@ -316,6 +320,19 @@ impl Daemon {
                 telemetry: telemetry.clone(),
                 auth: auth.clone(),
                 clock: clock.clone(),
+            }),
+            write: Arc::new(WriteState {
+                samples,
+                limits: config.table,
+                interval_ms: config.windows.interval_ms,
+                store,
+                refused: Arc::new(move |now_ms, series, refusal| {
+                    write_rejects.note(now_ms, "remote write", series.as_bytes(), refusal);
+                }),
+                telemetry: telemetry.clone(),
+                auth: auth.clone(),
+                clock: clock.clone(),
+                turns: WriteState::turns(),
             }),
             markers: Arc::new(MarkersState {
                 store: alerting.store(),

@@ -9,6 +9,7 @@ use super::block_source::Gathered;
 use super::block_writer::{Contents, Writer, install, names};
 use super::error::Error;
 use super::head::span_end;
+use super::point::Class;
 use super::store::Store;
 use super::tier::{self, Tier};
 use crate::catalogue::key;
@@ -62,7 +63,7 @@ impl Store {
 
     /// Writes the block of the span that ends at `span_end_ms`, of the parts
     /// that `next` gives until there is none; ids ascend from one to the next.
-    /// Series are counters and gauges that the catalogue knows. Returns how
+    /// Series are counters, gauges and sampled ones that the catalogue knows. Returns how
     /// many points there are in it. Who calls has seen that the place is free.
     ///
     /// # Errors
@@ -114,7 +115,7 @@ impl Store {
         let known = part.iter().filter_map(|(id, samples)| {
             let key = self.catalogue().key(*id)?;
             let metric_type = key::metric_type(&key)?;
-            let is_float = matches!(metric_type, MetricType::Counter | MetricType::Gauge);
+            let is_float = Class::of(metric_type) == Class::Floats;
             is_float.then_some((key, *id, metric_type, &**samples))
         });
         let mut known: Vec<_> = known.collect();

@@ -427,7 +427,9 @@ impl Gathered {
                 Points::Natives(points) => in_order(points, |(at, _)| *at),
                 Points::Sketches(points) => in_order(points, |(at, _)| *at),
             }
-            Series { labels: key.labels, metric_type: Some(key.metric_type), points }
+            // What was sampled elsewhere is as in Prometheus.
+            let metric_type = Some(key.metric_type).filter(|of| *of != MetricType::Sampled);
+            Series { labels: key.labels, metric_type, points }
         });
         series.collect()
     }

@@ -12,6 +12,7 @@ mod query;
 mod series;
 mod state;
 pub mod top;
+pub mod write;
 
 pub use state::{ApiState, MAX_CONCURRENT};
 
