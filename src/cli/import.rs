@@ -26,7 +26,7 @@ those of a time that has data already, or that is older than what is kept, are l
 Examples:
   statsdeck import /var/lib/graphite/whisper
   statsdeck import --data-dir /var/lib/statsdeck metrics.om.gz
-  promtool tsdb dump-openmetrics /var/lib/prometheus | statsdeck import -";
+  promtool tsdb dump-openmetrics /var/lib/prometheus | statsdeck import --sampled -";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -34,6 +34,10 @@ pub struct ImportArgs {
     /// Files and folders to read.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Keep values of text as they are, as remote write does: series that go on by remote write need it. Else they
+    /// become what StatsD would have made of them, and a counter that begins anew goes on as a total that does not.
+    #[arg(long)]
+    sampled: bool,
 }
 
 pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
@@ -51,7 +55,7 @@ pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
         if path.is_dir() || path.extension().is_some_and(|extension| extension == "wsp") {
             take_whisper(&mut import, path, &mut meter)?;
         } else {
-            take_text(&mut import, path, &mut meter)?;
+            take_text(&mut import, path, args.sampled, &mut meter)?;
         }
     }
     meter.clear();
@@ -77,7 +81,7 @@ fn take_whisper(import: &mut Import<'_>, root: &Path, meter: &mut Meter) -> anyh
     Ok(())
 }
 
-fn take_text(import: &mut Import<'_>, path: &Path, meter: &mut Meter) -> anyhow::Result<()> {
+fn take_text(import: &mut Import<'_>, path: &Path, sampled: bool, meter: &mut Meter) -> anyhow::Result<()> {
     let is_gzip = path.extension().is_some_and(|extension| extension == "gz");
     // Of what is packed or comes through a pipe, the length is not known.
     let mut bytes = None;
@@ -102,7 +106,8 @@ fn take_text(import: &mut Import<'_>, path: &Path, meter: &mut Meter) -> anyhow:
         let series = match known.get(line.series) {
             Some(series) => *series,
             None => {
-                let series = import.series(key()?);
+                let key = key()?;
+                let series = import.series(if sampled { open_metrics::sampled(key) } else { key });
                 if series.is_some() {
                     known.insert(line.series.into(), series);
                 }
