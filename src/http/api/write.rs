@@ -228,7 +228,10 @@ impl Taking<'_> {
 }
 
 /// The labels of a series as they are kept.
-fn labels(series: &Series<'_>, limits: &table::Options) -> Result<Labels, Reject> {
+///
+/// # Errors
+/// Why they make none, or are beyond `limits`.
+pub fn labels(series: &Series<'_>, limits: &table::Options) -> Result<Labels, Reject> {
     if series.is_cut || series.labels.len() > limits.labels_max + 1 {
         return Err(Reject::TooManyLabels);
     }
