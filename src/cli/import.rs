@@ -4,7 +4,7 @@ use super::store::{Meter, counted};
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::exchange::import::{Handle, Import, Imported, Refused};
+use crate::exchange::import::{Handle, Import, Imported, Refused, SPOOL_DIR};
 use crate::exchange::{open_metrics, whisper};
 use crate::store::{FsBackend, Options, Store};
 use clap::Args;
@@ -14,9 +14,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Folder in the data directory for points on their way.
-const SPOOL_DIR: &str = "import.tmp";
 
 const EXAMPLES: &str = "\
 A folder is a tree of Whisper files: web/errors.wsp becomes the gauge web.errors. Any other file is OpenMetrics
@@ -62,9 +59,26 @@ pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
     let mut meter = Meter::new("writing");
     let imported = import.finish(|done, all| meter.tell(done, all))?;
     meter.clear();
+    build_tiers(&store, now_ms)?;
     print!("{}", text(&imported));
     anyhow::ensure!(imported.samples > 0 || imported.refused.all() == 0, "nothing was imported");
     Ok(())
+}
+
+/// What is older than its windows are kept shall not wait for the daemon.
+fn build_tiers(store: &Store, now_ms: i64) -> anyhow::Result<()> {
+    let mut meter = Meter::new("building coarser steps");
+    let mut built = 0;
+    loop {
+        let done = store.maintain(now_ms)?;
+        if done.blocks_built == 0 {
+            meter.clear();
+            return Ok(());
+        }
+        built += done.blocks_built as u64;
+        // How many there will be is not known.
+        meter.tell(built, built + 1);
+    }
 }
 
 fn take_whisper(import: &mut Import<'_>, root: &Path, meter: &mut Meter) -> anyhow::Result<()> {

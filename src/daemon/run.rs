@@ -20,6 +20,8 @@ use crate::aggregate::{Quotas, Registry, SampleTable, Table, Windows};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::exchange::import::SPOOL_DIR;
+use crate::exchange::spool;
 use crate::http::api::ApiState;
 use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
@@ -501,6 +503,10 @@ fn open_store(
         .with_max_bytes(config.max_bytes)
         .with_lateness(config.lateness_ms);
     let (store, recovered) = Store::open(options, FsBackend, catalogue, now_ms)?;
+    // Nobody imports while the store is ours.
+    if let Err(error) = spool::remove(&config.data_dir.join(SPOOL_DIR)) {
+        tracing::warn!(%error, "what an import left cannot be removed");
+    }
     let stats = store.stats();
     tracing::info!(
         data_dir = %config.data_dir.display(),
