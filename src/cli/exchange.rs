@@ -6,8 +6,8 @@ use crate::catalogue::Catalogue;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::exchange::export::Export;
-use crate::exchange::hdr_log;
 use crate::exchange::row::{RowFormat, RowWriter};
+use crate::exchange::{hdr_log, open_metrics_text};
 use crate::model::{TimeRange, duration};
 use crate::query::parse_selector;
 use crate::store::{FsBackend, Options, ReadOnly, Store};
@@ -28,7 +28,8 @@ Examples:
   statsdeck export --from 1d > all.csv
   statsdeck export --match '{__name__=~\"etl.*\"}' --from 2026-11-01 --to 2026-11-08 --format jsonl -o etl.jsonl
   statsdeck export --match 'etl_duration{job=\"load\"}' --from 1h --percentiles 50,99,99.9
-  statsdeck export --match etl_duration --from 1h --format hdr -o etl.hlog";
+  statsdeck export --match etl_duration --from 1h --format hdr -o etl.hlog
+  statsdeck export --from 30d --format openmetrics -o all.om && promtool tsdb create-blocks-from openmetrics all.om";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXPORT_EXAMPLES)]
@@ -63,6 +64,9 @@ enum Format {
     Jsonl,
     /// An HDR histogram log (V2, deflated) of one timer.
     Hdr,
+    /// OpenMetrics text with times, as promtool's create-blocks-from takes it.
+    #[value(name = "openmetrics")]
+    OpenMetrics,
 }
 
 pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
@@ -117,6 +121,18 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
                 );
             }
             counted(written.intervals, "interval", "intervals")
+        }
+        Format::OpenMetrics => {
+            let progress = |done: u64, all: u64| meter.tell(done, all);
+            let written = open_metrics_text::write(&export, &store, &mut out, &args.percentiles, progress)
+                .map_err(plain)?;
+            if written.clashing > 0 {
+                eprintln!(
+                    "statsdeck: {} left out, as another one has the same escaped form",
+                    counted(written.clashing, "name was", "names were")
+                );
+            }
+            counted(written.samples, "sample", "samples")
         }
         Format::Csv | Format::Jsonl => {
             let format = if args.format == Format::Csv { RowFormat::Csv } else { RowFormat::JsonLines };

@@ -15,6 +15,9 @@ use crate::store::{Recovered, RecoveredSeries};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+/// Folder in the data directory for points on their way.
+pub const SPOOL_DIR: &str = "import.tmp";
+
 /// What became of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {

@@ -6,6 +6,7 @@ pub mod export;
 pub mod hdr_log;
 pub mod import;
 pub mod open_metrics;
+pub mod open_metrics_text;
 pub mod row;
 pub mod spool;
 pub mod whisper;
