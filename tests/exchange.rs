@@ -491,3 +491,69 @@ fn an_import_that_is_killed_leaves_whole_blocks_or_none_and_no_litter() {
     }
     println!("{complete} of 5 were done before they were killed");
 }
+
+#[cfg(feature = "parquet")]
+#[test]
+fn a_parquet_file_has_the_rows_of_the_csv() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::{Field, Row};
+
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), WINDOWS);
+    std::fs::write(dir.path().join("in.prom"), format!("bare -1.5 {}\n", now_ms() / 1000 - 20 * 3600))
+        .unwrap();
+    ok(dir.path(), &["import", "in.prom"]);
+    ok(dir.path(), &["export", "--format", "parquet", "-o", "out.parquet"]);
+    let file = std::fs::File::open(dir.path().join("out.parquet")).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    let text = |row: &Row| -> String {
+        let columns = row.get_column_iter().map(|(name, field)| match (name.as_str(), field) {
+            ("time", Field::TimestampMillis(at_ms)) => {
+                jiff::Timestamp::from_millisecond(*at_ms).unwrap().to_string()
+            }
+            (_, Field::Str(text)) => format!("{text:?}"),
+            (_, Field::MapInternal(map)) => {
+                let pairs = map.entries().iter().map(|(name, value)| format!("{name}:{value}"));
+                format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
+            }
+            (_, Field::Double(number)) => format!("{number:?}"),
+            (_, Field::Null) => String::new(),
+            other => panic!("{other:?}"),
+        });
+        columns.collect::<Vec<_>>().join(" ")
+    };
+    let found: Vec<String> = reader.get_row_iter(None).unwrap().map(|row| text(&row.unwrap())).collect();
+    // The same by another way.
+    let rows = ok(dir.path(), &["export", "--format", "jsonl"]);
+    let expected: Vec<String> = rows
+        .lines()
+        .map(|line| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            let labels = row["labels"].as_object().unwrap().iter();
+            let labels =
+                labels.map(|(name, value)| format!("{name:?}:{value}")).collect::<Vec<_>>().join(",");
+            let number =
+                |name: &str| row[name].as_f64().map_or(String::new(), |number| format!("{number:?}"));
+            let numbers = ["value", "count", "sum", "min", "max", "p50", "p90", "p95", "p99"].map(number);
+            let (time, name, kind) = (row["time"].as_str().unwrap(), &row["name"], &row["type"]);
+            format!("{time} {name} {{{labels}}} {kind} {}", numbers.join(" "))
+        })
+        .collect();
+    assert!(found.len() > WINDOWS as usize);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected);
+    }
+    assert_eq!(found.len(), expected.len());
+    // For those who have the reader of others: `PYARROW=1` needs pyarrow.
+    if std::env::var_os("PYARROW").is_some() {
+        let script = "import sys, pyarrow.parquet as p; t = p.read_table(sys.argv[1]); print(t.num_rows, t.schema.field('time').type, t.schema.field('labels').type)";
+        let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+        let output =
+            Command::new(python).args(["-c", script]).arg(dir.path().join("out.parquet")).output().unwrap();
+        let told = said(&output);
+        assert!(
+            told.starts_with(&format!("{} timestamp[ms, tz=UTC] map<string, string", found.len())),
+            "{told}"
+        );
+    }
+}

@@ -6,7 +6,7 @@ import subprocess
 import time
 import urllib.parse
 
-from harness import Daemon, case, close, fetch, free_port, need_program, wait_for
+from harness import Daemon, Options, case, close, fetch, free_port, need_program, wait_for
 
 CONFIG = """\
 global: {{scrape_interval: 1s, scrape_timeout: 1s, external_labels: {{replica: one}}}}
@@ -181,3 +181,56 @@ def vmagent_writes():
             }.items():
                 wait_for(f"{expr} to be {value}", lambda: daemon.value(expr) == value, timeout=40.0)
         daemon.expect_balance()
+
+
+@case
+def promtool_makes_blocks_of_an_export():
+    """What the daemon exports as OpenMetrics is in a Prometheus as it was."""
+    promtool = need_program("promtool")
+    need_program("prometheus")
+    with Daemon() as daemon:
+        daemon.send("orders.made_total:120|c|#region:e\"u", "depth:7.25|g", "took:100|ms\ntook:300|ms", "who:ann|s")
+        daemon.expect({'{"orders.made_total"}': 120, "depth": 7.25})
+        daemon.send("orders.made_total:3|c|#region:e\"u")
+        daemon.expect({'{"orders.made_total"}': 123})
+        at = time.time()
+        daemon.stop()
+        export = daemon.folder / "all.om"
+        command = [Options.bin, "--data-dir", daemon.folder / "data", "export"]
+        subprocess.run([*command, "--format", "openmetrics", "-o", export], check=True, capture_output=True)
+        blocks = daemon.folder / "blocks"
+        made = subprocess.run(
+            [promtool, "tsdb", "create-blocks-from", "openmetrics", export, blocks], capture_output=True, text=True
+        )
+        assert made.returncode == 0, made.stdout + made.stderr
+        port = free_port()
+        config = daemon.folder / "none.yml"
+        config.write_text("{}")
+        arguments = (
+            f"--config.file={config}",
+            f"--storage.tsdb.path={blocks}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        )
+        with Program(daemon, "prometheus", *arguments):
+            url = f"http://127.0.0.1:{port}"
+
+            def value(expr):
+                return list(instant(url, expr, at).values())
+
+            def is_there():
+                try:
+                    return value("depth")
+                except OSError:
+                    return False
+
+            wait_for("Prometheus to answer", is_there, timeout=30.0)
+            for expr, expected in {
+                "depth": 7.25,
+                'orders_made_total{region="e\\"u"}': 123,
+                "max_over_time(took_count[1m])": 2,
+                "max_over_time(took_sum[1m])": 0.4,
+                'max_over_time(took{quantile="0.99"}[1m])': 0.3,
+                "max_over_time(who[1m])": 1,
+            }.items():
+                found = value(expr)
+                assert len(found) == 1 and close(found[0], expected, 0.01), f"{expr}: {found}, not {expected}"

@@ -5,6 +5,7 @@ use crate::world::{Model, SPAN_MS, START_MS, TestStore, WINDOW_MS, World, option
 use statsdeck::model::label::NAME;
 use statsdeck::model::{Labels, Matcher, MetricType, Points, Sample, Select, SeriesId, SeriesKey, TimeRange};
 use statsdeck::store::backfill::{Part, Place};
+use statsdeck::store::memory::Fault;
 use statsdeck::store::{Error, Maintained, MemoryBackend, Options, Store, Tier};
 
 const STEPS_MS: [i64; 2] = [2 * WINDOW_MS, 10 * WINDOW_MS];
@@ -114,4 +115,37 @@ fn what_is_in_steps_takes_no_windows_any_more_though_it_has_none_of_the_time() {
     settle(&store, now_ms);
     let gap_ms = store.span_end(stopped_ms + SPAN_MS + 1);
     assert_eq!(store.place(gap_ms, now_ms), Place::Taken);
+}
+
+#[test]
+fn a_full_disk_costs_the_block_that_is_being_written_and_nothing_else() {
+    for fault in [Fault::Fail, Fault::Tear] {
+        for position in 0.. {
+            let backend = MemoryBackend::new();
+            let (store, now_ms) = filled(&backend, 14);
+            let id = register(&store, "old");
+            let end_ms = store.span_end(START_MS + 1) - 5 * SPAN_MS;
+            fill(&store, id, end_ms - SPAN_MS);
+            let before = read(&store, 0);
+            backend.fail_at(position, fault, true);
+            let mut parts = vec![Part::from([(id, points(end_ms))])];
+            let written = store.backfill(end_ms, || Ok::<_, Error>(parts.pop()));
+            backend.heal();
+            if written.is_ok() {
+                assert!(position > 3, "some of it fails");
+                break;
+            }
+            assert_eq!(read(&store, 0), before, "{position}");
+            drop(store);
+            // Also when all stops there.
+            let store = TestStore::open(tiered(), backend.clone(), now_ms).expect("the store opens").0;
+            if store.place(end_ms, now_ms) == Place::Free {
+                assert_eq!(read(&store, 0), before, "{position}");
+                fill(&store, id, end_ms);
+            }
+            let expected = [points(end_ms - SPAN_MS), points(end_ms)].concat();
+            assert_eq!(read(&store, 0), expected, "{position}");
+            settle(&store, now_ms);
+        }
+    }
 }
