@@ -236,7 +236,7 @@ impl<'a> Evaluator<'a> {
 
     /// How far from the edge of a range the sample may be that tells what was
     /// known there, in ms.
-    pub fn lookback_ms(&self) -> i64 {
+    pub fn edges_lookback_ms(&self) -> i64 {
         self.loaded.edges_lookback_ms
     }
 
