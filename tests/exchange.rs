@@ -162,7 +162,7 @@ fn an_hdr_log_has_the_values_of_a_timer() {
     assert_eq!(intervals, 20);
     let output = run(dir.path(), &["export", "--match", "etl_queue", "--format", "hdr"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("0 match"), "{}", said(&output));
+    assert!(said(&output).contains("none matches"), "{}", said(&output));
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub struct HdrWritten {
 /// others. `window_ms` is the length of a window.
 ///
 /// # Errors
-/// [`Error::NotOneTimer`] when it is not one, [`Error::Hdr`], [`Error::Write`]
+/// [`Error::NoTimer`], [`Error::NotOneTimer`], [`Error::Hdr`], [`Error::Write`]
 /// and those of reading.
 pub fn write(
     export: &Export,
@@ -87,8 +87,11 @@ fn one_series(export: &Export, store: &Store) -> Result<Series, Error> {
     {
         return Ok(one);
     }
+    if known.is_empty() {
+        return Err(Error::NoTimer);
+    }
     let examples: Vec<String> = known.iter().take(EXAMPLES).map(|series| series.labels.to_string()).collect();
-    Err(Error::NotOneTimer { found: known.len(), examples: examples.join(", ") })
+    Err(Error::NotOneTimer { examples: examples.join(", ") })
 }
 
 fn histograms(points: Points) -> Option<Vec<(i64, Histogram)>> {

@@ -176,12 +176,14 @@ impl Store {
         if bytes <= max_bytes {
             return Ok(0);
         }
-        let footers: Vec<(i64, i64)> =
-            blocks.iter().map(|block| (block.footer.resolution_ms, block.footer.end_ms)).collect();
+        let key = |block: &Block| (block.footer.resolution_ms, block.footer.start_ms, block.footer.end_ms);
+        let keys: Vec<(i64, i64, i64)> = blocks.iter().map(|block| key(block)).collect();
         blocks.sort_by_cached_key(|block| {
-            let (step_ms, end_ms) = (block.footer.resolution_ms, block.footer.end_ms);
-            let has_it = |(other_ms, until_ms): &(i64, i64)| *other_ms > step_ms && *until_ms >= end_ms;
-            let is_last = !footers.iter().any(has_it);
+            let (step_ms, _, end_ms) = key(block);
+            let has_it = |(other_ms, start_ms, until_ms): &(i64, i64, i64)| {
+                *other_ms > step_ms && *start_ms < end_ms && *until_ms >= end_ms
+            };
+            let is_last = !keys.iter().any(has_it);
             (is_last, if is_last { 0 } else { step_ms }, end_ms)
         });
         let too_much = blocks.iter().take_while(|block| {
