@@ -5,7 +5,7 @@ use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
 use super::flusher::Flusher;
 use super::keeper::Keeper;
-use super::kernel_drops::{Told, Watched};
+use super::kernel_drops::{self, Told, Watched};
 use super::marker_writer::{self, MarkerWriter};
 use super::notices::notices;
 use super::receive::{self, Around, Receivers};
@@ -13,6 +13,7 @@ use super::reject_log::RejectLog;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
 use super::store_figures;
+use super::threads::Threads;
 use crate::admin::AdminState;
 use crate::aggregate::window::Known;
 use crate::aggregate::{Quotas, Registry, Table, Windows};
@@ -44,13 +45,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc as async_mpsc, watch};
 
 /// A flush waits so long for the rules, and half a window at most.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Without it nothing becomes durable.
+const FLUSH_THREAD: &str = "flush";
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +89,7 @@ pub struct Daemon {
     reloadable: Reloadable,
     alerting: Arc<Alerting>,
     flushed: Arc<Mutex<Option<watch::Sender<i64>>>>,
-    stop_flusher: mpsc::Sender<()>,
-    flusher: JoinHandle<()>,
-    stop_keeper: mpsc::Sender<()>,
-    keeper: JoinHandle<()>,
-    stop_markers: mpsc::Sender<()>,
-    markers: JoinHandle<()>,
+    threads: Threads,
 }
 
 /// What a reload exchanges.
@@ -207,7 +204,6 @@ impl Daemon {
         let (flushed, follows) = watch::channel(0);
         let flushed = Arc::new(Mutex::new(Some(flushed)));
         let (health_follows, scrape_follows) = (follows.clone(), follows.clone());
-        let (stop_flusher, flusher_stops) = mpsc::channel();
         let flusher = Flusher {
             clock: clock.clone(),
             interval: Duration::from_millis(config.windows.interval_ms as u64),
@@ -230,8 +226,8 @@ impl Daemon {
             own: SelfMetrics::default(),
             waiting: VecDeque::new(),
         };
-        let flusher =
-            std::thread::Builder::new().name("flush".into()).spawn(move || flusher.run(&flusher_stops))?;
+        let mut threads = Threads::default();
+        threads.start(FLUSH_THREAD, move |stop| flusher.run(stop))?;
 
         let keeper = Keeper {
             clock: clock.clone(),
@@ -239,14 +235,15 @@ impl Daemon {
             windows: windows.clone(),
             registry: registry.clone(),
             telemetry: telemetry.clone(),
-            watched: receivers.watched().to_vec(),
-            told,
             retention_ms: config.retention_ms,
         };
         store_figures::add(&telemetry, &keeper.store);
-        let (stop_keeper, keeper_stops) = mpsc::channel();
-        let keeper =
-            std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run(&keeper_stops))?;
+        threads.start("keeper", move |stop| keeper.run(stop))?;
+
+        let (watched, watch_clock) = (receivers.watched().to_vec(), clock.clone());
+        threads.start("kernel-drops", move |stop| {
+            kernel_drops::watch(&watched, &told, &*watch_clock, stop);
+        })?;
 
         let makers =
             Makers::new(windows.clone(), registry.clone(), telemetry.clone(), clock.clone(), sources);
@@ -257,10 +254,7 @@ impl Daemon {
             waiting,
             retention_ms: config.retention_ms,
         };
-        let (stop_markers, markers_stop) = mpsc::channel();
-        let markers = std::thread::Builder::new()
-            .name("markers".into())
-            .spawn(move || marker_writer.run(&markers_stop))?;
+        threads.start("markers", move |stop| marker_writer.run(stop))?;
 
         let parts = PageParts {
             engine: engine.clone(),
@@ -373,12 +367,7 @@ impl Daemon {
             },
             alerting,
             flushed,
-            stop_flusher,
-            flusher,
-            stop_keeper,
-            keeper,
-            stop_markers,
-            markers,
+            threads,
         })
     }
 
@@ -399,7 +388,7 @@ impl Daemon {
 
     /// Whether windows are still flushed.
     pub fn is_healthy(&self) -> bool {
-        !self.flusher.is_finished()
+        self.threads.is_running(FLUSH_THREAD)
     }
 
     pub fn telemetry(&self) -> &Arc<Telemetry> {
@@ -438,18 +427,9 @@ impl Daemon {
             tracing::error!(%error, "the management port ended badly");
         }
         self.receivers.stop().await;
-        let (stop_flusher, flusher) = (self.stop_flusher, self.flusher);
-        let (stop_keeper, keeper) = (self.stop_keeper, self.keeper);
-        let (stop_markers, markers) = (self.stop_markers, self.markers);
-        let joined = tokio::task::spawn_blocking(move || {
-            drop(stop_markers);
-            drop(stop_keeper);
-            drop(stop_flusher);
-            let others = markers.join().is_ok() & keeper.join().is_ok();
-            flusher.join().is_ok() && others
-        });
-        if !joined.await.unwrap_or(false) {
-            tracing::error!("a thread ended by a panic");
+        let threads = self.threads;
+        if tokio::task::spawn_blocking(move || threads.stop()).await.is_err() {
+            tracing::error!("the threads were not waited for");
         }
         // Last, so that what the last window brought is told.
         self.alerting.stop().await;

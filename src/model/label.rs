@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The label that holds the metric's name.
 pub const NAME: &str = "__name__";
@@ -65,6 +65,12 @@ impl Labels {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The empty set.
+    pub fn none() -> &'static Self {
+        static NONE: LazyLock<Labels> = LazyLock::new(Labels::default);
+        &NONE
     }
 
     /// The same labels with `name` set to `value`.

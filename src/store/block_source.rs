@@ -177,7 +177,7 @@ fn chunk(block: &Block, file: &dyn super::backend::File, entry: &Entry) -> Resul
     match block.read(file, entry) {
         Ok(chunk) => Ok(Some(chunk)),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            block.report(entry, &error);
+            block.report(entry.id, &error);
             Ok(None)
         }
         Err(error) => Err(Error::io("read", block.path())(error)),

@@ -160,6 +160,8 @@ fn merge_histogram(open: &mut Option<Histogram>, histogram: Histogram) {
 mod tests {
     use super::*;
     use crate::model::GaugePart;
+    use crate::store::coding::Reader;
+    use crate::store::gauge::{put_stats, take_part};
 
     const ALL: TimeRange = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
 
@@ -215,14 +217,16 @@ mod tests {
             &[(60, 2.0), (70, 4.0), (80, stale_nan())],
         );
         assert_eq!(stats, [Stats { min: 1.0, max: 5.0, sum: 11.0, count: 4 }, Stats::of(4.0)]);
-        let chunk = |part| {
-            let last = Points::Floats(samples(&[(60, 2.0), (70, stale_nan())]));
-            let Points::Floats(found) = (Chunk { points: last, stats: stats.clone() }).into_part(part) else {
-                panic!("floats")
-            };
-            found.first().map(|sample| sample.value)
-        };
-        let parts = [GaugePart::Last, GaugePart::Min, GaugePart::Max, GaugePart::Mean];
-        assert_eq!(parts.map(chunk), [Some(2.0), Some(1.0), Some(5.0), Some(2.75)]);
+        let mut written = Vec::new();
+        put_stats(&mut written, &stats);
+        let parts = [GaugePart::Last, GaugePart::Min, GaugePart::Max, GaugePart::Sum].map(|part| {
+            let mut found = samples(&[(60, 2.0), (70, 4.0), (80, stale_nan())]);
+            let counts = take_part(&mut Reader::new(&written), &mut found, 2, part).unwrap();
+            assert!(is_stale(found[2].value));
+            (found[0].value, found[1].value, counts)
+        });
+        let expected = [(2.0, 4.0), (1.0, 4.0), (5.0, 4.0), (11.0, 4.0)].map(|(a, b)| (a, b, Vec::new()));
+        assert_eq!(parts[..3], expected[..3]);
+        assert_eq!(parts[3], (11.0, 4.0, vec![4, 1, 0]));
     }
 }

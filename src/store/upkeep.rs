@@ -63,11 +63,28 @@ impl Store {
             })?;
             written += 1;
         }
+        self.remove_log()?;
+        Ok(written)
+    }
+
+    /// Removes the segments of the log that blocks have. Without the lock of
+    /// writers: large files take the system a while.
+    fn remove_log(&self) -> Result<(), Error> {
         let sealed_ms = self.state().sealed_ms;
+        let mut over = lock(&self.writer).wal.take_through(sealed_ms);
+        let mut removed = Ok(());
+        while let Some(closed) = over.first() {
+            let path = closed.segment.path();
+            removed = remove_if_there(&*self.backend, path).map_err(Error::io("remove", path));
+            if removed.is_err() {
+                break;
+            }
+            over.remove(0);
+        }
         let mut writer = lock(&self.writer);
-        let removed = writer.wal.remove_through(sealed_ms);
+        writer.wal.put_back(over);
         self.count_log(&writer.wal);
-        removed.map(|()| written)
+        removed
     }
 
     /// The next span for a block. From now on nothing comes late for it.

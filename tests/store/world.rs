@@ -264,7 +264,8 @@ impl Model {
                 MetricType::Set => Points::Sketches(sketches),
             };
             if !points.is_empty() {
-                all.push(Series { labels: key.labels.clone(), metric_type: Some(key.metric_type), points });
+                let (labels, counts) = (key.labels.clone(), Vec::new());
+                all.push(Series { labels, metric_type: Some(key.metric_type), points, counts });
             }
         }
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
