@@ -1,5 +1,6 @@
 //! The command line: what was asked for, and doing it.
 
+mod bars;
 mod client;
 mod exchange;
 mod import;
