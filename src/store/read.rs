@@ -258,7 +258,7 @@ impl Gathered {
         found.sort_unstable_by_key(|(id, _)| *id);
         let empty = || found.iter().map(|(_, key)| empty(Class::of(key.metric_type))).collect();
         let (points, log) = (empty(), empty());
-        Gathered { range, budget, found, points, log, starts: Starts::new() }
+        Gathered { range, budget, found, points, log, starts: Starts::default() }
     }
 
     fn ids(&self, is: impl Fn(MetricType) -> bool) -> Vec<u32> {
@@ -358,8 +358,10 @@ impl Gathered {
                     while self.found.get(place).is_some_and(|(found, _)| found.0 < id) {
                         place += 1;
                     }
-                    if !view.late.is_empty() && matches!(value, Value::Counter(_, Some(_))) {
-                        self.starts.insert((id, frame.start_ms));
+                    if let Value::Counter(_, start) = &value
+                        && !view.late.is_empty()
+                    {
+                        self.starts.note(id, frame, start.is_some());
                     }
                     if let Some(points) = self.log.get_mut(place) {
                         push(points, frame, value, &self.range, &mut self.budget);
@@ -404,7 +406,7 @@ impl Gathered {
             let place = ids.binary_search(id).ok().and_then(|place| self.log.get_mut(place));
             let Some(points) = place else { continue };
             let before = points.weight_from(0);
-            let is_start = |at_ms| self.starts.contains(&(*id, at_ms));
+            let is_start = |at_ms| self.starts.has(*id, at_ms);
             let keep = |window_ms, at_ms| window_ms > sealed_ms && self.range.contains(at_ms);
             correction::apply(points, late, ahead.get(id).copied(), is_start, keep);
             self.budget.points += points.weight_from(0).saturating_sub(before);

@@ -49,7 +49,7 @@ pub struct Options {
     /// resolution.
     pub block_span_ms: i64,
     /// Coarser tiers, ascending. A tier that the directory has and that is not
-    /// among them is read, not added to, and not dropped by age.
+    /// among them is read, not added to, and kept as long as the next finer one.
     pub tiers: Vec<Tier>,
     /// Bytes of all files beyond which the oldest blocks of the finest tier are
     /// dropped before their time.
@@ -93,14 +93,12 @@ impl Options {
         Options { max_bytes, ..self }
     }
 
-    /// Age at which the blocks of a tier are dropped; `None` when no tier is its.
-    pub(super) fn retention_of(&self, block: &Block) -> Option<i64> {
-        match block.footer.resolution_ms {
-            0 => Some(self.retention_ms),
-            step_ms => {
-                self.tiers.iter().find(|tier| tier.resolution_ms == step_ms).map(|tier| tier.retention_ms)
-            }
-        }
+    /// Age at which a block is dropped. One of a tier that is not there any more
+    /// stays as long as the next finer one does.
+    pub(super) fn retention_of(&self, block: &Block) -> i64 {
+        let step_ms = block.footer.resolution_ms;
+        let tier = self.tiers.iter().rfind(|tier| tier.resolution_ms <= step_ms);
+        tier.map_or(self.retention_ms, |tier| tier.retention_ms)
     }
 
     pub(super) fn longest_retention_ms(&self) -> i64 {
@@ -426,11 +424,7 @@ impl State {
     }
 
     pub(super) fn move_horizon(&mut self, now_ms: i64, options: &Options) {
-        let horizon_ms = self.newest_ms(now_ms).saturating_sub(options.longest_retention_ms());
-        // What no tier of the config has is kept.
-        let strange = self.blocks.iter().filter(|block| options.retention_of(block).is_none());
-        let kept_ms = strange.map(|block| block.footer.start_ms).min();
-        self.horizon_ms = horizon_ms.min(kept_ms.unwrap_or(i64::MAX));
+        self.horizon_ms = self.newest_ms(now_ms).saturating_sub(options.longest_retention_ms());
     }
 
     /// Puts a block in its place: ascending by their ends, of equal ones the

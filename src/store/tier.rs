@@ -115,14 +115,19 @@ fn take(free: &mut Vec<(i64, i64)>, span: (i64, i64), mut each: impl FnMut((i64,
 }
 
 /// The next block that can be built: of the finest tier that lacks one, so that
-/// the tier above finds it. Up to `sealed_ms` all windows are in blocks.
+/// the tier above finds it. Up to `sealed_ms` all windows are in blocks. What
+/// is too old at `newest_ms` for every tier is not built: it would leave at once,
+/// and be built again for ever.
 pub(super) fn next_build(
     blocks: &[Arc<Block>],
     windows: Windows,
     tiers: &[Tier],
     sealed_ms: i64,
+    newest_ms: i64,
 ) -> Option<Build> {
     let Windows { mut span_ms, mut retention_ms } = windows;
+    let longest_ms = tiers.iter().map(|tier| tier.retention_ms).fold(retention_ms, i64::max);
+    let horizon_ms = newest_ms.saturating_sub(longest_ms);
     for tier in tiers {
         span_ms = span_of(tier, span_ms, retention_ms);
         retention_ms = tier.retention_ms;
@@ -139,7 +144,8 @@ pub(super) fn next_build(
             .collect();
         let oldest_ms = sources.iter().filter(|block| block.footer.end_ms > built_ms);
         let Some(oldest_ms) = oldest_ms.map(|block| block.footer.start_ms).min() else { continue };
-        let start_ms = built_ms.max(oldest_ms);
+        let horizon_ms = horizon_ms.div_euclid(span_ms).saturating_mul(span_ms);
+        let start_ms = built_ms.max(oldest_ms).max(horizon_ms);
         let end_ms = span_end(start_ms.saturating_add(1), span_ms);
         if end_ms > sealed_ms {
             continue;
