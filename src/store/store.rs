@@ -226,6 +226,9 @@ impl Store {
         let lock = backend.lock(&lock_path).map_err(Error::io("lock", &lock_path))?;
         let lock = lock.ok_or(Error::Locked { dir: dir.clone() })?;
         let names = backend.list(&dir).map_err(Error::io("list", &dir))?;
+        // What is seen here may be what a life before had not made durable; the
+        // log is given up for a block that is.
+        backend.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
         for name in names.iter().filter(|name| name.starts_with("block-") && name.ends_with(".tmp")) {
             let path = dir.join(name);
             backend.remove(&path).map_err(Error::io("remove", &path))?;

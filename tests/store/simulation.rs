@@ -58,7 +58,7 @@ impl Run {
     fn new(seed: u64) -> Run {
         let mut dice = Dice::new(seed);
         let lateness_ms = [0, 3 * WINDOW_MS, SPAN_MS, 2 * SPAN_MS][dice.roll(4) as usize];
-        let options = random_options(&mut dice).with_lateness(lateness_ms);
+        let options = random_options(seed, &mut dice).with_lateness(lateness_ms);
         Run {
             seed,
             case: format!("seed {seed}"),
@@ -78,7 +78,7 @@ impl Run {
             self.case = format!("seed {}, life {life}", self.seed);
             if self.options_change && self.dice.roll(2) == 0 {
                 let lateness_ms = self.options.lateness_ms;
-                self.options = random_options(&mut self.dice).with_lateness(lateness_ms);
+                self.options = random_options(self.seed, &mut self.dice).with_lateness(lateness_ms);
             }
             self.life();
             self.backend.heal();
@@ -388,7 +388,8 @@ impl Run {
             }
             for part in [GaugePart::Last, GaugePart::Min, GaugePart::Max] {
                 if let Err(error) = self.check_steps(store, model, range, step_ms, part) {
-                    panic!("{}: {error}", self.case);
+                    let (files, options) = (Files::of(&self.backend), &self.options);
+                    panic!("{}: {error}\n{files:?}\n{:?}\n{options:?}", self.case, self.known);
                 }
             }
         }
@@ -443,9 +444,11 @@ fn totals(found: &[Series], model: &Model, range: TimeRange, ends: &[i64]) -> Re
     Ok(())
 }
 
-/// Tiers, retentions and room as a user might set them.
-fn random_options(dice: &mut Dice) -> Options {
-    let steps: &[i64] = [&[][..], &[2, 10], &[10], &[5, 10], &[2], &[2, 10]][dice.roll(6) as usize];
+/// Tiers, retentions and room as a user might set them. Steps that are no
+/// multiples of others do not come together: of those nothing is built.
+fn random_options(seed: u64, dice: &mut Dice) -> Options {
+    let both = [[2, 5][seed as usize % 2], 10];
+    let steps = [&both[..0], &both, &both[1..], &both, &both[..1]][dice.roll(5) as usize];
     let mut retention_ms = (3 + dice.roll(8) as i64) * SPAN_MS;
     let windows = Options { retention_ms, ..options() };
     let mut tiers = Vec::new();
