@@ -58,6 +58,11 @@ pub struct Config {
     pub tiers: Tiers,
     /// Bytes beyond which the oldest data is dropped before its time.
     pub max_bytes: Option<u64>,
+    /// Time that a block of windows covers, in ms.
+    pub block_span_ms: i64,
+    /// Who starts the daemon agrees that data leaves which the tiers of the last
+    /// time would have kept.
+    pub accepts_loss: bool,
     pub mapping: Mapping,
     pub rules: Vec<Rule>,
     pub receivers: Vec<Target>,
@@ -173,6 +178,8 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         retention_ms,
         tiers,
         max_bytes: tier::max_bytes(&file.store, problems),
+        block_span_ms: tier::block_span_ms(&file.store, problems),
+        accepts_loss: false,
         mapping: Mapping::default(),
         rules,
         receivers,

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How often the store tidies up and drops old blocks.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
+/// But this often within the span of a block, where that is short.
+const MAINTENANCES_PER_SPAN: u32 = 4;
 /// How often the kernel is asked for its drops.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -25,6 +27,7 @@ pub struct Keeper {
     pub watched: Vec<Arc<Watched>>,
     pub told: Arc<Told>,
     pub retention_ms: i64,
+    pub block_span: Duration,
 }
 
 impl Keeper {
@@ -35,7 +38,7 @@ impl Keeper {
             kernel_drops::look(&self.watched, &self.told, self.clock.now_ms());
             if until_maintenance.is_zero() {
                 self.maintain();
-                until_maintenance = MAINTENANCE_INTERVAL;
+                until_maintenance = MAINTENANCE_INTERVAL.min(self.block_span / MAINTENANCES_PER_SPAN);
             }
             match stop.recv_timeout(WATCH_INTERVAL) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 /// Name of the file whose lock keeps a second daemon away.
 pub(super) const LOCK_NAME: &str = "lock";
 /// Two hours.
-const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
+pub(super) const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
 /// The value before an end is looked for in so many windows.
 const LOOK_BACK_FRAMES: usize = 3;
@@ -76,6 +76,13 @@ impl Options {
     #[must_use]
     pub fn with_retention(self, retention_ms: i64) -> Self {
         Options { retention_ms, block_span_ms: self.block_span_ms.min(retention_ms), ..self }
+    }
+
+    /// The same with another span of blocks, in ms: a shorter log, and smaller
+    /// blocks. To be set before retention and tiers, which may change it.
+    #[must_use]
+    pub fn with_block_span(self, block_span_ms: i64) -> Self {
+        Options { block_span_ms, ..self }
     }
 
     /// The same with coarser tiers; blocks of windows cover whole steps of the

@@ -128,7 +128,7 @@ impl Store {
 
     /// Whether a block is too old: for its own tier, and for those that it would
     /// still have to be built into.
-    fn is_over(&self, blocks: &[Arc<Block>], block: &Block, newest_ms: i64) -> bool {
+    pub(super) fn is_over(&self, blocks: &[Arc<Block>], block: &Block, newest_ms: i64) -> bool {
         let is_older = |age_ms: i64| block.footer.end_ms <= newest_ms.saturating_sub(age_ms);
         if !is_older(self.options.retention_of(block)) {
             return false;
