@@ -60,6 +60,11 @@ pub struct Config {
     /// Bytes beyond which the oldest data is dropped before its time.
     pub max_bytes: Option<u64>,
     pub query: Query,
+    /// Time that a block of windows covers, in ms.
+    pub block_span_ms: i64,
+    /// Who starts the daemon agrees that data leaves which the tiers of the last
+    /// time would have kept.
+    pub accepts_loss: bool,
     pub mapping: Mapping,
     pub rules: Vec<Rule>,
     pub receivers: Vec<Target>,
@@ -178,6 +183,8 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         tiers,
         max_bytes: tier::max_bytes(&file.store, problems),
         query: query::query(&file.query, problems),
+        block_span_ms: tier::block_span_ms(&file.store, problems),
+        accepts_loss: false,
         mapping: Mapping::default(),
         rules,
         receivers,

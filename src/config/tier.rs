@@ -12,6 +12,8 @@ const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// Without a config: resolution and retention. The first is that of the windows.
 const DEFAULT: [(i64, i64); 3] = [(10_000, 2 * DAY_MS), (60_000, 30 * DAY_MS), (900_000, 730 * DAY_MS)];
+const BLOCK_SPANS_MS: std::ops::RangeInclusive<i64> = 1_000..=DAY_MS;
+const BLOCK_SPAN_MS: i64 = 2 * HOUR_MS;
 /// Least that can be asked for with `store.max_bytes`: a day of a small daemon.
 const BYTES_MIN: u64 = 16 << 20;
 
@@ -99,6 +101,16 @@ pub fn max_bytes(written: &file::Store, problems: &mut Vec<Problem>) -> Option<u
         problems.push(Problem::new(text.span(), "store.max_bytes", message));
     }
     bytes
+}
+
+/// Time that a block of windows covers, in ms.
+pub fn block_span_ms(written: &file::Store, problems: &mut Vec<Problem>) -> i64 {
+    let Some(text) = &written.block_span else { return BLOCK_SPAN_MS };
+    let span_ms = ms(text, "store.block_span".into(), problems).unwrap_or(BLOCK_SPAN_MS);
+    if !BLOCK_SPANS_MS.contains(&span_ms) {
+        problems.push(Problem::new(text.span(), "store.block_span", "must be from 1s to 1d"));
+    }
+    span_ms
 }
 
 fn ms(value: &Spanned<String>, key: String, problems: &mut Vec<Problem>) -> Option<i64> {

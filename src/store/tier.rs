@@ -115,12 +115,15 @@ fn take(free: &mut Vec<(i64, i64)>, span: (i64, i64), mut each: impl FnMut((i64,
 }
 
 /// The next block that can be built: of the finest tier that lacks one, so that
-/// the tier above finds it. Up to `sealed_ms` all windows are in blocks.
+/// the tier above finds it. Up to `sealed_ms` all windows are in blocks. What
+/// is too old for its tier at `newest_ms` is not built: it would leave at once,
+/// and be built again for ever.
 pub(super) fn next_build(
     blocks: &[Arc<Block>],
     windows: Windows,
     tiers: &[Tier],
     sealed_ms: i64,
+    newest_ms: i64,
 ) -> Option<Build> {
     let Windows { mut span_ms, mut retention_ms } = windows;
     for tier in tiers {
@@ -128,7 +131,7 @@ pub(super) fn next_build(
         retention_ms = tier.retention_ms;
         let resolution_ms = tier.resolution_ms;
         let built = Built::of(blocks, resolution_ms);
-        let too_old_ms = sealed_ms.saturating_sub(tier.retention_ms);
+        let too_old_ms = newest_ms.saturating_sub(tier.retention_ms);
         // What a tier that was taken out of the config had, too.
         let sources: Vec<Arc<Block>> = blocks
             .iter()

@@ -1,10 +1,13 @@
 //! The store from outside: what was appended is read back, after restarts,
 //! crashes, faults of the disk and damaged files.
 
+mod answers;
 mod backfill;
 mod compat;
 mod crash;
 mod damage;
+mod files;
+mod known;
 mod model;
 mod operation;
 mod repair;
