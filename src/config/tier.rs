@@ -51,8 +51,13 @@ impl Tiers {
     }
 }
 
-/// The tiers, for windows of `interval_ms`.
-pub fn tiers(written: Option<&[file::Tier]>, interval_ms: i64, problems: &mut Vec<Problem>) -> Tiers {
+/// The tiers, for windows of `interval_ms` in blocks of `block_span_ms`.
+pub fn tiers(
+    written: Option<&[file::Tier]>,
+    interval_ms: i64,
+    block_span_ms: i64,
+    problems: &mut Vec<Problem>,
+) -> Tiers {
     let default = Tiers::of_interval(interval_ms);
     let Some(written) = written else { return default };
     let mut read: Vec<Tier> = Vec::new();
@@ -78,8 +83,9 @@ pub fn tiers(written: Option<&[file::Tier]>, interval_ms: i64, problems: &mut Ve
                 wrong(&tier.retention, "retention", "must not be shorter than that of the tier before");
             }
         }
-        if retention_ms < HOUR_MS {
-            wrong(&tier.retention, "retention", "must be 1h at least");
+        // Two of the shortest blocks, so that one stays while the other is built.
+        if retention_ms < HOUR_MS.min(2 * block_span_ms) {
+            wrong(&tier.retention, "retention", "must be 1h at least, or two store.block_span");
         }
         // A step of 0 would be no step; it was told of above.
         read.push(Tier { resolution_ms: resolution_ms.max(1), retention_ms });

@@ -448,6 +448,11 @@ impl Frame {
         }
     }
 
+    /// Whether something of it was found to be damaged.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
     fn section(&self, kind: Kind) -> &Section {
         &self.sections[kind as usize]
     }

@@ -336,12 +336,18 @@ impl Store {
             let missing: Vec<u32> = ids.iter().filter(|id| !found.contains_key(id)).copied().collect();
             // What is not found costs a longer look after a restart.
             let Ok(file) = frame.segment().file(&*self.backend) else { break };
+            let mut whole = true;
             for kind in [Kind::Counters, Kind::Gauges] {
-                let _ = frame.read(&*file, kind, Wanted::Ids(&missing), &mut reader, |id, value| {
+                let read = frame.read(&*file, kind, Wanted::Ids(&missing), &mut reader, |id, value| {
                     if let Value::Counter(value, _) | Value::Gauge(value) = value {
                         found.insert(id, value);
                     }
                 });
+                whole &= read.is_ok() && !frame.is_damaged();
+            }
+            // What an older window has is not the last value of what this one hides.
+            if !whole {
+                break;
             }
         }
         ids.iter().map(|id| (SeriesId(*id), found.get(id).copied())).collect()

@@ -102,7 +102,10 @@ pub fn check_tidy(files: &Files, options: &Options, model: &Model, now_ms: i64, 
         let waits = coarser
             .find(|tier| built(tier.resolution_ms) || *end_ms > newest_ms - tier.retention_ms)
             .is_some_and(|tier| !built(tier.resolution_ms));
-        assert!(waits, "{case}: block of {step_ms} ms to {end_ms} is still there at {newest_ms}");
+        assert!(
+            waits,
+            "{case}: block of {step_ms} ms to {end_ms} is still there at {newest_ms}\n{files:?}\n{options:?}"
+        );
     }
     if let Some(most) = options.max_bytes {
         assert!(files.bytes <= most || files.blocks.is_empty(), "{case}: {} bytes", files.bytes);

@@ -6,32 +6,19 @@
 //! `STATSDECK_SEEDS=10000 cargo test --release --test store simulation` for a
 //! long run, `STATSDECK_SEED=17` for one seed.
 
-use crate::answers::{STEP_MS, answers, extents, select, values};
-use crate::files::{Files, Known, check_tidy};
-use crate::known::Model;
-use crate::world::{ALL, Dice, SPAN_MS, START_MS, TestStore, WINDOW_MS, Window, World, dump, options};
-use statsdeck::model::{GaugePart, MetricType, Points, Series, TimeRange};
+use crate::life::Run;
+use crate::world::{Dice, SPAN_MS, WINDOW_MS, options};
 use statsdeck::store::memory::Fault;
-use statsdeck::store::{Error, Maintained, MemoryBackend, Options, Recovered, Tier};
-use std::collections::VecDeque;
+use statsdeck::store::{Options, Tier};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
-const LIVES: usize = 6;
-const SERIES: usize = 8;
-/// Steps that are asked at.
-const ASKED_MS: [i64; 6] = [0, WINDOW_MS, 2 * WINDOW_MS, 5 * WINDOW_MS, STEP_MS, 3 * STEP_MS];
 
 #[test]
 fn nothing_acknowledged_is_lost_over_many_lives() {
-    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
     let seeds = match (number("STATSDECK_SEED"), number("STATSDECK_SEEDS")) {
         (Some(seed), _) => seed..=seed,
         (None, seeds) => 1..=seeds.unwrap_or(300),
     };
     for seed in seeds {
-        if std::env::var("DBGS").is_ok() {
-            eprintln!("seed {seed}");
-        }
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Run::new(seed).run())) {
             eprintln!("again: STATSDECK_SEED={seed} cargo test --test store simulation");
             resume_unwind(panic);
@@ -39,414 +26,39 @@ fn nothing_acknowledged_is_lost_over_many_lives() {
     }
 }
 
-struct Run {
-    seed: u64,
-    case: String,
-    dice: Dice,
-    backend: MemoryBackend,
-    world: World,
-    options: Options,
-    options_change: bool,
-    clock_ms: i64,
-    /// What the store may know: all that was acknowledged, or the window in
-    /// flight besides.
-    possible: Vec<Model>,
-    known: Known,
-}
-
-impl Run {
-    fn new(seed: u64) -> Run {
-        let mut dice = Dice::new(seed);
-        let lateness_ms = [0, 3 * WINDOW_MS, SPAN_MS, 2 * SPAN_MS][dice.roll(4) as usize];
-        let options = random_options(seed, &mut dice).with_lateness(lateness_ms);
-        Run {
-            seed,
-            case: format!("seed {seed}"),
-            backend: MemoryBackend::new(),
-            world: World::new(seed, SERIES).with_late(lateness_ms),
-            options,
-            options_change: dice.roll(2) == 0,
-            clock_ms: START_MS,
-            possible: vec![Model::default()],
-            known: Known { windows_ms: i64::MIN, steps_ms: i64::MIN },
-            dice,
-        }
-    }
-
-    fn run(mut self) {
-        for life in 0..LIVES {
-            self.case = format!("seed {}, life {life}", self.seed);
-            if self.options_change && self.dice.roll(2) == 0 {
-                let lateness_ms = self.options.lateness_ms;
-                self.options = random_options(self.seed, &mut self.dice).with_lateness(lateness_ms);
-            }
-            self.life();
-            self.backend.heal();
-            // Killed, or without power.
-            if self.dice.roll(2) == 0 {
-                self.backend = self.backend.crashed(self.dice.roll(1 << 40));
-            }
-        }
-    }
-
-    fn life(&mut self) {
-        let is_hit = self.dice.roll(3) == 0;
-        if std::env::var("DBG").is_ok() {
-            for (p, b) in self.backend.files() {
-                eprintln!("F {} {}", p.display(), b.len());
-            }
-        }
-        if is_hit {
-            self.begin_fault(20);
-        }
-        let opened = TestStore::open(self.options.clone(), self.backend.clone(), self.clock_ms);
-        self.backend.heal();
-        let (store, recovered) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                assert!(is_hit, "{}: {error}", self.case);
-                return;
-            }
-        };
-        let newest_ms = recovered.last_end_ms.unwrap_or(self.clock_ms).min(self.clock_ms);
-        self.known.move_horizon(&self.options, newest_ms);
-        let mut model = self.found(&store, is_hit);
-        model.sealed_ms = Files::of(&self.backend).sealed_ms();
-        self.world.sealed_ms = model.sealed_ms;
-        self.check_recovered(&store, &recovered, &model);
-        self.world.resume(&recovered, &store.catalogue);
-        self.live(&store, &mut model);
-    }
-
-    /// The model that the store agrees with.
-    fn found(&mut self, store: &TestStore, is_hit: bool) -> Model {
-        let losses = losses(store);
-        if std::env::var("DBG").is_ok() {
-            eprintln!("OPENED {:?}", store.stats());
-        }
-        assert!(is_hit || losses == 0, "{}: {losses} losses", self.case);
-        let mut differs = String::new();
-        for model in std::mem::take(&mut self.possible) {
-            match self.check_windows(store, &model) {
-                Ok(()) => return model,
-                Err(text) => differs = text,
-            }
-        }
-        panic!("{}: {differs}", self.case);
-    }
-
-    fn check_recovered(&self, store: &TestStore, recovered: &Recovered, model: &Model) {
-        let case = &self.case;
-        assert_eq!(recovered.last_end_ms, model.last_end_ms, "{case}");
-        let last = model.last();
-        for series in &recovered.series {
-            let key = store.catalogue.series(series.id);
-            assert_eq!(key.as_ref(), model.keys.get(&series.id), "{case}: {:?}", series.id);
-            let Some(value) = series.last else { continue };
-            let (expected, ended) = last[&series.id];
-            assert_eq!((value, series.ended), (expected, ended), "{case}: last of {key:?}");
-        }
-        for id in model.present(self.known.steps_ms) {
-            let series = recovered.series.iter().find(|series| series.id == id);
-            let is_float = matches!(model.keys[&id].metric_type, MetricType::Counter | MetricType::Gauge);
-            let is_there = series.is_some_and(|series| !is_float || series.last.is_some());
-            assert!(is_there, "{case}: {:?} is forgotten: {series:?}", model.keys[&id]);
-        }
-    }
-
-    fn live(&mut self, store: &TestStore, model: &mut Model) {
-        let mut waiting: VecDeque<Window> = VecDeque::new();
-        let mut tried = false;
-        let (mut may_fail, mut may_miss) = (false, false);
-        for _ in 0..self.dice.roll(40) {
-            match self.dice.roll(20) {
-                0 => {
-                    self.begin_fault(40);
-                    (may_fail, may_miss) = (true, true);
-                }
-                1 => {
-                    let room = self.backend.used_bytes() + self.dice.roll(4_000) as usize;
-                    self.backend.set_room(room);
-                    may_fail = true;
-                }
-                2 => {
-                    self.backend.heal();
-                    may_fail = false;
-                }
-                3 => self.jump(),
-                4..=7 => self.maintain(store, model, may_fail),
-                8 | 9 => {
-                    let found = self.check_some(store, model);
-                    assert!(found.is_ok() || may_miss, "{}: {}", self.case, found.unwrap_err());
-                }
-                _ => {
-                    for _ in 0..=self.dice.roll(8) {
-                        let ahead_ms = self.clock_ms - self.world.end_ms;
-                        waiting.push_back(self.world.window((ahead_ms / WINDOW_MS).max(0)));
-                        self.clock_ms += WINDOW_MS;
-                        tried = !self.write(store, model, &mut waiting, may_fail);
-                    }
-                }
-            }
-        }
-        self.backend.heal();
-        if self.dice.roll(2) == 0 {
-            tried = !self.write(store, model, &mut waiting, false);
-            let mut rounds = 0;
-            while self.maintain_once(store, model).expect("no fault") != Maintained::default() {
-                rounds += 1;
-                if rounds > 995 {
-                    eprintln!(
-                        "{:?} {:?} clock {} last {:?}",
-                        Files::of(&self.backend),
-                        self.options,
-                        self.clock_ms,
-                        model.last_end_ms
-                    );
-                }
-                assert!(rounds < 1000, "{}: upkeep has no end", self.case);
-            }
-            check_tidy(&Files::of(&self.backend), &self.options, model, self.clock_ms, &self.case);
-        }
-        self.check_all(store, model);
-        assert!(may_miss || losses(store) == 0, "{}: {:?}", self.case, store.stats());
-        self.possible = vec![model.clone()];
-        if let Some(window) = waiting.front().filter(|_| tried) {
-            let mut more = model.clone();
-            more.apply(window);
-            self.possible.push(more);
-        }
-    }
-
-    /// Writes what waits, as the daemon does; whether all of it was taken.
-    fn write(
-        &mut self,
-        store: &TestStore,
-        model: &mut Model,
-        waiting: &mut VecDeque<Window>,
-        may_fail: bool,
-    ) -> bool {
-        while let Some(window) = waiting.front() {
-            match store.append(window) {
-                Ok(()) => {
-                    if std::env::var("DBG").is_ok() {
-                        let id: u32 = std::env::var("DBG").unwrap().parse().unwrap();
-                        eprintln!(
-                            "W ({}..{}] c={:?} g={:?} stale={} late={:?} {:?} t={:?}/{:?} sealed={}",
-                            window.start_ms - START_MS,
-                            window.end_ms - START_MS,
-                            window.counters.iter().find(|c| c.id.0 == id),
-                            window.gauges.iter().find(|c| c.id.0 == id),
-                            window.stale.iter().any(|s| s.0 == id),
-                            window
-                                .late
-                                .counters
-                                .iter()
-                                .filter(|l| l.id.0 == id)
-                                .map(|l| (l.end_ms - START_MS, l.value))
-                                .collect::<Vec<_>>(),
-                            window
-                                .late
-                                .gauges
-                                .iter()
-                                .filter(|l| l.id.0 == id)
-                                .map(|l| (l.end_ms - START_MS, l.value))
-                                .collect::<Vec<_>>(),
-                            window.timers.iter().find(|c| c.0.0 == id).map(|t| t.1.count),
-                            window
-                                .late
-                                .timers
-                                .iter()
-                                .filter(|l| l.id.0 == id)
-                                .map(|l| (l.end_ms - START_MS, l.value.count))
-                                .collect::<Vec<_>>(),
-                            model.sealed_ms.saturating_sub(START_MS)
-                        );
-                    }
-                    model.apply(window)
-                }
-                Err(error @ Error::Io { .. }) if may_fail => {
-                    if std::env::var("DBG").is_ok() {
-                        eprintln!("E {error}");
-                    }
-                    return false;
-                }
-                Err(error) => panic!("{}: {error}", self.case),
-            }
-            waiting.pop_front();
-        }
-        true
-    }
-
-    fn maintain(&mut self, store: &TestStore, model: &mut Model, may_fail: bool) {
-        let done = self.maintain_once(store, model);
-        assert!(may_fail || done.is_ok(), "{}: {done:?}", self.case);
-    }
-
-    fn maintain_once(&mut self, store: &TestStore, model: &mut Model) -> Result<Maintained, Error> {
-        let done = store.maintain(self.clock_ms);
-        let after = Files::of(&self.backend);
-        let newest_ms = model.last_end_ms.unwrap_or(self.clock_ms).min(self.clock_ms);
-        self.known.note(&self.backend, &self.options, newest_ms, &self.case);
-        if done.is_ok() {
-            model.sealed_ms = model.sealed_ms.max(after.sealed_ms());
-            self.world.sealed_ms = model.sealed_ms;
-        }
-        done
-    }
-
-    /// The clock is set, forward or back, by windows, spans or far.
-    fn jump(&mut self) {
-        let far = [WINDOW_MS, SPAN_MS, 40 * SPAN_MS][self.dice.roll(3) as usize];
-        let by = self.dice.roll(far as u64 * 5) as i64;
-        self.clock_ms += if self.dice.roll(2) == 0 { by } else { -by };
-    }
-
-    fn begin_fault(&mut self, within: u64) {
-        let for_good = self.dice.roll(2) == 0;
-        match self.dice.roll(5) {
-            4 => self.backend.fail_read_at(self.backend.reads() + self.dice.roll(within * 4), for_good),
-            fault => {
-                if std::env::var("DBG").is_ok() {
-                    eprintln!("FAULT {:?} {for_good}", Fault::ALL[fault as usize]);
-                }
-                let at = self.backend.operations() + self.dice.roll(within);
-                self.backend.fail_at(at, Fault::ALL[fault as usize], for_good);
-            }
-        }
-    }
-
-    /// Every point that is still kept as it was received.
-    fn check_windows(&self, store: &TestStore, model: &Model) -> Result<(), String> {
-        let range = TimeRange { start_ms: self.known.windows_ms.saturating_add(1), end_ms: i64::MAX };
-        self.check_range(store, model, range)
-    }
-
-    fn check_range(&self, store: &TestStore, model: &Model, range: TimeRange) -> Result<(), String> {
-        let found = select(store, range, 0, GaugePart::Last).map_err(|error| error.to_string())?;
-        let (plain, corrected) = split(found, model);
-        same(&dump(&plain), &dump(&model.series(range)))?;
-        let mut ends = model.ends(range);
-        ends.extend(ends.clone().iter().map(|end_ms| end_ms - 1));
-        totals(&corrected, model, range, &ends)
-    }
-
-    /// What each coarse step says.
-    fn check_steps(
-        &self,
-        store: &TestStore,
-        model: &Model,
-        range: TimeRange,
-        step_ms: i64,
-        part: GaugePart,
-    ) -> Result<(), String> {
-        let mut ends: Vec<i64> = model
-            .ends(range)
-            .iter()
-            .map(|end_ms| (end_ms + STEP_MS - 1).div_euclid(STEP_MS) * STEP_MS)
-            .collect();
-        ends.dedup();
-        let found = select(store, range, step_ms, part).map_err(|error| error.to_string())?;
-        let (mut plain, corrected) = split(found, model);
-        let mut expected = model.series(range);
-        if part != GaugePart::Last {
-            plain.retain(|series| series.metric_type == Some(MetricType::Gauge));
-            expected.retain(|series| series.metric_type == Some(MetricType::Gauge));
-        }
-        let told = |error| format!("{range:?} at {step_ms} ms, {part:?}: {error}");
-        same(&answers(&plain, &ends, part), &answers(&expected, &ends, part)).map_err(told)?;
-        totals(&corrected, model, range, &ends).map_err(told)
-    }
-
-    /// A part of the time, at some step.
-    fn check_some(&mut self, store: &TestStore, model: &Model) -> Result<(), String> {
-        let Some((first, last)) = self.whole_steps(model) else { return Ok(()) };
-        let from = first + self.dice.roll((last - first) as u64) as i64;
-        let until = from + 1 + self.dice.roll((last - from) as u64) as i64;
-        let range = TimeRange { start_ms: from * STEP_MS + 1, end_ms: until * STEP_MS };
-        let step_ms = ASKED_MS[self.dice.roll(ASKED_MS.len() as u64) as usize];
-        let part = [GaugePart::Last, GaugePart::Min, GaugePart::Max][self.dice.roll(3) as usize];
-        self.check_steps(store, model, range, step_ms, part)?;
-        let start_ms = range.start_ms.max(self.known.windows_ms.saturating_add(1));
-        let end_ms = range.end_ms - self.dice.roll(STEP_MS as u64) as i64;
-        if start_ms < end_ms {
-            self.check_range(store, model, TimeRange { start_ms, end_ms })
-        } else {
-            Ok(())
-        }
-    }
-
-    fn check_all(&self, store: &TestStore, model: &Model) {
-        self.check_windows(store, model).unwrap_or_else(|error| panic!("{}: {error}", self.case));
-        let Some((first, last)) = self.whole_steps(model) else { return };
-        let range = TimeRange { start_ms: first * STEP_MS + 1, end_ms: last * STEP_MS };
-        for step_ms in ASKED_MS {
-            if self.known.steps_ms < START_MS {
-                let (found, _) = split(select(store, ALL, step_ms, GaugePart::Last).unwrap(), model);
-                let (found, expected) = (extents(&found), extents(&model.series(ALL)));
-                assert_eq!(found, expected, "{}: at {step_ms} ms", self.case);
-            }
-            for part in [GaugePart::Last, GaugePart::Min, GaugePart::Max] {
-                if let Err(error) = self.check_steps(store, model, range, step_ms, part) {
-                    let (files, options) = (Files::of(&self.backend), &self.options);
-                    panic!("{}: {error}\n{files:?}\n{:?}\n{options:?}", self.case, self.known);
+/// Every write, sync, new name and read of a run with tiers fails once, or is the
+/// last one before the power goes. Without `STATSDECK_SEEDS` each meets one of the
+/// faults, with it all of them.
+#[test]
+fn a_fault_at_any_place_of_a_run_with_tiers_loses_nothing() {
+    let tier = |steps, spans| Tier { resolution_ms: steps * WINDOW_MS, retention_ms: spans * SPAN_MS };
+    let windows = Options { retention_ms: 2 * SPAN_MS, ..options() };
+    let options = windows.with_tiers(vec![tier(2, 3), tier(10, 1000)]).with_lateness(WINDOW_MS);
+    let (operations, reads) = Run::new(3).scripted(&options, |_| {});
+    assert!(operations > 150 && reads > 500, "{operations} {reads}");
+    let all = number("STATSDECK_SEEDS").is_some();
+    for at in 0..operations {
+        for (number, fault) in Fault::ALL.into_iter().enumerate() {
+            for for_good in [false, true] {
+                let turn = (number * 2 + usize::from(for_good)) as u64;
+                if all || at % 8 == turn {
+                    Run::new(3).scripted(&options, |backend| backend.fail_at(at, fault, for_good));
                 }
             }
         }
     }
-
-    /// First and last whole step of what is kept.
-    fn whole_steps(&self, model: &Model) -> Option<(i64, i64)> {
-        let first_ms = self.known.steps_ms.max(START_MS - 10 * SPAN_MS);
-        let (first, last) = (first_ms.div_euclid(STEP_MS), model.last_end_ms?.div_euclid(STEP_MS));
-        (first < last).then_some((first, last))
+    for at in (0..reads).step_by(if all { 1 } else { 7 }) {
+        Run::new(3).scripted(&options, |backend| backend.fail_read_at(at, false));
     }
 }
 
-fn losses(store: &TestStore) -> u64 {
-    let stats = store.stats();
-    stats.frames_lost + stats.blocks_lost + stats.chunks_lost + stats.samples_refused
-}
-
-/// Series with the points that they should have, and counters for which
-/// something came late.
-fn split(found: Vec<Series>, model: &Model) -> (Vec<Series>, Vec<Series>) {
-    let corrected = model.corrected();
-    found.into_iter().partition(|series| !corrected.contains_key(&series.labels))
-}
-
-fn same(found: &str, expected: &str) -> Result<(), String> {
-    if found == expected {
-        return Ok(());
-    }
-    let first = found.lines().zip(expected.lines()).find(|(a, b)| a != b);
-    Err(format!("found and expected {first:?}\nfound\n{found}\nexpected\n{expected}"))
-}
-
-/// Totals of counters at `ends`, which are in `range`.
-fn totals(found: &[Series], model: &Model, range: TimeRange, ends: &[i64]) -> Result<(), String> {
-    for (labels, id) in model.corrected() {
-        let series = found.iter().find(|series| series.labels == *labels);
-        let samples = match series.map(|series| &series.points) {
-            Some(Points::Floats(samples)) => values(samples),
-            _ => Vec::new(),
-        };
-        for end_ms in ends {
-            let (value, expected) =
-                (samples.iter().rfind(|(at_ms, _)| at_ms <= end_ms), model.total(id, *end_ms));
-            let is_due = model.first_after(id, range.start_ms - 1).is_some_and(|first| first <= *end_ms);
-            let is_right = value.map_or(!is_due, |(_, value)| *value == expected);
-            if !is_right {
-                return Err(format!("{labels} at {end_ms}: {value:?} is not {expected}\n{samples:?}"));
-            }
-        }
-    }
-    Ok(())
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 /// Tiers, retentions and room as a user might set them. Steps that are no
 /// multiples of others do not come together: of those nothing is built.
-fn random_options(seed: u64, dice: &mut Dice) -> Options {
+pub fn random_options(seed: u64, dice: &mut Dice) -> Options {
     let both = [[2, 5][seed as usize % 2], 10];
     let steps = [&both[..0], &both, &both[1..], &both, &both[..1]][dice.roll(5) as usize];
     let mut retention_ms = (3 + dice.roll(8) as i64) * SPAN_MS;
