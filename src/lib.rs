@@ -30,6 +30,7 @@ pub mod exposition;
 pub mod mapping;
 pub mod protocol;
 pub mod telemetry;
+pub mod workers;
 // floor 0
 pub mod clock;
 pub mod lock;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Every top-level module and its floor. A module may name lower floors only.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("model", 0),
     ("clock", 0),
     ("lock", 0),
@@ -19,6 +19,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("exposition", 1),
     ("mapping", 1),
     ("telemetry", 1),
+    ("workers", 1),
     ("ingest", 2),
     ("aggregate", 2),
     ("store", 2),

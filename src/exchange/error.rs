@@ -21,6 +21,9 @@ pub enum Error {
     NotOneTimer { examples: String },
     #[error("a histogram cannot be written as HDR: {0}")]
     Hdr(String),
+    #[cfg(feature = "parquet")]
+    #[error("cannot write the Parquet file: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// A file that is not what it should be; `line` 0 means the whole of it.

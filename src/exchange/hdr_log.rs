@@ -77,7 +77,8 @@ fn one_series(export: &Export, store: &Store) -> Result<Series, Error> {
             let metric_type = Some(key.metric_type);
             let is_known = known.iter().any(|other| other.labels == key.labels);
             if key.metric_type.is_distribution() && !is_known && known.len() <= EXAMPLES {
-                known.push(Series { labels: key.labels, metric_type, points: Points::Floats(Vec::new()) });
+                let (labels, points, counts) = (key.labels, Points::Floats(Vec::new()), Vec::new());
+                known.push(Series { labels, metric_type, points, counts });
             }
         }
     }

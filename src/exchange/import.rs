@@ -15,6 +15,8 @@ use crate::store::{Recovered, RecoveredSeries};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+/// Folder in the data directory for points on their way.
+pub const SPOOL_DIR: &str = "import.tmp";
 /// Spans that are remembered, free or not: decades of them. Times of a hostile
 /// file may be of any.
 const PLACES_MAX: usize = 1 << 18;

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The label that holds the metric's name.
 pub const NAME: &str = "__name__";
@@ -14,6 +14,14 @@ pub const NAME: &str = "__name__";
 /// Names of metrics and labels that begin so come from ourselves alone: who takes
 /// names from elsewhere sees to it.
 pub const OWN_PREFIX: &str = "statsdeck_";
+
+/// How the names of counters end, where nothing else tells what a series is.
+pub const COUNTER_ENDINGS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
+
+/// Whether a series of this name counts, as far as names tell.
+pub fn is_counter_name(name: &str) -> bool {
+    COUNTER_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
 
 /// One label: name and value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,6 +73,12 @@ impl Labels {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The empty set.
+    pub fn none() -> &'static Self {
+        static NONE: LazyLock<Labels> = LazyLock::new(Labels::default);
+        &NONE
     }
 
     /// The same labels with `name` set to `value`.

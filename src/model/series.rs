@@ -39,6 +39,9 @@ pub struct Series {
     /// Prometheus).
     pub metric_type: Option<MetricType>,
     pub points: Points,
+    /// Of each float, how many windows it stands for; empty where each is one.
+    /// Told of the sums of gauges alone ([`GaugePart::Sum`]).
+    pub counts: Vec<u64>,
 }
 
 /// The points of a series.
@@ -94,8 +97,8 @@ pub enum GaugePart {
     Last,
     Min,
     Max,
-    /// Mean of the windows' values.
-    Mean,
+    /// Sum of the windows' values; with how many they are ([`Series::counts`]).
+    Sum,
 }
 
 /// How coarse the points of a read may be: any resolution that divides the
@@ -121,6 +124,8 @@ impl Grains {
             MetricType::Counter => self.counters_ms,
             MetricType::Gauge => self.gauges_ms,
             MetricType::Timer | MetricType::Histogram | MetricType::Set => self.windows_ms,
+            // A gauge or a counter: what is asked of it is asked of one of both.
+            MetricType::Sampled => self.counters_ms.max(self.gauges_ms),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::histogram_function::check_quantiles;
 use super::label_function::{check_label, with_label};
 use super::number::format_plain;
 use super::sum;
+use super::tally;
 use super::told;
 use crate::model::Labels;
 use std::collections::HashMap;
@@ -68,6 +69,10 @@ fn aggregated(
     numbers: &[f64],
     grid: &Grid,
 ) -> Result<Vec<Row>, Error> {
+    // By its name a group may be told of members that drop theirs.
+    if tally::is_tallied(node.op) && (node.without || !node.labels.iter().any(|name| is_identity(name))) {
+        return tally::eval(eval, node, grid);
+    }
     let rows = eval.vector(&node.expr, grid)?;
     if node.op == AggregateOp::Quantile && !rows.is_empty() {
         check_quantiles(&eval.annotations, node.param_start, numbers.iter().copied());
@@ -90,16 +95,21 @@ fn aggregated(
     }
 }
 
-fn grouped(node: &Aggregate, rows: &[Row]) -> Vec<Group> {
+/// The labels of the group that a row belongs to.
+pub(super) fn group_labels(node: &Aggregate, labels: &Labels) -> Labels {
     let named = |name: &str| node.labels.iter().any(|label| label == name);
+    match node.without {
+        true => labels.filtered(|name| !is_identity(name) && !named(name)),
+        false if node.labels.is_empty() => Labels::none().clone(),
+        false => labels.filtered(named),
+    }
+}
+
+fn grouped(node: &Aggregate, rows: &[Row]) -> Vec<Group> {
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut groups: Vec<Group> = Vec::new();
     for (number, row) in rows.iter().enumerate() {
-        let labels = match node.without {
-            true => row.labels.filtered(|name| !is_identity(name) && !named(name)),
-            false if node.labels.is_empty() => Labels::default(),
-            false => row.labels.filtered(named),
-        };
+        let labels = group_labels(node, &row.labels);
         let place = *places.entry(labels.clone()).or_insert_with(|| {
             groups.push(Group { labels, drops_name: false, members: Vec::new() });
             groups.len() - 1
@@ -168,9 +178,17 @@ fn folded(
 /// Tells that histograms are not what is aggregated here.
 fn ignored_histograms(eval: &Evaluator<'_>, node: &Aggregate, members: &Members<'_>) {
     if members.histograms().next().is_some() {
-        let message = format!("ignored histogram in {} aggregation", node.op.as_str());
-        eval.annotations.info(node.expr_start, &message);
+        tell_ignored_histograms(eval, node);
     }
+}
+
+pub(super) fn tell_ignored_histograms(eval: &Evaluator<'_>, node: &Aggregate) {
+    let message = format!("ignored histogram in {} aggregation", node.op.as_str());
+    eval.annotations.info(node.expr_start, &message);
+}
+
+pub(super) fn tell_mixed(eval: &Evaluator<'_>, node: &Aggregate) {
+    eval.annotations.warn(node.expr_start, "encountered a mix of histograms and floats for aggregation");
 }
 
 fn fold(eval: &Evaluator<'_>, node: &Aggregate, members: &Members<'_>) -> Cell {
@@ -184,8 +202,7 @@ fn fold(eval: &Evaluator<'_>, node: &Aggregate, members: &Members<'_>) -> Cell {
         }
         AggregateOp::Group if has_floats || has_histograms => return Cell::Float(1.0),
         AggregateOp::Sum | AggregateOp::Avg if has_histograms && has_floats => {
-            let message = "encountered a mix of histograms and floats for aggregation";
-            eval.annotations.warn(node.expr_start, message);
+            tell_mixed(eval, node);
             return Cell::None;
         }
         AggregateOp::Sum | AggregateOp::Avg if has_histograms => {

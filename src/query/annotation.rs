@@ -2,8 +2,9 @@
 //! where something was left out or is wrong, and infos, where something may be.
 
 use super::error::Position;
-use std::cell::RefCell;
+use crate::lock::lock;
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 /// Most warnings, and most infos, that one query gives.
 pub const MAX_ANNOTATIONS: usize = 10;
@@ -11,21 +12,22 @@ pub const MAX_ANNOTATIONS: usize = 10;
 /// Collects both while a query is evaluated.
 #[derive(Debug, Default)]
 pub(crate) struct Annotations {
-    warnings: RefCell<BTreeSet<String>>,
-    infos: RefCell<BTreeSet<String>>,
+    warnings: Mutex<BTreeSet<String>>,
+    infos: Mutex<BTreeSet<String>>,
     /// The query, of which positions are told.
     text: String,
     /// What was told last: the same is often told for one step after the other.
-    last: RefCell<(usize, String)>,
+    last: Mutex<(usize, String)>,
 }
 
 impl Annotations {
-    pub fn new(text: &str, warnings: &[String]) -> Self {
+    pub fn new(text: &str, warnings: &[String], infos: &[String]) -> Self {
+        let some = |texts: &[String]| Mutex::new(texts.iter().take(MAX_ANNOTATIONS).cloned().collect());
         Annotations {
-            warnings: RefCell::new(warnings.iter().take(MAX_ANNOTATIONS).cloned().collect()),
-            infos: RefCell::default(),
+            warnings: some(warnings),
+            infos: some(infos),
             text: text.into(),
-            last: RefCell::default(),
+            last: Mutex::default(),
         }
     }
 
@@ -44,8 +46,8 @@ impl Annotations {
         self.tell(&self.infos, "info", at, message);
     }
 
-    fn tell(&self, set: &RefCell<BTreeSet<String>>, kind: &str, at: usize, message: &str) {
-        let mut last = self.last.borrow_mut();
+    fn tell(&self, set: &Mutex<BTreeSet<String>>, kind: &str, at: usize, message: &str) {
+        let mut last = lock(&self.last);
         if last.0 == at && last.1 == message {
             return;
         }
@@ -55,14 +57,16 @@ impl Annotations {
 
     /// Warnings and infos, each message once.
     pub fn into_lists(self) -> (Vec<String>, Vec<String>) {
-        let list = |set: RefCell<BTreeSet<String>>| set.into_inner().into_iter().collect();
+        let list = |set: Mutex<BTreeSet<String>>| std::mem::take(&mut *lock(&set)).into_iter().collect();
         (list(self.warnings), list(self.infos))
     }
 }
 
-fn insert(set: &RefCell<BTreeSet<String>>, message: String) {
-    let mut set = set.borrow_mut();
-    if set.len() < MAX_ANNOTATIONS {
-        set.insert(message);
+fn insert(set: &Mutex<BTreeSet<String>>, message: String) {
+    let mut set = lock(set);
+    set.insert(message);
+    // The same ones stay, whichever of several threads was first.
+    if set.len() > MAX_ANNOTATIONS {
+        set.pop_last();
     }
 }

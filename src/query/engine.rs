@@ -76,6 +76,13 @@ impl Engine {
         self
     }
 
+    /// The same engine with another [`Options::lookback_ms`].
+    #[must_use]
+    pub fn with_lookback(mut self, lookback_ms: i64) -> Self {
+        self.options.lookback_ms = lookback_ms;
+        self
+    }
+
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -101,8 +108,8 @@ impl Engine {
         check_time(at_ms)?;
         let grid = Grid::instant(at_ms);
         let parsed = &*duration_expr::resolved(parsed, &grid)?;
-        let tracks = plan::load(self, parsed, grid)?;
-        let evaluator = Evaluator::new(self, parsed, &tracks, grid);
+        let loaded = plan::load(self, parsed, grid)?;
+        let evaluator = Evaluator::new(self, parsed, loaded, grid);
         let value = match parsed.value_type() {
             ValueType::Matrix => Value::Matrix(matrix_of(evaluator.matrix(&parsed.expr, &grid)?)?),
             _ => match evaluator.eval(&parsed.expr, &grid)? {
@@ -122,8 +129,9 @@ impl Engine {
                 ),
             },
         };
+        let samples = evaluator.samples();
         let (warnings, infos) = evaluator.annotations.into_lists();
-        Ok(QueryResult { value, warnings, infos })
+        Ok(QueryResult { value, warnings, infos, samples })
     }
 
     /// Values of `expr` from `start_ms` to `end_ms`, both included, every
@@ -149,8 +157,8 @@ impl Engine {
                 value_type.as_str()
             )));
         }
-        let tracks = plan::load(self, parsed, grid)?;
-        let evaluator = Evaluator::new(self, parsed, &tracks, grid);
+        let loaded = plan::load(self, parsed, grid)?;
+        let evaluator = Evaluator::new(self, parsed, loaded, grid);
         let rows = match evaluator.eval(&parsed.expr, &grid)? {
             Column::Scalar(values) => {
                 vec![Row::new(Default::default(), values.into_iter().map(Cell::Float).collect())]
@@ -168,8 +176,9 @@ impl Engine {
             })
             .collect();
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let samples = evaluator.samples();
         let (warnings, infos) = evaluator.annotations.into_lists();
-        Ok(QueryResult { value: Value::Matrix(series), warnings, infos })
+        Ok(QueryResult { value: Value::Matrix(series), warnings, infos, samples })
     }
 
     fn grid(&self, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Grid, Error> {

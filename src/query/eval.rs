@@ -6,36 +6,38 @@
 use super::aggregation;
 use super::annotation::Annotations;
 use super::binary;
-use super::column::{Cell, Column, Grid, Row, without_empty};
+use super::column::{Cell, Column, Grid, Row};
 use super::edges;
 use super::engine::Engine;
 use super::error::Error;
 use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery, ValueType};
 use super::function;
+use super::input::{Input, Series};
 use super::plan::{self, Loaded};
 use super::told::Told;
 use super::track::{Slider, Track};
 use crate::model::{Sample, TimeRange, sample};
-use std::borrow::Cow;
-use std::cell::Cell as Counter;
-use std::collections::HashMap;
+use crate::workers;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Evaluates one query over what was read for it.
 pub(crate) struct Evaluator<'a> {
     engine: &'a Engine,
     parsed: &'a Parsed,
-    loaded: &'a Loaded,
+    loaded: Loaded<'a>,
     /// The grid of the query as a whole, for `@ start()` and `@ end()`.
     pub query: Grid,
     /// What to tell beside the answer.
     pub annotations: Annotations,
     /// Values of operands that wait for their others.
-    held: Counter<usize>,
+    held: AtomicUsize,
+    /// Samples that were read.
+    samples: AtomicUsize,
 }
 
 /// A range vector: series, and the range that each step sees of them.
 pub(crate) struct Ranged<'a> {
-    pub tracks: Cow<'a, [Track]>,
+    pub series: Series<'a>,
     pub range_ms: i64,
     /// End of the range at each step; never decreasing.
     pub ends_ms: Vec<i64>,
@@ -43,9 +45,17 @@ pub(crate) struct Ranged<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    pub fn new(engine: &'a Engine, parsed: &'a Parsed, loaded: &'a Loaded, query: Grid) -> Self {
-        let annotations = Annotations::new(parsed.text(), &loaded.warnings);
-        Evaluator { engine, parsed, loaded, query, annotations, held: Counter::new(0) }
+    pub fn new(engine: &'a Engine, parsed: &'a Parsed, loaded: Loaded<'a>, query: Grid) -> Self {
+        let annotations = Annotations::new(parsed.text(), &loaded.warnings, &loaded.infos);
+        Evaluator {
+            engine,
+            parsed,
+            loaded,
+            query,
+            annotations,
+            held: AtomicUsize::new(0),
+            samples: AtomicUsize::new(0),
+        }
     }
 
     /// Value of `expr` on `grid`; not for range vectors.
@@ -93,61 +103,134 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// Hands the rows of a vector to `take`, in order and some at a time, as
+    /// `map` made them; only those that are being worked on are held, where that
+    /// is possible.
+    pub fn rows_each<T: Send>(
+        &self,
+        expr: &Expr,
+        grid: &Grid,
+        map: impl Fn(Vec<Row>) -> Result<T, Error> + Sync,
+        mut take: impl FnMut(T) -> Result<(), Error> + Send,
+    ) -> Result<(), Error> {
+        match expr.bare() {
+            Expr::Vector(at) => {
+                let map = |rows: Vec<(Row, &Track)>| map(rows.into_iter().map(|(row, _)| row).collect());
+                self.instant_each(*at, grid, false, map, take)
+            }
+            Expr::Call(call) if function::is_over_ranges(call) => function::each(self, call, grid, map, take),
+            _ => take(map(self.vector(expr, grid)?)?),
+        }
+    }
+
     /// An instant selector: of each series the latest sample, unless it is too
     /// old or the series ended. With `times`, that sample's time in seconds.
     pub fn instant(&self, at: usize, grid: &Grid, times: bool) -> Result<Vec<Row>, Error> {
-        let (selector, tracks) = self.selector(at)?;
-        self.check_size(tracks.len(), grid.steps)?;
+        self.check_size(1, grid.steps)?;
+        let mut rows = Vec::new();
+        let of = |some: Vec<(Row, &Track)>| Ok(some.into_iter().map(|(row, _)| row).collect());
+        self.instant_each(at, grid, times, of, |some: Vec<Row>| {
+            rows.extend(some);
+            self.check_size(rows.len(), grid.steps)
+        })?;
+        Ok(rows)
+    }
+
+    /// As [`Evaluator::instant`], some rows at a time, each with its series.
+    fn instant_each<T: Send>(
+        &self,
+        at: usize,
+        grid: &Grid,
+        times: bool,
+        map: impl Fn(Vec<(Row, &Track)>) -> Result<T, Error> + Sync,
+        take: impl FnMut(T) -> Result<(), Error> + Send,
+    ) -> Result<(), Error> {
+        let (selector, input) = self.selector(at)?;
         let ends_ms = self.ends(selector.at, selector.offset_ms, grid);
+        let series = input.series(grid.steps)?;
+        let work = |tracks: &[Track]| {
+            let mut rows = Vec::with_capacity(tracks.len());
+            for track in tracks {
+                self.check()?;
+                let row = self.instant_row(selector, track, &ends_ms, times);
+                if row.cells.iter().any(Cell::is_some) {
+                    rows.push((row, track));
+                }
+            }
+            map(rows)
+        };
+        self.parts_each(&series, work, take)
+    }
+
+    fn instant_row(&self, selector: &Selector, track: &Track, ends_ms: &[i64], times: bool) -> Row {
         let lookback_ms = self.loaded.lookback_ms;
-        let mut rows = Vec::with_capacity(tracks.len());
-        for track in tracks {
-            self.check()?;
-            let mut cells: Vec<Cell> = Vec::with_capacity(grid.steps);
-            if selector.edges == Edges::Smoothed && !times {
-                let (annotations, labels) = (&self.annotations, &track.labels);
-                let told = Told { annotations, at: selector.start, labels };
-                cells.extend(ends_ms.iter().map(|at| edges::smoothed_at(track, *at, lookback_ms, &told)));
-                rows.push(Row::new(track.labels.clone(), cells));
-                continue;
-            }
-            let mut slider = Slider::new(track);
-            for end_ms in &ends_ms {
-                let window = slider.window(*end_ms, lookback_ms, *end_ms);
-                let float = window.floats.last();
-                let histogram = window.histograms.last();
-                let float_is_later = match (float, histogram) {
-                    (Some(float), Some((at_ms, _))) => float.timestamp_ms >= *at_ms,
-                    (Some(_), None) => true,
-                    (None, _) => false,
-                };
-                let cell = match (float, histogram) {
-                    (Some(float), _) if float_is_later => match sample::is_stale(float.value) {
-                        true => Cell::None,
-                        false if times => Cell::Float(float.timestamp_ms as f64 / 1000.0),
-                        false => Cell::Float(float.value),
-                    },
-                    (_, Some((at_ms, histogram))) => match sample::is_stale(histogram.sum()) {
-                        true => Cell::None,
-                        false if times => Cell::Float(*at_ms as f64 / 1000.0),
-                        false => Cell::Histogram(histogram.clone()),
-                    },
-                    _ => Cell::None,
-                };
-                cells.push(cell);
-            }
-            rows.push(Row::new(track.labels.clone(), cells));
+        let mut cells: Vec<Cell> = Vec::with_capacity(ends_ms.len());
+        if selector.edges == Edges::Smoothed && !times {
+            let (annotations, labels) = (&self.annotations, &track.labels);
+            let told = Told { annotations, at: selector.start, labels };
+            cells.extend(ends_ms.iter().map(|at| edges::smoothed_at(track, *at, lookback_ms, &told)));
+            return Row::new(track.labels.clone(), cells);
         }
-        Ok(without_empty(rows))
+        let mut slider = Slider::new(track);
+        for end_ms in ends_ms {
+            let window = slider.window(*end_ms, lookback_ms, *end_ms);
+            let float = window.floats.last();
+            let histogram = window.histograms.last();
+            let float_is_later = match (float, histogram) {
+                (Some(float), Some((at_ms, _))) => float.timestamp_ms >= *at_ms,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            cells.push(match (float, histogram) {
+                (Some(float), _) if float_is_later => match sample::is_stale(float.value) {
+                    true => Cell::None,
+                    false if times => Cell::Float(float.timestamp_ms as f64 / 1000.0),
+                    false => Cell::Float(float.value),
+                },
+                (_, Some((at_ms, histogram))) => match sample::is_stale(histogram.sum()) {
+                    true => Cell::None,
+                    false if times => Cell::Float(*at_ms as f64 / 1000.0),
+                    false => Cell::Histogram(histogram.clone()),
+                },
+                _ => Cell::None,
+            });
+        }
+        Row::new(track.labels.clone(), cells)
+    }
+
+    /// Works on series part by part, on several threads, and hands what comes of
+    /// it to `take` in order.
+    pub fn parts_each<T: Send>(
+        &self,
+        series: &Series<'_>,
+        work: impl Fn(&[Track]) -> Result<T, Error> + Sync,
+        take: impl FnMut(T) -> Result<(), Error> + Send,
+    ) -> Result<(), Error> {
+        let max_points = self.engine.options.max_points.saturating_sub(self.held.load(Ordering::Relaxed));
+        let part = |number| {
+            self.check()?;
+            series.with_part(
+                number,
+                max_points,
+                |warning| self.annotations.note(warning),
+                |tracks| {
+                    if !matches!(series, Series::Made(_)) {
+                        self.samples.fetch_add(tracks.iter().map(Track::points).sum(), Ordering::Relaxed);
+                    }
+                    work(tracks)
+                },
+            )
+        };
+        workers::in_order(series.parts(), part, take)
     }
 
     /// A range selector or a subquery.
     pub fn ranged(&self, expr: &Expr, grid: &Grid) -> Result<Ranged<'a>, Error> {
         match expr.bare() {
             Expr::Matrix(at) => {
-                let (selector, tracks) = self.selector(*at)?;
+                let (selector, input) = self.selector(*at)?;
                 Ok(Ranged {
-                    tracks: Cow::Borrowed(tracks),
+                    series: input.series(grid.steps)?,
                     range_ms: selector.range_ms.unwrap_or_default(),
                     ends_ms: self.ends(selector.at, selector.offset_ms, grid),
                     edges: selector.edges,
@@ -171,7 +254,14 @@ impl<'a> Evaluator<'a> {
                 ..Track::default()
             }
         };
-        Ok(ranged.tracks.iter().map(cut).collect())
+        let (mut all, mut weight) = (Vec::new(), 0);
+        let work = |tracks: &[Track]| Ok(tracks.iter().map(cut).collect::<Vec<Track>>());
+        self.parts_each(&ranged.series, work, |tracks| {
+            weight += tracks.iter().map(Track::weight).sum::<usize>();
+            all.extend(tracks);
+            self.check_size(1, weight)
+        })?;
+        Ok(all)
     }
 
     /// The selector that `expr` is, if it is one.
@@ -180,6 +270,11 @@ impl<'a> Evaluator<'a> {
             Expr::Vector(at) | Expr::Matrix(at) => self.parsed.selectors.get(*at),
             _ => None,
         }
+    }
+
+    /// How many samples were read so far, those of subqueries among them.
+    pub fn samples(&self) -> usize {
+        self.samples.load(Ordering::Relaxed)
     }
 
     /// Stops when nobody wants the answer any more.
@@ -202,14 +297,14 @@ impl<'a> Evaluator<'a> {
 
     /// Counts values as kept until the end of the [`Evaluator::within`] around.
     pub fn hold(&self, values: usize) {
-        self.held.set(self.held.get().saturating_add(values));
+        self.held.fetch_add(values, Ordering::Relaxed);
     }
 
     /// Runs `work`; what it held is free again after it.
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        let before = self.held.get();
+        let before = self.held.load(Ordering::Relaxed);
         let result = work();
-        self.held.set(before);
+        self.held.store(before, Ordering::Relaxed);
         result
     }
 
@@ -224,12 +319,22 @@ impl<'a> Evaluator<'a> {
         Ok(cell)
     }
 
+    /// As [`Evaluator::made`], of what several threads make.
+    pub fn made_by_many(&self, cell: Cell, made: &AtomicUsize) -> Result<Cell, Error> {
+        let weight = histogram_weight(&cell);
+        if weight > 0 {
+            let before = made.fetch_add(weight, Ordering::Relaxed);
+            self.check_size(1, before.saturating_add(weight))?;
+        }
+        Ok(cell)
+    }
+
     /// Refuses to compute more values than the limits allow, beside those that
     /// are held.
     pub fn check_size(&self, rows: usize, steps: usize) -> Result<(), Error> {
         let limit = self.engine.options.max_points;
         match rows.max(1).checked_mul(steps) {
-            Some(cells) if cells.saturating_add(self.held.get()) <= limit => Ok(()),
+            Some(cells) if cells.saturating_add(self.held.load(Ordering::Relaxed)) <= limit => Ok(()),
             _ => Err(Error::Limit { what: "computed values", limit }),
         }
     }
@@ -240,9 +345,9 @@ impl<'a> Evaluator<'a> {
         self.loaded.edges_lookback_ms
     }
 
-    fn selector(&self, at: usize) -> Result<(&'a Selector, &'a [Track]), Error> {
+    fn selector(&self, at: usize) -> Result<(&'a Selector, &Input<'a>), Error> {
         match (self.parsed.selectors.get(at), self.loaded.selectors.get(at)) {
-            (Some(selector), Some(tracks)) => Ok((selector, tracks)),
+            (Some(selector), Some(input)) => Ok((selector, input)),
             _ => Err(Error::execution("the expression names a selector that was not read")),
         }
     }
@@ -256,45 +361,39 @@ impl<'a> Evaluator<'a> {
     fn subquery(&self, subquery: &Subquery, grid: &Grid) -> Result<Ranged<'a>, Error> {
         let ends_ms = self.ends(subquery.at, subquery.offset_ms, grid);
         let (Some(first), Some(last)) = (ends_ms.first(), ends_ms.last()) else {
-            let (tracks, range_ms) = (Cow::Owned(Vec::new()), subquery.range_ms);
-            return Ok(Ranged { tracks, range_ms, ends_ms, edges: Edges::Plain });
+            let (series, range_ms) = (Series::Made(Vec::new()), subquery.range_ms);
+            return Ok(Ranged { series, range_ms, ends_ms, edges: Edges::Plain });
         };
         let ends = TimeRange { start_ms: *first, end_ms: *last };
         let inner = plan::subquery_grid(subquery, ends, self.engine.options.subquery_step_ms);
         self.check_size(1, inner.steps)?;
-        let rows = self.vector(&subquery.expr, &inner)?;
-        // A plain selector's counters do not reset; of anything else it is not known.
-        let plain: &[Track] = match subquery.expr.bare() {
-            Expr::Vector(at) => self.selector(*at)?.1,
-            _ => &[],
-        };
-        let never_resets: HashMap<_, _> = plain.iter().map(|t| (&t.labels, t.never_resets)).collect();
-        if plain.iter().any(|track| track.windowed && !track.histograms.is_empty()) {
-            self.annotations.note(
-                "a subquery of a timer may hold a window twice or leave it out; write its range as x[5m]",
-            );
-        }
-        let tracks = rows.into_iter().map(|row| {
-            let mut track = Track {
-                never_resets: never_resets.get(&row.labels).copied().unwrap_or(false),
-                labels: row.labels,
-                drops_name: row.drops_name,
-                ..Track::default()
-            };
-            for (step, cell) in row.cells.into_iter().enumerate() {
-                let timestamp_ms = inner.time_ms(step);
-                match cell {
-                    Cell::None => {}
-                    Cell::Float(value) => track.floats.push(Sample { timestamp_ms, value }),
-                    // Between steps there may be other samples, or none.
-                    Cell::Histogram(histogram) => track.histograms.push((timestamp_ms, histogram.unhinted())),
-                }
+        let mut tracks: Vec<Track> = Vec::new();
+        match subquery.expr.bare() {
+            // A plain selector's counters do not reset; of anything else it is not known.
+            Expr::Vector(at) => {
+                let of = |rows: Vec<(Row, &Track)>| {
+                    Ok(rows.into_iter().map(|(row, track)| of_row(row, &inner, Some(track))).collect())
+                };
+                let mut weight = 0;
+                self.instant_each(*at, &inner, false, of, |some: Vec<Track>| {
+                    if some.iter().any(|track| track.windowed) {
+                        self.annotations.note(
+                            "a subquery of a timer may hold a window twice or leave it out; write its range as x[5m]",
+                        );
+                    }
+                    weight += some.iter().map(Track::points).sum::<usize>();
+                    tracks.extend(some);
+                    self.check_size(1, weight)
+                })?;
+                tracks.iter_mut().for_each(|track| track.windowed = false);
             }
-            track
-        });
-        let tracks = tracks.collect();
-        let (tracks, range_ms) = (Cow::Owned(tracks), subquery.range_ms);
-        Ok(Ranged { tracks, range_ms, ends_ms, edges: Edges::Plain })
+            expr => {
+                let rows = self.vector(expr, &inner)?;
+                tracks.extend(rows.into_iter().map(|row| of_row(row, &inner, None)));
+            }
+        }
+        let (series, range_ms) = (Series::Made(tracks), subquery.range_ms);
+        Ok(Ranged { series, range_ms, ends_ms, edges: Edges::Plain })
     }
 
     fn negate(&self, inner: &Expr, grid: &Grid) -> Result<Column, Error> {
@@ -323,12 +422,42 @@ impl<'a> Evaluator<'a> {
     }
 }
 
+/// A row as the series that a subquery makes of it; `of` is what it was read
+/// from, if it is no more than that.
+fn of_row(row: Row, grid: &Grid, of: Option<&Track>) -> Track {
+    let mut track = Track {
+        never_resets: of.is_some_and(|track| track.never_resets),
+        windowed: of.is_some_and(|track| track.windowed && !track.histograms.is_empty()),
+        labels: row.labels,
+        drops_name: row.drops_name,
+        ..Track::default()
+    };
+    for (step, cell) in row.cells.into_iter().enumerate() {
+        let timestamp_ms = grid.time_ms(step);
+        match cell {
+            Cell::None => {}
+            Cell::Float(value) => track.floats.push(Sample { timestamp_ms, value }),
+            // Between steps there may be other samples, or none.
+            Cell::Histogram(histogram) => track.histograms.push((timestamp_ms, histogram.unhinted())),
+        }
+    }
+    track
+}
+
 /// How many plain values would take a cell's memory; a distribution that
 /// others share takes none of its own.
 fn weight_of_made(cell: &Cell) -> usize {
     match cell {
         Cell::Histogram(histogram) if histogram.is_alone() => histogram.weight(),
         _ => 1,
+    }
+}
+
+/// The same of distributions alone.
+pub(crate) fn histogram_weight(cell: &Cell) -> usize {
+    match cell {
+        Cell::Histogram(_) => weight_of_made(cell),
+        _ => 0,
     }
 }
 

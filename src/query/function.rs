@@ -5,8 +5,8 @@
 use super::column::{Cell, Column, Grid, Row, without_empty};
 use super::edges::Range as Around;
 use super::error::Error;
-use super::eval::Evaluator;
-use super::expr::{Call, Edges, Expr, Selector};
+use super::eval::{Evaluator, Ranged, histogram_weight};
+use super::expr::{Call, Edges, Expr, Selector, ValueType};
 use super::function_table::Function;
 use super::histogram_function::{self, Asked, Question};
 use super::info;
@@ -17,7 +17,8 @@ use super::rate::Kind;
 use super::told::Told;
 use super::track::{Slider, Track, Window};
 use crate::model::Labels;
-use std::cmp::Ordering;
+use std::cmp;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Value of a call on `grid`.
 pub(crate) fn eval(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error> {
@@ -254,18 +255,60 @@ fn absent_row(present: &[bool], selector: Option<&Selector>) -> Row {
 fn absent_over_time(args: &Args<'_, '_>) -> Result<Column, Error> {
     let ranged = args.eval.ranged(args.expr(0)?, args.grid)?;
     let mut present = vec![false; args.grid.steps];
-    for track in ranged.tracks.iter() {
-        args.eval.check()?;
-        let mut slider = Slider::new(track);
-        for (seen, end_ms) in present.iter_mut().zip(&ranged.ends_ms) {
-            *seen |= !slider.window(*end_ms, ranged.range_ms, *end_ms).is_empty();
+    let work = |tracks: &[Track]| {
+        let mut present = vec![false; args.grid.steps];
+        for track in tracks {
+            args.eval.check()?;
+            let mut slider = Slider::new(track);
+            for (seen, end_ms) in present.iter_mut().zip(&ranged.ends_ms) {
+                *seen |= !slider.window(*end_ms, ranged.range_ms, *end_ms).is_empty();
+            }
         }
-    }
+        Ok(present)
+    };
+    args.eval.parts_each(&ranged.series, work, |some| {
+        present.iter_mut().zip(some).for_each(|(seen, some)| *seen |= some);
+        Ok(())
+    })?;
     Ok(Column::Vector(vec![absent_row(&present, args.selector(0))]))
+}
+
+/// Whether the call gives a value for each window of each series of a range
+/// vector, one series apart from the other.
+pub(crate) fn is_over_ranges(call: &Call) -> bool {
+    call.function.takes().contains(&ValueType::Matrix) && call.function != Function::AbsentOverTime
 }
 
 /// Functions of a range vector: one value for each window of each series.
 fn over_ranges(args: &Args<'_, '_>) -> Result<Column, Error> {
+    args.eval.check_size(1, args.grid.steps)?;
+    let (mut rows, mut kept) = (Vec::new(), 0usize);
+    each_row(args, Ok, |some: Vec<Row>| {
+        kept += some.iter().flat_map(|row| &row.cells).map(histogram_weight).sum::<usize>();
+        rows.extend(some);
+        args.eval.check_size(rows.len(), args.grid.steps)?;
+        args.eval.check_size(1, kept)
+    })?;
+    Ok(Column::Vector(rows))
+}
+
+/// Hands the rows of such a call to `take` as `map` made them, in order and some
+/// at a time.
+pub(crate) fn each<T: Send>(
+    eval: &Evaluator<'_>,
+    call: &Call,
+    grid: &Grid,
+    map: impl Fn(Vec<Row>) -> Result<T, Error> + Sync,
+    take: impl FnMut(T) -> Result<(), Error> + Send,
+) -> Result<(), Error> {
+    eval.within(|| each_row(&Args { eval, call, grid }, map, take))
+}
+
+fn each_row<T: Send>(
+    args: &Args<'_, '_>,
+    map: impl Fn(Vec<Row>) -> Result<T, Error> + Sync,
+    mut take: impl FnMut(T) -> Result<(), Error> + Send,
+) -> Result<(), Error> {
     use Function::*;
     let function = args.call.function;
     let (range, scalars): (usize, &[usize]) = match function {
@@ -281,54 +324,73 @@ fn over_ranges(args: &Args<'_, '_>) -> Result<Column, Error> {
         return Err(Error::execution("double_exponential_smoothing needs factors between 0 and 1"));
     }
     let ranged = args.eval.ranged(args.expr(range)?, args.grid)?;
-    args.eval.check_size(ranged.tracks.len(), args.grid.steps)?;
-    if function == QuantileOverTime && !ranged.tracks.is_empty() {
-        let quantiles = params.iter().flatten().copied();
-        histogram_function::check_quantiles(&args.eval.annotations, args.start(0), quantiles);
-    }
+    let made = AtomicUsize::new(0);
+    let work = |tracks: &[Track]| {
+        let mut rows = Vec::with_capacity(tracks.len());
+        for track in tracks {
+            rows.extend(range_row(args, &ranged, track, args.start(range), &params, &made)?);
+        }
+        if function == QuantileOverTime && !tracks.is_empty() {
+            let quantiles = params.iter().flatten().copied();
+            histogram_function::check_quantiles(&args.eval.annotations, args.start(0), quantiles);
+        }
+        let weight = rows.iter().flat_map(|row: &Row| &row.cells).map(histogram_weight).sum();
+        Ok((map(rows)?, weight))
+    };
+    args.eval.parts_each(&ranged.series, work, |(some, weight)| {
+        take(some)?;
+        // What was taken is counted by whoever keeps it.
+        made.fetch_sub(weight, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+/// The values of one series; `None` when there are none.
+fn range_row(
+    args: &Args<'_, '_>,
+    ranged: &Ranged<'_>,
+    track: &Track,
+    start: usize,
+    params: &[Vec<f64>],
+    made: &AtomicUsize,
+) -> Result<Option<Row>, Error> {
+    use Function::*;
+    let function = args.call.function;
     let keeps_name = matches!(function, FirstOverTime | LastOverTime);
     // With a fixed `@` every step sees the same window.
     let fixed = params.is_empty() && ranged.ends_ms.first() == ranged.ends_ms.last();
     let lookback_ms = if ranged.edges == Edges::Plain { 0 } else { args.eval.edges_lookback_ms() };
     let after_ms = if ranged.edges == Edges::Smoothed { lookback_ms } else { 0 };
-    let mut rows = Vec::with_capacity(ranged.tracks.len());
-    let mut made = 0;
-    for track in ranged.tracks.iter() {
-        let told = Told { annotations: &args.eval.annotations, at: args.start(range), labels: &track.labels };
-        let mut slider = Slider::new(track);
-        let mut cells: Vec<Cell> = Vec::with_capacity(args.grid.steps);
-        for (step, end_ms) in ranged.ends_ms.iter().enumerate() {
-            if let Some(first) = cells.first().filter(|_| fixed) {
-                cells.push(first.clone());
-                continue;
+    let told = Told { annotations: &args.eval.annotations, at: start, labels: &track.labels };
+    let mut slider = Slider::new(track);
+    let mut cells: Vec<Cell> = Vec::with_capacity(args.grid.steps);
+    for (step, end_ms) in ranged.ends_ms.iter().enumerate() {
+        if let Some(first) = cells.first().filter(|_| fixed) {
+            cells.push(first.clone());
+            continue;
+        }
+        args.eval.check()?;
+        let whole_ms = ranged.range_ms + lookback_ms + after_ms;
+        let window = slider.window(end_ms + after_ms, whole_ms, args.grid.time_ms(step));
+        let cell = match ranged.edges {
+            Edges::Plain => {
+                let param = |place: usize| params.get(place).map_or(f64::NAN, |values| at(values, step));
+                over_time::apply(&told, function, &window, [param(0), param(1)])
             }
-            args.eval.check()?;
-            let whole_ms = ranged.range_ms + lookback_ms + after_ms;
-            let window = slider.window(end_ms + after_ms, whole_ms, args.grid.time_ms(step));
-            let cell = match ranged.edges {
-                Edges::Plain => {
-                    let param = |place: usize| params.get(place).map_or(f64::NAN, |values| at(values, step));
-                    over_time::apply(&told, function, &window, [param(0), param(1)])
-                }
-                edges => {
-                    let start_ms = end_ms - ranged.range_ms;
-                    let resets = !track.never_resets && matches!(function, Rate | Increase);
-                    let range = Around { edges, start_ms, end_ms: *end_ms, resets };
-                    with_edges(&told, function, &range, &window, track)
-                }
-            };
-            cells.push(args.eval.made(cell, &mut made)?);
-        }
-        let rates = matches!(function, Rate | Increase);
-        if rates && cells.iter().any(|cell| matches!(cell, Cell::Float(_))) {
-            told.may_be_no_counter(track.metric_type);
-        }
-        if cells.iter().any(Cell::is_some) {
-            let drops_name = track.drops_name || !keeps_name;
-            rows.push(Row { labels: track.labels.clone(), drops_name, cells });
-        }
+            edges => {
+                let start_ms = end_ms - ranged.range_ms;
+                let resets = !track.never_resets && matches!(function, Rate | Increase);
+                let range = Around { edges, start_ms, end_ms: *end_ms, resets };
+                with_edges(&told, function, &range, &window, track)
+            }
+        };
+        cells.push(args.eval.made_by_many(cell, made)?);
     }
-    Ok(Column::Vector(rows))
+    if matches!(function, Rate | Increase) && cells.iter().any(|cell| matches!(cell, Cell::Float(_))) {
+        told.may_be_no_counter(track.metric_type);
+    }
+    let drops_name = track.drops_name || !keeps_name;
+    Ok(cells.iter().any(Cell::is_some).then(|| Row { labels: track.labels.clone(), drops_name, cells }))
 }
 
 /// A function over a range that is `anchored` or `smoothed`; `around` holds
@@ -367,14 +429,14 @@ fn sorted(mut rows: Vec<Row>, grid: &Grid, descending: bool) -> Vec<Row> {
     }
     rows.sort_by(|a, b| match (a.cells.first(), b.cells.first()) {
         (Some(Cell::Float(a)), Some(Cell::Float(b))) => by_value(*a, *b, descending),
-        _ => Ordering::Equal,
+        _ => cmp::Ordering::Equal,
     });
     rows
 }
 
 /// Order of two values, NaN after all else either way.
-pub(crate) fn by_value(a: f64, b: f64, descending: bool) -> Ordering {
-    let order = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
+pub(crate) fn by_value(a: f64, b: f64, descending: bool) -> cmp::Ordering {
+    let order = a.partial_cmp(&b).unwrap_or(cmp::Ordering::Equal);
     a.is_nan().cmp(&b.is_nan()).then(if descending { order.reverse() } else { order })
 }
 
@@ -397,7 +459,7 @@ fn sorted_by_label(args: &Args<'_, '_>, descending: bool) -> Result<Column, Erro
 }
 
 /// Order in which `node2` comes before `node10`.
-fn natural(a: &str, b: &str) -> Ordering {
+fn natural(a: &str, b: &str) -> cmp::Ordering {
     let (mut a, mut b) = (a, b);
     loop {
         let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -46,14 +46,22 @@ pub(super) fn grains(
         Some(Function::MaxOverTime) => {
             Grains { gauges_ms: edges_ms, gauge: GaugePart::Max, ..Grains::default() }
         }
-        // Windows weigh the same, steps may not: the finest, and of what is only
-        // there in steps their means.
-        Some(Function::AvgOverTime) => Grains { gauge: GaugePart::Mean, ..Grains::default() },
+        // Windows weigh the same: of steps it is told how many they are.
+        Some(Function::AvgOverTime | Function::SumOverTime | Function::CountOverTime) => {
+            Grains { gauges_ms: edges_ms, gauge: GaugePart::Sum, ..Grains::default() }
+        }
         _ => Grains::default(),
     }
 }
 
-fn gcd(a: i64, b: i64) -> i64 {
+/// Whether the function takes the last value of a step for all of its windows
+/// where only steps are left of them.
+pub(super) fn is_estimate(function: Function) -> bool {
+    use Function::*;
+    matches!(function, QuantileOverTime | StddevOverTime | StdvarOverTime | MadOverTime | Changes)
+}
+
+pub(super) fn gcd(a: i64, b: i64) -> i64 {
     let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
     while b > 0 {
         (a, b) = (b, a % b);

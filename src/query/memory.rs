@@ -5,12 +5,13 @@
 //! later push wins. Nothing is evicted: the caller bounds what it pushes.
 
 use super::native;
-use super::source::{Source, SourceError};
+use super::source::{Reading, Source, SourceError};
 use crate::model::{
-    Histogram, Labels, Matcher, MetricType, NativeHistogram, Points, ResetHint, Sample, Select, Series,
-    SeriesKey, Sketch, TimeRange, sample,
+    Grains, Histogram, Labels, Matcher, MetricType, NativeHistogram, Points, ResetHint, Sample, Select,
+    Series, SeriesKey, Sketch, TimeRange, sample,
 };
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 /// Series in memory. Filled through a shared reference, so that an engine can
@@ -133,6 +134,43 @@ impl Track {
     }
 }
 
+/// Series of the source, which are read under its lock.
+struct MemoryReading<'a> {
+    source: &'a MemorySource,
+    keys: Vec<Key>,
+    range: TimeRange,
+}
+
+impl Reading for MemoryReading<'_> {
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn labels(&self, place: usize) -> &Labels {
+        self.keys.get(place).map_or(Labels::none(), |(labels, _)| labels)
+    }
+
+    fn metric_type(&self, place: usize) -> Option<MetricType> {
+        self.keys.get(place).and_then(|(_, metric_type)| *metric_type)
+    }
+
+    fn read(&self, places: Range<usize>, max_points: usize) -> Result<Vec<Series>, SourceError> {
+        let all = self.source.read();
+        let (mut found, mut points_read) = (Vec::new(), 0usize);
+        for key in self.keys.get(places).unwrap_or_default() {
+            for points in all.get(key).map_or_else(Vec::new, |track| track.points(self.range)) {
+                points_read += points.weight_from(0);
+                if points_read > max_points {
+                    return Err(SourceError::Limit { what: "samples", limit: max_points });
+                }
+                let (labels, metric_type) = key.clone();
+                found.push(Series { labels, metric_type, points, counts: Vec::new() });
+            }
+        }
+        Ok(found)
+    }
+}
+
 impl Source for MemorySource {
     fn select(&self, request: &Select<'_>) -> Result<Vec<Series>, SourceError> {
         let all = self.read();
@@ -149,10 +187,24 @@ impl Source for MemorySource {
                 if found.len() >= request.max_series {
                     return Err(SourceError::Limit { what: "series", limit: request.max_series });
                 }
-                found.push(Series { labels: labels.clone(), metric_type: *metric_type, points });
+                let (labels, counts) = (labels.clone(), Vec::new());
+                found.push(Series { labels, metric_type: *metric_type, points, counts });
             }
         }
         Ok(found)
+    }
+
+    fn reading<'a>(
+        &'a self,
+        request: &Select<'_>,
+        _grains: &Grains,
+    ) -> Result<Box<dyn Reading + 'a>, SourceError> {
+        let is_meant = |(labels, _): &&Key| request.matchers.iter().all(|matcher| matcher.matches(labels));
+        let keys: Vec<Key> = self.read().keys().filter(is_meant).cloned().collect();
+        match keys.len() > request.max_series {
+            true => Err(SourceError::Limit { what: "series", limit: request.max_series }),
+            false => Ok(Box::new(MemoryReading { source: self, keys, range: request.range })),
+        }
     }
 
     fn series(

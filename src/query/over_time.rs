@@ -23,7 +23,7 @@ pub(crate) fn apply(told: &Told<'_>, function: Function, window: &Window<'_>, pa
         Irate => return rate::instant(told, window, true),
         Idelta => return rate::instant(told, window, false),
         PresentOverTime => return Cell::Float(1.0),
-        CountOverTime => return Cell::Float((window.floats.len() + window.histograms.len()) as f64),
+        CountOverTime => return Cell::Float(windows(window) + window.histograms.len() as f64),
         DistinctOverTime => return distinct(window),
         FirstOverTime => return edge(window.floats.first(), window.histograms.first(), |a, b| a <= b),
         LastOverTime => return edge(window.floats.last(), window.histograms.last(), |a, b| a >= b),
@@ -118,6 +118,7 @@ fn over_floats(function: Function, window: &Window<'_>, floats: &[Sample], param
     let seconds = |sample: &Sample| sample.timestamp_ms as f64 / 1000.0;
     match function {
         Function::SumOverTime => Some(sum::sum(values)),
+        Function::AvgOverTime if !window.counts.is_empty() => Some(sum::sum(values) / windows(window)),
         Function::AvgOverTime => Some(sum::mean(values)),
         Function::MinOverTime => extreme(floats, |new, kept| new < kept).map(|s| s.value),
         Function::MaxOverTime => extreme(floats, |new, kept| new > kept).map(|s| s.value),
@@ -141,6 +142,14 @@ fn over_floats(function: Function, window: &Window<'_>, floats: &[Sample], param
         }
         Function::DoubleExponentialSmoothing => smoothed(floats, params),
         _ => None,
+    }
+}
+
+/// How many windows the floats stand for.
+fn windows(window: &Window<'_>) -> f64 {
+    match window.counts {
+        [] => window.floats.len() as f64,
+        counts => counts.iter().sum::<u64>() as f64,
     }
 }
 

@@ -6,28 +6,20 @@ use super::engine::Engine;
 use super::error::Error;
 use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery};
 use super::function_table::Function;
-use super::grain::grains;
-use super::source::keep_exact_name;
-use super::track::Track;
-use crate::model::{Grains, Select, TimeRange};
+use super::grain::{grains, is_estimate};
+use super::input::{Input, Need};
+use crate::model::{TimeRange, duration};
 
-/// The points of every selector, by its place in [`Parsed::selectors`], each
-/// in ascending order of labels.
-#[derive(Debug, Default)]
-pub(crate) struct Loaded {
-    pub selectors: Vec<Vec<Track>>,
+/// What every selector reads, by its place in [`Parsed::selectors`].
+#[derive(Default)]
+pub(crate) struct Loaded<'a> {
+    pub selectors: Vec<Input<'a>>,
     pub warnings: Vec<String>,
+    pub infos: Vec<String>,
     /// How old a value may be: more than usual where only coarse steps are left.
     pub lookback_ms: i64,
     /// The same of what was known at the edges of a range.
     pub edges_lookback_ms: i64,
-}
-
-/// What of a selector is needed.
-#[derive(Clone, Copy)]
-struct Need {
-    range: TimeRange,
-    grains: Grains,
 }
 
 /// When a part of the expression is evaluated, and as whose argument.
@@ -39,8 +31,8 @@ struct Times {
     function: Option<Function>,
 }
 
-/// Reads what `parsed` needs on `grid`.
-pub(crate) fn load(engine: &Engine, parsed: &Parsed, grid: Grid) -> Result<Loaded, Error> {
+/// Opens what `parsed` needs on `grid`.
+pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Result<Loaded<'a>, Error> {
     let mut spans = vec![None; parsed.selectors.len()];
     let lookback_ms = engine.options.lookback_ms;
     let walk = Walk { query: grid, lookback_ms, subquery_step_ms: engine.options.subquery_step_ms };
@@ -49,9 +41,23 @@ pub(crate) fn load(engine: &Engine, parsed: &Parsed, grid: Grid) -> Result<Loade
     walk.expr(&parsed.expr, times, &parsed.selectors, &mut spans);
     let mut loaded = Loaded { lookback_ms, edges_lookback_ms: lookback_ms, ..Loaded::default() };
     for (selector, need) in parsed.selectors.iter().zip(&mut spans) {
+        let Some(need) = need.as_mut() else { continue };
         let is_plain_range = selector.range_ms.is_some() && selector.edges == Edges::Plain;
-        let Some(need) = need.as_mut().filter(|_| !is_plain_range) else { continue };
+        if is_plain_range && need.estimate.is_none() {
+            continue;
+        }
         let resolution_ms = engine.source.resolution_ms(need.range);
+        if let Some(function) = need.estimate.filter(|_| resolution_ms > 0) {
+            let step = duration::format_ms(resolution_ms.unsigned_abs());
+            loaded.infos.push(format!(
+                "{}() estimates: of a part of the time only steps of up to {step} are left, of which the last \
+                 value is taken",
+                function.name()
+            ));
+        }
+        if is_plain_range {
+            continue;
+        }
         let more_ms = (resolution_ms - lookback_ms).max(0);
         need.range.start_ms -= more_ms;
         if selector.range_ms.is_none() {
@@ -63,14 +69,8 @@ pub(crate) fn load(engine: &Engine, parsed: &Parsed, grid: Grid) -> Result<Loade
             need.range.end_ms = need.range.end_ms.saturating_add(more_ms);
         }
     }
-    let mut points_left = engine.options.max_points;
     for (selector, need) in parsed.selectors.iter().zip(spans) {
-        let tracks = match need {
-            Some(need) => read(engine, selector, need, points_left, &mut loaded.warnings)?,
-            None => Vec::new(),
-        };
-        points_left = points_left.saturating_sub(tracks.iter().map(Track::weight).sum());
-        loaded.selectors.push(tracks);
+        loaded.selectors.push(Input::open(engine, selector, need, &mut loaded.warnings)?);
     }
     Ok(loaded)
 }
@@ -120,7 +120,9 @@ impl Walk {
                     // Ranges are open at their start.
                     let range = TimeRange { start_ms: ends.start_ms - back_ms + 1, end_ms };
                     let grains = grains(selector, ends, times.step_ms, times.function, self.lookback_ms);
-                    *span = Some(Need { range, grains });
+                    let estimate = times.function.filter(|_| selector.range_ms.is_some());
+                    let estimate = estimate.filter(|function| is_estimate(*function));
+                    *span = Some(Need { range, grains, estimate });
                 }
             }
             Expr::Subquery(subquery) => {
@@ -159,62 +161,4 @@ impl Walk {
             None => TimeRange { start_ms: range.start_ms - offset_ms, end_ms: range.end_ms - offset_ms },
         }
     }
-}
-
-fn read(
-    engine: &Engine,
-    selector: &Selector,
-    need: Need,
-    max_points: usize,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Track>, Error> {
-    let mut tracks = Vec::new();
-    for matchers in &selector.alternatives {
-        engine.cancel.check()?;
-        let max_series = engine.options.max_series;
-        let Need { range, grains } = need;
-        let request = Select { matchers, range, step_ms: 0, max_series, max_points };
-        let mut found = engine.source.select_at(&request, &grains)?;
-        keep_exact_name(matchers, &mut found);
-        tracks.extend(found.into_iter().map(Track::new));
-    }
-    if selector.range_ms.is_some() {
-        tracks.iter_mut().for_each(Track::drop_stale);
-    }
-    tracks.retain(|track| track.points() > 0);
-    Ok(united(tracks, selector.alternatives.len() > 1, warnings))
-}
-
-/// Makes every label set occur once: the same series found by two alternatives,
-/// or a name that was sent as two types.
-fn united(mut tracks: Vec<Track>, may_repeat: bool, warnings: &mut Vec<String>) -> Vec<Track> {
-    tracks.sort_by(|a, b| a.labels.cmp(&b.labels));
-    let mut kept: Vec<Track> = Vec::with_capacity(tracks.len());
-    for track in tracks {
-        match kept.last_mut().filter(|last| last.labels == track.labels) {
-            None => kept.push(track),
-            Some(last) if last.floats.is_empty() && track.histograms.is_empty() => {
-                last.floats = track.floats;
-                last.sketches = track.sketches;
-                last.never_resets = track.never_resets;
-            }
-            Some(last) if last.histograms.is_empty() && track.floats.is_empty() => {
-                last.histograms = track.histograms;
-                last.windowed = track.windowed;
-            }
-            Some(last) => {
-                let repeated = may_repeat && last.floats == track.floats;
-                if !repeated && !last.floats.is_empty() {
-                    warnings.push(format!(
-                        "{} was received as more than one type; only the latest is used",
-                        track.labels
-                    ));
-                }
-                if track.end_ms() > last.end_ms() {
-                    *last = track;
-                }
-            }
-        }
-    }
-    kept
 }

@@ -1,8 +1,11 @@
 //! Where the engine reads from: the store, or memory in tests.
 
+use crate::lock::lock;
 use crate::model::label::NAME;
-use crate::model::{Grains, MatchOp, Matcher, Select, Series, SeriesKey, TimeRange};
+use crate::model::{Grains, Labels, MatchOp, Matcher, MetricType, Select, Series, SeriesKey, TimeRange};
 use crate::store::{self, Store};
+use std::ops::Range;
+use std::sync::Mutex;
 
 /// Something that series can be read from.
 pub trait Source: Send + Sync {
@@ -14,6 +17,16 @@ pub trait Source: Send + Sync {
     /// one resolution, the same.
     fn select_at(&self, request: &Select<'_>, _grains: &Grains) -> Result<Vec<Series>, SourceError> {
         self.select(request)
+    }
+
+    /// The series that `request` asks for, whose points are then read some at a
+    /// time. What is held already counts against the limit of points.
+    fn reading<'a>(
+        &'a self,
+        request: &Select<'_>,
+        grains: &Grains,
+    ) -> Result<Box<dyn Reading + 'a>, SourceError> {
+        Ok(Box::new(Whole::new(self.select_at(request, grains)?)))
     }
 
     /// The coarsest step, in ms, of the finest points that there are in `range`:
@@ -30,6 +43,79 @@ pub trait Source: Send + Sync {
         range: TimeRange,
         max_series: usize,
     ) -> Result<Vec<SeriesKey>, SourceError>;
+}
+
+/// Series that were found, in ascending order of labels. By several threads at
+/// once points are read, of each series once.
+pub trait Reading: Send + Sync {
+    /// Number of series.
+    fn len(&self) -> usize;
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Labels of the series at a place; none beyond the last.
+    fn labels(&self, place: usize) -> &Labels;
+
+    fn metric_type(&self, place: usize) -> Option<MetricType>;
+
+    /// The series at these places. One without points may be left out.
+    ///
+    /// # Errors
+    /// [`SourceError::Limit`] when they have more points than `max_points`.
+    fn read(&self, places: Range<usize>, max_points: usize) -> Result<Vec<Series>, SourceError>;
+}
+
+/// Series that are read already.
+struct Whole {
+    keys: Vec<(Labels, Option<MetricType>)>,
+    series: Mutex<Vec<Option<Series>>>,
+}
+
+impl Whole {
+    fn new(mut series: Vec<Series>) -> Self {
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let keys = series.iter().map(|series| (series.labels.clone(), series.metric_type)).collect();
+        Whole { keys, series: Mutex::new(series.into_iter().map(Some).collect()) }
+    }
+}
+
+impl Reading for Whole {
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn labels(&self, place: usize) -> &Labels {
+        self.keys.get(place).map_or(Labels::none(), |(labels, _)| labels)
+    }
+
+    fn metric_type(&self, place: usize) -> Option<MetricType> {
+        self.keys.get(place).and_then(|(_, metric_type)| *metric_type)
+    }
+
+    fn read(&self, places: Range<usize>, _max_points: usize) -> Result<Vec<Series>, SourceError> {
+        let mut series = lock(&self.series);
+        Ok(series.get_mut(places).unwrap_or_default().iter_mut().filter_map(Option::take).collect())
+    }
+}
+
+impl Reading for store::Reading {
+    fn len(&self) -> usize {
+        self.keys().len()
+    }
+
+    fn labels(&self, place: usize) -> &Labels {
+        self.keys().get(place).map_or(Labels::none(), |key| &key.labels)
+    }
+
+    fn metric_type(&self, place: usize) -> Option<MetricType> {
+        self.keys().get(place).map(|key| key.metric_type)
+    }
+
+    fn read(&self, places: Range<usize>, max_points: usize) -> Result<Vec<Series>, SourceError> {
+        Ok(store::Reading::read(self, places, max_points)?)
+    }
 }
 
 /// Where a selector's plain name is the very name of some series, those alone
@@ -61,6 +147,14 @@ impl Source for Store {
 
     fn select_at(&self, request: &Select<'_>, grains: &Grains) -> Result<Vec<Series>, SourceError> {
         Ok(Store::select_at(self, request, grains)?)
+    }
+
+    fn reading<'a>(
+        &'a self,
+        request: &Select<'_>,
+        grains: &Grains,
+    ) -> Result<Box<dyn Reading + 'a>, SourceError> {
+        Ok(Box::new(Store::reading(self, request, grains)?))
     }
 
     fn resolution_ms(&self, range: TimeRange) -> i64 {

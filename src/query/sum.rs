@@ -34,33 +34,78 @@ pub(crate) fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// Mean of the values; NaN for none. Does not overflow where the sum would.
-pub(crate) fn mean(values: impl Iterator<Item = f64> + Clone) -> f64 {
-    let (mut total, mut count) = (Sum::default(), 0.0);
-    for value in values.clone() {
-        total.add(value);
-        count += 1.0;
-    }
-    if total.value().is_finite() || total.value().is_nan() || values.clone().any(f64::is_infinite) {
-        return total.value() / count;
-    }
-    let (mut mean, mut seen) = (Sum::default(), 0.0);
-    for value in values {
-        seen += 1.0;
-        mean.add(value / seen - mean.value() / seen);
-    }
+pub(crate) fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut mean = Mean::default();
+    values.into_iter().for_each(|value| mean.add(value));
     mean.value()
+}
+
+/// A running mean. From where the sum would overflow it goes on with means.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mean {
+    total: Sum,
+    count: f64,
+    /// `total` is the mean of what was added so far.
+    is_mean: bool,
+}
+
+impl Mean {
+    pub fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        if !self.is_mean {
+            let before = self.total;
+            self.total.add(value);
+            let overflows =
+                self.total.value().is_infinite() && before.value().is_finite() && value.is_finite();
+            if !overflows {
+                return;
+            }
+            self.is_mean = true;
+            self.total = Sum::default();
+            self.total.add(before.value() / (self.count - 1.0));
+        }
+        let mean = self.total.value();
+        match mean.is_infinite() || value.is_infinite() {
+            // An infinity stays, or makes a NaN of two.
+            true => self.total = Sum { sum: mean + value, dropped: 0.0 },
+            false => self.total.add(value / self.count - mean / self.count),
+        }
+    }
+
+    pub fn value(&self) -> f64 {
+        match self.is_mean {
+            true => self.total.value(),
+            false => self.total.value() / self.count,
+        }
+    }
 }
 
 /// Population variance of the values; NaN for none.
 pub(crate) fn variance(values: impl IntoIterator<Item = f64>) -> f64 {
-    let (mut mean, mut squares, mut count) = (Sum::default(), Sum::default(), 0.0);
-    for value in values {
-        count += 1.0;
-        let delta = value - mean.value();
-        mean.add(delta / count);
-        squares.add(delta * (value - mean.value()));
+    let mut variance = Variance::default();
+    values.into_iter().for_each(|value| variance.add(value));
+    variance.value()
+}
+
+/// A running population variance.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Variance {
+    mean: Sum,
+    squares: Sum,
+    count: f64,
+}
+
+impl Variance {
+    pub fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - self.mean.value();
+        self.mean.add(delta / self.count);
+        self.squares.add(delta * (value - self.mean.value()));
     }
-    squares.value() / count
+
+    pub fn value(&self) -> f64 {
+        self.squares.value() / self.count
+    }
 }
 
 /// The `q`-quantile, interpolated between neighbours. Sorts `values`, NaN

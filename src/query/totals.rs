@@ -2,15 +2,17 @@
 //! counters counted between given times, and distributions of given spans.
 //!
 //! Counters received as StatsD never restart, so the increase of a span is the
-//! difference of the running totals at its ends. Long spans are read a day at a
+//! difference of the running totals at its ends. The coarsest tier is read that has
+//! a step's end at each of them. Long spans are read a day at a
 //! time, so that memory and the limits stand for a day of samples.
 
 use super::engine::Engine;
 use super::error::Error;
+use super::grain::gcd;
 use super::log_linear;
 use super::source::keep_exact_name;
 use super::track::Track;
-use crate::model::{Histogram, Labels, Matcher, MetricType, Sample, Select, Series, TimeRange};
+use crate::model::{Grains, Histogram, Labels, Matcher, MetricType, Sample, Select, Series, TimeRange};
 use std::collections::HashMap;
 
 /// Longest time read at once, unless one span is longer.
@@ -32,6 +34,9 @@ impl Engine {
         if boundaries_ms.len() > self.options.max_steps {
             return Err(Error::Range(format!("more than {} boundaries", self.options.max_steps)));
         }
+        // A total at the end of a step is the same in any tier.
+        let edges_ms = boundaries_ms.iter().fold(0, |edges_ms, at_ms| gcd(edges_ms, *at_ms));
+        let grains = Grains { counters_ms: edges_ms, ..Grains::default() };
         let mut totals = vec![None; boundaries_ms.len().saturating_sub(1)];
         // Each counter's latest total before what is read next.
         let mut carried: HashMap<Labels, f64> = HashMap::new();
@@ -43,7 +48,7 @@ impl Engine {
             let last_ms = ends_ms.last().copied().unwrap_or(*start_ms);
             let back_ms = self.options.lookback_ms.max(STEP_MAX_MS);
             let range = TimeRange { start_ms: start_ms.saturating_sub(back_ms), end_ms: last_ms };
-            for series in self.select(matchers, range)? {
+            for series in self.select(matchers, range, &grains)? {
                 self.cancel.check()?;
                 if series.metric_type != Some(MetricType::Counter) {
                     continue;
@@ -85,13 +90,17 @@ impl Engine {
         let fewest_reads_ms = width_ms / self.options.max_steps as i64;
         let mut step_ms = READ_MS.max(fewest_reads_ms);
         let least_ms = LEAST_READ_MS.max(fewest_reads_ms / (READ_MS / LEAST_READ_MS));
+        // Steps merge exactly where every edge between spans is the end of one.
+        let has_edges = width_ms % (spans as i64) == 0;
+        let windows_ms = if has_edges { gcd(start_ms, width_ms / spans as i64) } else { 0 };
+        let grains = Grains { windows_ms, ..Grains::default() };
         let mut parts = vec![Histogram::default(); spans];
         let mut read_ms = start_ms;
         while read_ms < end_ms {
             let until_ms = read_ms.saturating_add(step_ms).min(end_ms);
             let mut found: HashMap<usize, Vec<super::distribution::Distribution>> = HashMap::new();
-            let selected = match self.select(matchers, TimeRange { start_ms: read_ms + 1, end_ms: until_ms })
-            {
+            let range = TimeRange { start_ms: read_ms + 1, end_ms: until_ms };
+            let selected = match self.select(matchers, range, &grains) {
                 Err(error) if error.is_of_points() && step_ms > least_ms => {
                     step_ms /= 2;
                     continue;
@@ -120,7 +129,7 @@ impl Engine {
         Ok(parts)
     }
 
-    fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Series>, Error> {
+    fn select(&self, matchers: &[Matcher], range: TimeRange, grains: &Grains) -> Result<Vec<Series>, Error> {
         self.cancel.check()?;
         let request = Select {
             matchers,
@@ -129,7 +138,7 @@ impl Engine {
             max_series: self.options.max_series,
             max_points: self.options.max_points,
         };
-        let mut found = self.source.select(&request)?;
+        let mut found = self.source.select_at(&request, grains)?;
         keep_exact_name(matchers, &mut found);
         Ok(found)
     }

@@ -10,6 +10,8 @@ use crate::model::{Labels, MetricType, Points, Sample, Series, Sketch, sample};
 pub(crate) struct Track {
     pub labels: Labels,
     pub floats: Vec<Sample>,
+    /// Of each float how many windows it is the sum of; empty where each is one.
+    pub counts: Vec<u64>,
     pub histograms: Vec<(i64, Distribution)>,
     /// The sketches whose counts are in `floats`, for those who merge them.
     pub sketches: Vec<(i64, Sketch)>,
@@ -27,6 +29,7 @@ impl Track {
     pub fn new(series: Series) -> Self {
         let mut track = Track {
             labels: series.labels,
+            counts: series.counts,
             never_resets: series.metric_type == Some(MetricType::Counter),
             windowed: series.metric_type.is_some(),
             metric_type: series.metric_type,
@@ -70,7 +73,13 @@ impl Track {
 
     /// Takes out the stale markers, which no range sees.
     pub fn drop_stale(&mut self) {
-        self.floats.retain(|s| !sample::is_stale(s.value));
+        let mut counts = std::mem::take(&mut self.counts).into_iter();
+        self.floats.retain(|s| {
+            let count = counts.next();
+            let is_value = !sample::is_stale(s.value);
+            self.counts.extend(count.filter(|_| is_value));
+            is_value
+        });
         self.histograms.retain(|(_, h)| !sample::is_stale(h.sum()));
     }
 }
@@ -80,6 +89,8 @@ impl Track {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window<'a> {
     pub floats: &'a [Sample],
+    /// As those of a [`Track`].
+    pub counts: &'a [u64],
     pub histograms: &'a [(i64, Distribution)],
     pub sketches: &'a [(i64, Sketch)],
     pub start_ms: i64,
@@ -115,8 +126,10 @@ impl<'a> Slider<'a> {
     pub fn window(&mut self, end_ms: i64, range_ms: i64, at_ms: i64) -> Window<'a> {
         let start_ms = end_ms - range_ms;
         let track = self.track;
+        let floats = slide(&track.floats, &mut self.floats, start_ms, end_ms, |s| s.timestamp_ms);
         Window {
-            floats: slide(&track.floats, &mut self.floats, start_ms, end_ms, |s| s.timestamp_ms),
+            floats,
+            counts: track.counts.get(self.floats.0..self.floats.1).unwrap_or_default(),
             histograms: slide(&track.histograms, &mut self.histograms, start_ms, end_ms, |(at, _)| *at),
             sketches: slide(&track.sketches, &mut self.sketches, start_ms, end_ms, |(at, _)| *at),
             start_ms,

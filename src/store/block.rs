@@ -18,15 +18,18 @@ use super::section::{Buffers, ENTRY_BYTES, Section, Wanted};
 use crate::model::{SeriesId, TimeRange, duration};
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 pub(super) const MAGIC: [u8; 8] = *b"SDblock\0";
-pub(super) const TRAILER_MAGIC: [u8; 4] = *b"SDb2";
-/// That of version 1, whose footer has no start and no resolution.
+pub(super) const TRAILER_MAGIC: [u8; 4] = *b"SDb3";
+/// That of version 2, whose columns have other forms, and of version 1, whose
+/// footer has no start and no resolution.
+const TRAILER_MAGIC_2: [u8; 4] = *b"SDb2";
 const TRAILER_MAGIC_1: [u8; 4] = *b"SDb1";
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 pub(super) const HEADER_BYTES: usize = 12;
 /// footer offset, footer length, footer checksum, magic.
 const TRAILER_BYTES: usize = 20;
@@ -236,11 +239,11 @@ impl Block {
     }
 
     /// Notes and logs, once, that the chunk of a series cannot be read.
-    pub(super) fn report(&self, entry: &Entry, error: &io::Error) {
-        if self.report_damaged(entry.id) {
+    pub(super) fn report(&self, id: u32, error: &io::Error) {
+        if self.report_damaged(id) {
             tracing::error!(
                 path = %self.path.display(),
-                series = entry.id,
+                series = id,
                 %error,
                 "points of a series cannot be read and are left out"
             );
@@ -314,20 +317,22 @@ impl Block {
     /// The points of a series. An error of kind `InvalidData` says that the
     /// chunk is damaged.
     pub(super) fn read(&self, file: &dyn File, entry: &Entry) -> io::Result<Chunk> {
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "chunk is damaged");
-        let length = entry.length as usize;
-        let end = entry.offset.checked_add(u64::from(entry.length));
-        let inside = end.is_some_and(|end| end <= self.footer.index_at);
-        if !inside || !(CRC_BYTES..=MAX_PART_BYTES).contains(&length) {
-            return Err(damaged());
-        }
-        let mut bytes = vec![0; length];
-        file.read_at(&mut bytes, entry.offset)?;
-        let (chunk, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or_else(damaged)?;
-        if crc32fast::hash(chunk) != u32::from_le_bytes(*crc) {
-            return Err(damaged());
-        }
-        read_chunk(chunk, SeriesId(entry.id), Class::of(entry.metric_type)).ok_or_else(damaged)
+        let mut bytes = Vec::new();
+        let end = entry.offset.checked_add(u64::from(entry.length)).ok_or_else(damaged)?;
+        self.fill(file, entry.offset..end, &mut bytes)?;
+        read_chunk(checked(&bytes)?, SeriesId(entry.id), Class::of(entry.metric_type)).ok_or_else(damaged)
+    }
+
+    /// Fills `bytes` with a part of the file that holds chunks.
+    ///
+    /// # Errors
+    /// When it cannot be read; `InvalidData` when no chunks can be there.
+    pub(super) fn fill(&self, file: &dyn File, place: Range<u64>, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.clear();
+        let length = place.end.checked_sub(place.start).and_then(|length| usize::try_from(length).ok());
+        let length = length.filter(|length| place.end <= self.footer.index_at && *length <= MAX_PART_BYTES);
+        bytes.resize(length.ok_or_else(damaged)?, 0);
+        file.read_at(bytes, place.start)
     }
 
     fn report_index(&self, what: &str) {
@@ -335,6 +340,17 @@ impl Block {
             tracing::error!(path = %self.path.display(), "{what}");
         }
     }
+}
+
+/// The chunk in `bytes`, without its checksum, if that is right. An error of
+/// kind `InvalidData` says that it is not.
+pub(super) fn checked(bytes: &[u8]) -> io::Result<&[u8]> {
+    let (chunk, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or_else(damaged)?;
+    (crc32fast::hash(chunk) == u32::from_le_bytes(*crc)).then_some(chunk).ok_or_else(damaged)
+}
+
+pub(super) fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "chunk is damaged")
 }
 
 /// A part of the file, if its checksum is right.
@@ -350,6 +366,7 @@ fn read_trailer(trailer: &[u8]) -> Option<(u64, u32, u32, u32)> {
     let (offset, length, crc) = (reader.fixed_u64()?, reader.fixed_u32()?, reader.fixed_u32()?);
     let version = match reader.rest() {
         magic if magic == TRAILER_MAGIC => VERSION,
+        magic if magic == TRAILER_MAGIC_2 => 2,
         magic if magic == TRAILER_MAGIC_1 => 1,
         _ => return None,
     };

@@ -6,9 +6,10 @@
 //! bytes as they were in memory.
 
 use super::coding::{Reader, put_signed, put_varint};
-use super::column::{put_doubles, put_integers, read_doubles, read_integers};
+use super::column::{put_doubles, read_doubles, read_integers};
 use super::gauge::{Stats, put_stats, read_stats, same_stats, take_part};
 use super::point::Class;
+use super::ranks::{put_ranks, read_ranks};
 use super::stream::{self, Stream};
 use crate::model::histogram::BucketKey;
 use crate::model::sample::{is_stale, stale_nan};
@@ -18,8 +19,10 @@ const STREAM: u8 = 0;
 const COLUMNS: u8 = 1;
 /// Columns of a gauge's steps.
 const STEPS: u8 = 2;
+/// Columns of distributions.
+const RANKS: u8 = 3;
 /// Most points that a chunk may claim to hold.
-const MAX_POINTS: usize = 1 << 26;
+pub(super) const MAX_POINTS: usize = 1 << 26;
 
 /// What a chunk holds.
 #[derive(Debug)]
@@ -29,14 +32,26 @@ pub(super) struct Chunk {
     pub(super) stats: Vec<Stats>,
 }
 
-impl Chunk {
-    /// The points, of a gauge's steps with the part that is wanted.
-    pub(super) fn into_part(mut self, part: GaugePart) -> Points {
-        if let Points::Floats(samples) = &mut self.points {
-            take_part(samples, &self.stats, part);
-        }
-        self.points
+/// What a query reads of a chunk.
+pub(super) struct Decoded {
+    /// Of a gauge's steps with the part that is wanted.
+    pub(super) points: Points,
+    /// Of sums, how many windows each stands for; else none.
+    pub(super) counts: Vec<u64>,
+}
+
+/// Reads what a query wants of a chunk; `None` when the bytes are not that.
+pub(super) fn read_part(bytes: &[u8], id: SeriesId, class: Class, part: GaugePart) -> Option<Decoded> {
+    let reader = &mut Reader::new(bytes);
+    let (form, count) = read_head(reader, id, class)?;
+    if (form, class) != (STEPS, Class::Floats) {
+        let points = read_chunk(bytes, id, class)?.points;
+        return Some(Decoded { points, counts: Vec::new() });
     }
+    let mut samples = read_floats(reader, count)?;
+    let values = samples.iter().filter(|sample| !is_stale(sample.value)).count();
+    let counts = take_part(reader, &mut samples, values, part)?;
+    Some(Decoded { points: Points::Floats(samples), counts })
 }
 
 /// Writes the chunk of a gauge's steps, of which `last` has the values, and
@@ -64,7 +79,7 @@ pub(super) fn put_chunk(out: &mut Vec<u8>, id: SeriesId, class: Class, stream: &
     let mut columns = Vec::new();
     match &points {
         Points::Floats(samples) => put_floats(&mut columns, samples),
-        Points::Histograms(histograms) => put_histograms(&mut columns, histograms),
+        Points::Histograms(histograms) => put_ranks(&mut columns, histograms),
         // Sketches are hashes: nothing to gain from columns. Native histograms are not what the store is given.
         Points::Sketches(_) | Points::Natives(_) => {}
     }
@@ -72,7 +87,7 @@ pub(super) fn put_chunk(out: &mut Vec<u8>, id: SeriesId, class: Class, stream: &
         put_stream(out, stream);
     } else {
         let head = out.len();
-        out.push(COLUMNS);
+        out.push(if class == Class::Histograms { RANKS } else { COLUMNS });
         put_varint(out, points.len() as u64);
         out.extend_from_slice(&columns);
         let back = read_chunk(out.get(start..)?, id, class);
@@ -94,11 +109,7 @@ fn put_stream(out: &mut Vec<u8>, stream: &Stream) {
 /// Reads the chunk of the series `id`; `None` when the bytes are not that.
 pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Chunk> {
     let reader = &mut Reader::new(bytes);
-    if reader.varint()? != u64::from(id.0) || reader.byte()? != class as u8 {
-        return None;
-    }
-    let form = reader.byte()?;
-    let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= MAX_POINTS)?;
+    let (form, count) = read_head(reader, id, class)?;
     let mut stats = Vec::new();
     let points = match (form, class) {
         (STREAM, _) => {
@@ -107,6 +118,7 @@ pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Chu
         }
         (COLUMNS, Class::Floats) => Points::Floats(read_floats(reader, count)?),
         (COLUMNS, Class::Histograms) => Points::Histograms(read_histograms(reader, count)?),
+        (RANKS, Class::Histograms) => Points::Histograms(read_ranks(reader, count)?),
         (STEPS, Class::Floats) => {
             let samples = read_floats(reader, count)?;
             let values = samples.iter().filter(|sample| !is_stale(sample.value)).count();
@@ -116,6 +128,16 @@ pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Chu
         _ => return None,
     };
     reader.is_empty().then_some(Chunk { points, stats })
+}
+
+/// Form and number of points.
+fn read_head(reader: &mut Reader<'_>, id: SeriesId, class: Class) -> Option<(u8, usize)> {
+    if reader.varint()? != u64::from(id.0) || reader.byte()? != class as u8 {
+        return None;
+    }
+    let form = reader.byte()?;
+    let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= MAX_POINTS)?;
+    Some((form, count))
 }
 
 /// How many points a chunk that begins with these bytes says it has.
@@ -173,34 +195,10 @@ fn read_floats(reader: &mut Reader<'_>, count: usize) -> Option<Vec<Sample>> {
     Some(samples)
 }
 
-fn put_histograms(out: &mut Vec<u8>, points: &[(i64, Histogram)]) {
-    let times: Vec<i64> = points.iter().map(|(at, _)| *at).collect();
-    put_times(out, &times);
-    for number in NUMBERS {
-        put_doubles(out, &points.iter().map(|(_, histogram)| number(histogram)).collect::<Vec<_>>());
-    }
-    let lengths: Vec<i64> = points.iter().map(|(_, histogram)| histogram.buckets().len() as i64).collect();
-    put_integers(out, &lengths);
-    let mut keys = Vec::new();
-    let mut weights = Vec::new();
-    for (_, histogram) in points {
-        let mut before = 0;
-        for (key, weight) in histogram.buckets() {
-            keys.push(i64::from(key.0) - before);
-            weights.push(*weight);
-            before = i64::from(key.0);
-        }
-    }
-    put_integers(out, &keys);
-    put_doubles(out, &weights);
-}
-
-/// The numbers of a distribution, each a column.
-const NUMBERS: [fn(&Histogram) -> f64; 4] = [|h| h.count, |h| h.sum, |h| h.min, |h| h.max];
-
+/// Columns of distributions as blocks before version 3 have them.
 fn read_histograms(reader: &mut Reader<'_>, count: usize) -> Option<Vec<(i64, Histogram)>> {
     let times = read_times(reader, count)?;
-    let mut columns = (0..NUMBERS.len()).map(|_| read_doubles(reader, count)).collect::<Option<Vec<_>>>()?;
+    let mut columns = (0..4).map(|_| read_doubles(reader, count)).collect::<Option<Vec<_>>>()?;
     let lengths = read_integers(reader, count)?;
     let total = lengths.iter().try_fold(0usize, |sum, length| {
         sum.checked_add(usize::try_from(*length).ok()?).filter(|sum| *sum <= MAX_POINTS)
@@ -223,7 +221,7 @@ fn read_histograms(reader: &mut Reader<'_>, count: usize) -> Option<Vec<(i64, Hi
 }
 
 /// Runs of equal steps: first time against the run before, step, length.
-fn put_times(out: &mut Vec<u8>, times: &[i64]) {
+pub(super) fn put_times(out: &mut Vec<u8>, times: &[i64]) {
     let mut runs: Vec<(i64, i64, u64)> = Vec::new();
     for time in times {
         match runs.last_mut() {
@@ -244,7 +242,7 @@ fn put_times(out: &mut Vec<u8>, times: &[i64]) {
     }
 }
 
-fn read_times(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
+pub(super) fn read_times(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
     let mut times = Vec::with_capacity(count.min(1 << 16));
     let mut first = 0i64;
     for _ in 0..reader.count()? {

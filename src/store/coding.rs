@@ -72,7 +72,12 @@ pub(super) fn scaled_by(value: f64, scale: u8) -> Option<i64> {
 
 /// The number that is `integer` at `scale`.
 pub(super) fn unscaled(scale: u8, integer: i64) -> Option<f64> {
-    Some(integer as f64 / SCALES.get(usize::from(scale))?)
+    Some(integer as f64 / power_of(scale)?)
+}
+
+/// What a number at `scale` was multiplied by.
+pub(super) fn power_of(scale: u8) -> Option<f64> {
+    SCALES.get(usize::from(scale)).copied()
 }
 
 /// Reads what the functions above wrote.

@@ -1,11 +1,12 @@
-//! Points as a read gathers them: block after block, then the log, within a
-//! budget; one at a time, ascending.
+//! Points of a series as a read gathers them: block after block, then the log,
+//! within a budget; one at a time, ascending.
 
+use super::chunk::Decoded;
 use super::error::Error;
 use super::frame::Frame;
 use super::point::Class;
 use super::sample::Value;
-use crate::model::sample::stale_nan;
+use crate::model::sample::{is_stale, stale_nan};
 use crate::model::{Points, Sample, TimeRange};
 
 /// Points that may still be read.
@@ -29,29 +30,109 @@ pub(super) fn empty(class: Class) -> Points {
     }
 }
 
-/// Adds those of `more` that lie in the range.
-pub(super) fn append(
-    points: &mut Points,
-    more: Points,
-    range: &TimeRange,
-    budget: &mut Budget,
-) -> Result<(), Error> {
-    let before = points.len();
-    match (&mut *points, more) {
-        (Points::Floats(points), Points::Floats(more)) => {
-            points.extend(more.into_iter().filter(|sample| range.contains(sample.timestamp_ms)));
-        }
-        (Points::Histograms(points), Points::Histograms(more)) => {
-            points.extend(more.into_iter().filter(|(at, _)| range.contains(*at)));
-        }
-        (Points::Sketches(points), Points::Sketches(more)) => {
-            points.extend(more.into_iter().filter(|(at, _)| range.contains(*at)));
-        }
-        // One series is of one type, in the log and in every block.
-        _ => {}
+/// What blocks have of a series, one after the other.
+pub(super) struct Gathering {
+    points: Points,
+    /// Of each float how many windows it stands for; empty as long as each is
+    /// one.
+    counts: Vec<u64>,
+}
+
+impl Gathering {
+    pub(super) fn new(class: Class) -> Self {
+        Gathering { points: empty(class), counts: Vec::new() }
     }
-    budget.points += points.weight_from(before);
-    budget.check()
+
+    /// Adds what lies in the range.
+    ///
+    /// # Errors
+    /// [`Error::Limit`]
+    pub(super) fn append(
+        &mut self,
+        more: Decoded,
+        range: &TimeRange,
+        budget: &mut Budget,
+    ) -> Result<(), Error> {
+        let before = self.points.len();
+        match (&mut self.points, more.points) {
+            (Points::Floats(points), Points::Floats(floats)) => {
+                let within = part_of(&floats, range, |sample| sample.timestamp_ms);
+                if !more.counts.is_empty() {
+                    self.counts.extend(points.get(self.counts.len()..).unwrap_or_default().iter().map(one));
+                    self.counts.extend(more.counts.get(within.clone()).unwrap_or_default());
+                }
+                take_in(points, floats, within);
+            }
+            (Points::Histograms(points), Points::Histograms(more)) => {
+                let within = part_of(&more, range, |(at, _)| *at);
+                take_in(points, more, within);
+            }
+            (Points::Sketches(points), Points::Sketches(more)) => {
+                let within = part_of(&more, range, |(at, _)| *at);
+                take_in(points, more, within);
+            }
+            // One series is of one type, in the log and in every block.
+            _ => {}
+        }
+        budget.points += self.points.weight_from(before);
+        budget.check()
+    }
+
+    /// All points with those of the log behind them, ascending, and what each
+    /// float stands for. Of floats at the seam the later one counts: a series
+    /// that begins again in the very moment it had ended.
+    pub(super) fn finish(self, log: Points) -> (Points, Vec<u64>) {
+        let Gathering { mut points, mut counts } = self;
+        match (&mut points, log) {
+            (Points::Floats(points), Points::Floats(mut log)) => {
+                append_all(points, &mut log);
+                if !counts.is_empty() {
+                    counts.extend(points.get(counts.len()..).unwrap_or_default().iter().map(one));
+                    let mut both: Vec<(Sample, u64)> = points.drain(..).zip(counts.drain(..)).collect();
+                    in_order(&mut both, |(sample, _)| sample.timestamp_ms);
+                    (*points, counts) = both.into_iter().unzip();
+                }
+                in_order(points, |sample| sample.timestamp_ms);
+            }
+            (Points::Histograms(points), Points::Histograms(mut log)) => {
+                append_all(points, &mut log);
+                in_order(points, |(at, _)| *at);
+            }
+            (Points::Sketches(points), Points::Sketches(mut log)) => {
+                append_all(points, &mut log);
+                in_order(points, |(at, _)| *at);
+            }
+            _ => {}
+        }
+        (points, counts)
+    }
+}
+
+/// How many windows a float of the finest tier stands for.
+fn one(sample: &Sample) -> u64 {
+    u64::from(!is_stale(sample.value))
+}
+
+/// Which of the points, which ascend, lie in the range.
+fn part_of<T>(points: &[T], range: &TimeRange, time: impl Fn(&T) -> i64) -> std::ops::Range<usize> {
+    let from = points.partition_point(|point| time(point) < range.start_ms);
+    from..points.partition_point(|point| time(point) <= range.end_ms).max(from)
+}
+
+fn take_in<T>(points: &mut Vec<T>, mut more: Vec<T>, within: std::ops::Range<usize>) {
+    more.truncate(within.end);
+    if points.is_empty() && within.start == 0 {
+        *points = more;
+    } else {
+        points.extend(more.drain(within.start..));
+    }
+}
+
+fn append_all<T>(points: &mut Vec<T>, log: &mut Vec<T>) {
+    match points.is_empty() {
+        true => std::mem::swap(points, log),
+        false => points.append(log),
+    }
 }
 
 /// Adds a sample of a frame, if it lies in the range. Beyond the budget it is
@@ -88,26 +169,6 @@ fn push_float(points: &mut Vec<Sample>, timestamp_ms: i64, value: f64) {
         Some(last) if last.timestamp_ms == timestamp_ms => last.value = value,
         Some(last) if last.timestamp_ms > timestamp_ms => {}
         _ => points.push(Sample { timestamp_ms, value }),
-    }
-}
-
-/// The points of blocks, then those of the log. Of floats at the seam the later
-/// one counts: a series that begins again in the very moment it had ended.
-pub(super) fn joined(points: Points, log: Points) -> Points {
-    match (points, log) {
-        (Points::Floats(mut points), Points::Floats(mut log)) if !points.is_empty() => {
-            points.append(&mut log);
-            Points::Floats(points)
-        }
-        (Points::Histograms(mut points), Points::Histograms(mut log)) if !points.is_empty() => {
-            points.append(&mut log);
-            Points::Histograms(points)
-        }
-        (Points::Sketches(mut points), Points::Sketches(mut log)) if !points.is_empty() => {
-            points.append(&mut log);
-            Points::Sketches(points)
-        }
-        (_, log) => log,
     }
 }
 

@@ -5,7 +5,7 @@
 //! a value that the numbers stand beside.
 
 use super::coding::Reader;
-use super::column::{put_doubles, put_integers, read_doubles, read_integers};
+use super::column::{put_doubles, put_integers, read_doubles, read_integers, skip_doubles};
 use crate::model::sample::is_stale;
 use crate::model::{GaugePart, Sample};
 
@@ -35,24 +35,37 @@ impl Stats {
         self.sum += other.sum;
         self.count = self.count.saturating_add(other.count);
     }
-
-    fn part(&self, last: f64, part: GaugePart) -> f64 {
-        match part {
-            GaugePart::Last => last,
-            GaugePart::Min => self.min,
-            GaugePart::Max => self.max,
-            GaugePart::Mean => self.sum / self.count.max(1) as f64,
-        }
-    }
 }
 
-/// Puts into `samples` the part that is wanted; `stats` has an entry for each
-/// of them that is no stale marker, or none at all.
-pub(super) fn take_part(samples: &mut [Sample], stats: &[Stats], part: GaugePart) {
-    let values = samples.iter_mut().filter(|sample| !is_stale(sample.value));
-    for (sample, stats) in values.zip(stats) {
-        sample.value = stats.part(sample.value, part);
+/// Puts into `samples`, of which `count` are no stale markers, the part that is
+/// wanted, and tells of sums how many windows each stands for. The reader is
+/// where the numbers of the steps begin; no more of them is read than it takes.
+pub(super) fn take_part(
+    reader: &mut Reader<'_>,
+    samples: &mut [Sample],
+    count: usize,
+    part: GaugePart,
+) -> Option<Vec<u64>> {
+    let columns_before = match part {
+        GaugePart::Last => return Some(Vec::new()),
+        GaugePart::Min => 0,
+        GaugePart::Max => 1,
+        GaugePart::Sum => 2,
+    };
+    for _ in 0..columns_before {
+        skip_doubles(reader, count)?;
     }
+    let values = read_doubles(reader, count)?;
+    let mut counts = Vec::new();
+    if part == GaugePart::Sum {
+        let mut windows = read_integers(reader, count)?.into_iter();
+        for sample in samples.iter() {
+            counts.push(if is_stale(sample.value) { 0 } else { u64::try_from(windows.next()?).ok()? });
+        }
+    }
+    let places = samples.iter_mut().filter(|sample| !is_stale(sample.value));
+    places.zip(values).for_each(|(sample, value)| sample.value = value);
+    Some(counts)
 }
 
 pub(super) fn put_stats(out: &mut Vec<u8>, stats: &[Stats]) {

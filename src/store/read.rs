@@ -1,26 +1,25 @@
 //! Reading: log and blocks as one, without gap or double at the seams.
 //!
 //! Which frames and blocks there are is taken at one moment; all points are
-//! read after that, without a lock, frame by frame and block by block, each of
-//! them once for all series. Limits hold while reading, not after.
+//! read after that, without a lock: the log frame by frame, each of them once
+//! for all series, here; blocks in `reading.rs`. Limits hold while reading, not
+//! after.
 
-use super::block_index::Entry;
 use super::correction::{self, Corrections, Starts};
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
-use super::gathering::{Budget, append, empty, in_order, joined, push};
+use super::gathering::{Budget, empty, push};
 use super::head;
 use super::id_set::IdSet;
 use super::late::LateKind;
 use super::point::Class;
+use super::reading::{Asked, Reading};
 use super::sample::{Kind, Value};
 use super::section::Wanted;
 use super::segment::Files;
 use super::store::Store;
 use super::tier::{self, Part};
-use crate::model::{
-    GaugePart, Grains, Matcher, MetricType, Points, Select, Series, SeriesId, SeriesKey, TimeRange,
-};
+use crate::model::{Grains, Matcher, MetricType, Points, Select, Series, SeriesId, SeriesKey, TimeRange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -44,20 +43,30 @@ impl Store {
     /// # Errors
     /// As [`Store::select`].
     pub fn select_at(&self, request: &Select<'_>, grains: &Grains) -> Result<Vec<Series>, Error> {
+        let reading = self.reading(request, grains)?;
+        reading.read(0..reading.keys().len(), request.max_points)
+    }
+
+    /// The series that `request` asks for, whose points are then read some at a
+    /// time. What is in the log is read at once and counts as points.
+    ///
+    /// # Errors
+    /// As [`Store::select`].
+    pub fn reading(&self, request: &Select<'_>, grains: &Grains) -> Result<Reading, Error> {
         for attempt in 1..=TRIES {
             let Some(view) = self.view(request.range, grains) else { break };
             let found = view.found(self, request.matchers, request.max_series, false)?;
             let budget = Budget { points: 0, limit: request.max_points };
-            let mut gathered = Gathered::new(found, view.range, budget);
+            let mut log = LogPoints::new(found, view.range, budget);
             let is_last = attempt == TRIES;
-            if gathered.read_blocks(self, &view, grains, is_last)?
-                && gathered.read_frames(self, &view, is_last)?
-                && gathered.correct(self, &view, is_last)?
-            {
-                return Ok(gathered.series());
+            if log.read_frames(self, &view, is_last)? && log.correct(self, &view, is_last)? {
+                let asked = Asked { range: view.range, grains, parts: &view.parts };
+                if let Some(reading) = Reading::new(self, &asked, log.series(), is_last)? {
+                    return Ok(reading);
+                }
             }
         }
-        Ok(Vec::new())
+        Ok(Reading::empty(request.range))
     }
 
     /// The series that fulfil all matchers and have points in or around
@@ -86,7 +95,7 @@ impl Store {
         parts.map(|part| part.block.footer.resolution_ms).max().unwrap_or_default()
     }
 
-    fn wanted_ms(&self, grain_ms: i64) -> i64 {
+    pub(super) fn wanted_ms(&self, grain_ms: i64) -> i64 {
         tier::wanted(&self.options.tiers, grain_ms)
     }
 
@@ -241,96 +250,26 @@ fn covers(whole: &TimeRange, range: &TimeRange) -> bool {
     whole.start_ms <= range.start_ms && range.end_ms <= whole.end_ms
 }
 
-/// The points of the series that were found.
-struct Gathered {
+/// The points that the log has of the series that were found.
+struct LogPoints {
     range: TimeRange,
     budget: Budget,
     /// Ascending by id.
     found: Vec<(SeriesId, SeriesKey)>,
-    /// Of blocks, and of the log.
-    points: Vec<Points>,
     log: Vec<Points>,
     starts: Starts,
 }
 
-impl Gathered {
+impl LogPoints {
     fn new(mut found: Vec<(SeriesId, SeriesKey)>, range: TimeRange, budget: Budget) -> Self {
         found.sort_unstable_by_key(|(id, _)| *id);
-        let empty = || found.iter().map(|(_, key)| empty(Class::of(key.metric_type))).collect();
-        let (points, log) = (empty(), empty());
-        Gathered { range, budget, found, points, log, starts: Starts::new() }
+        let log = found.iter().map(|(_, key)| empty(Class::of(key.metric_type))).collect();
+        LogPoints { range, budget, found, log, starts: Starts::new() }
     }
 
     fn ids(&self, is: impl Fn(MetricType) -> bool) -> Vec<u32> {
         let found = self.found.iter().filter(|(_, key)| is(key.metric_type));
         found.map(|(id, _)| id.0).collect()
-    }
-
-    /// Block by block, so that one file is open at a time. False when a file went
-    /// away meanwhile; then a coarser block may have what was in it, unless this
-    /// is the `last_try`.
-    fn read_blocks(
-        &mut self,
-        store: &Store,
-        view: &View,
-        grains: &Grains,
-        last_try: bool,
-    ) -> Result<bool, Error> {
-        for (step_ms, parts) in &view.parts {
-            let ids = self.ids(|metric_type| store.wanted_ms(grains.of(metric_type)) == *step_ms);
-            if !self.read_parts(store, parts, &ids, grains.gauge, last_try)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Reads the points of the series in `ids`.
-    fn read_parts(
-        &mut self,
-        store: &Store,
-        parts: &[Part],
-        ids: &[u32],
-        gauge_part: GaugePart,
-        last_try: bool,
-    ) -> Result<bool, Error> {
-        for part in parts.iter().filter(|_| !ids.is_empty()) {
-            let block = &part.block;
-            let file = match block.file(store.backend())? {
-                Some(file) => file,
-                None if last_try => continue,
-                None => return Ok(false),
-            };
-            let asked = self.range;
-            let range = |entry: &Entry| {
-                let range = part.range_of(entry.metric_type);
-                let start_ms = range.start_ms.max(asked.start_ms);
-                TimeRange { start_ms, end_ms: range.end_ms.min(asked.end_ms) }
-            };
-            let mut entries = Vec::new();
-            block.entries(&*file, Wanted::Ids(ids), |entry| {
-                if entry.overlaps(&range(&entry)) {
-                    entries.push(entry);
-                }
-            })?;
-            // In the order of the file.
-            entries.sort_unstable_by_key(|entry| entry.offset);
-            for entry in &entries {
-                let points = match block.read(&*file, entry) {
-                    Ok(chunk) => chunk.into_part(gauge_part),
-                    Err(error) => {
-                        block.report(entry, &error);
-                        continue;
-                    }
-                };
-                let place = self.found.binary_search_by_key(&entry.id, |(id, _)| id.0).ok();
-                let place = place.and_then(|place| self.points.get_mut(place));
-                if let Some(gathered) = place {
-                    append(gathered, points, &range(entry), &mut self.budget)?;
-                }
-            }
-        }
-        Ok(true)
     }
 
     /// Frame by frame. False when a file went away meanwhile; then what it held
@@ -413,22 +352,8 @@ impl Gathered {
         Ok(())
     }
 
-    /// Those that have points, ascending by labels.
-    fn series(self) -> Vec<Series> {
-        let points = self.points.into_iter().zip(self.log).map(|(points, log)| joined(points, log));
-        let mut all: Vec<(SeriesKey, Points)> =
-            self.found.into_iter().map(|(_, key)| key).zip(points).collect();
-        all.retain(|(_, points)| !points.is_empty());
-        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let series = all.into_iter().map(|(key, mut points)| {
-            match &mut points {
-                Points::Floats(points) => in_order(points, |sample| sample.timestamp_ms),
-                Points::Histograms(points) => in_order(points, |(at, _)| *at),
-                Points::Natives(points) => in_order(points, |(at, _)| *at),
-                Points::Sketches(points) => in_order(points, |(at, _)| *at),
-            }
-            Series { labels: key.labels, metric_type: Some(key.metric_type), points }
-        });
-        series.collect()
+    /// All of them, ascending by id.
+    fn series(self) -> Vec<(u32, SeriesKey, Points)> {
+        self.found.into_iter().zip(self.log).map(|((id, key), log)| (id.0, key, log)).collect()
     }
 }

@@ -339,6 +339,18 @@ impl Store {
         ids.iter().map(|id| (SeriesId(*id), found.get(id).copied())).collect()
     }
 
+    /// What is not later is in blocks that do not change any more, now or until
+    /// the windows come to `until_ms`: what was sampled elsewhere has no place
+    /// there.
+    pub fn late_floor_ms(&self, until_ms: i64) -> i64 {
+        let state = self.state();
+        let ends = state.head.span_ends().filter(|end_ms| {
+            let sealed_ms = end_ms.saturating_add(self.options.lateness_ms);
+            sealed_ms <= until_ms
+        });
+        ends.fold(state.floor_ms, i64::max)
+    }
+
     /// Which series have points now. What the store has no points of may be
     /// forgotten by the catalogue.
     pub fn present(&self) -> Present {

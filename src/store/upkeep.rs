@@ -13,7 +13,7 @@ use super::block_writer;
 use super::error::Error;
 use super::head::Complete;
 use super::store::{State, Store};
-use super::tier::{self, Build, Windows};
+use super::tier::{self, Build, Built, Tier, Windows};
 use crate::lock::lock;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,11 +67,28 @@ impl Store {
             })?;
             written += 1;
         }
+        self.remove_log()?;
+        Ok(written)
+    }
+
+    /// Removes the segments of the log that blocks have. Without the lock of
+    /// writers: large files take the system a while.
+    fn remove_log(&self) -> Result<(), Error> {
         let sealed_ms = self.state().sealed_ms;
+        let mut over = lock(&self.writer).wal.take_through(sealed_ms);
+        let mut removed = Ok(());
+        while let Some(closed) = over.first() {
+            let path = closed.segment.path();
+            removed = remove_if_there(&*self.backend, path).map_err(Error::io("remove", path));
+            if removed.is_err() {
+                break;
+            }
+            over.remove(0);
+        }
         let mut writer = lock(&self.writer);
-        let removed = writer.wal.remove_through(sealed_ms);
+        writer.wal.put_back(over);
         self.count_log(&writer.wal);
-        removed.map(|()| written)
+        removed
     }
 
     /// The next span for a block. From now on nothing comes late for it.
@@ -124,7 +141,9 @@ impl Store {
             let mut state = self.state_mut();
             state.move_horizon(now_ms, &self.options);
             let newest_ms = settled_ms(&state, now_ms);
-            let is_over = |block: &&Arc<Block>| self.is_over(&state.blocks, block, newest_ms);
+            let built = |tier: &Tier| (*tier, Built::of(&state.blocks, tier.resolution_ms));
+            let tiers: Vec<(Tier, Built)> = self.options.tiers.iter().map(built).collect();
+            let is_over = |block: &&Arc<Block>| self.is_over(&tiers, block, newest_ms);
             state.blocks.iter().filter(is_over).cloned().collect()
         };
         self.drop_blocks(&old)
@@ -132,14 +151,14 @@ impl Store {
 
     /// Whether a block is too old: for its own tier, and for those that it would
     /// still have to be built into.
-    fn is_over(&self, blocks: &[Arc<Block>], block: &Block, newest_ms: i64) -> bool {
+    fn is_over(&self, tiers: &[(Tier, Built)], block: &Block, newest_ms: i64) -> bool {
         let is_older = |age_ms: i64| block.footer.end_ms <= newest_ms.saturating_sub(age_ms);
         if !self.options.retention_of(block).is_some_and(is_older) {
             return false;
         }
-        let coarser = self.options.tiers.iter().filter(|t| t.resolution_ms > block.footer.resolution_ms);
-        for tier in coarser {
-            if tier::built(blocks, tier.resolution_ms) >= block.footer.end_ms {
+        let coarser = tiers.iter().filter(|(tier, _)| tier.resolution_ms > block.footer.resolution_ms);
+        for (tier, built) in coarser {
+            if built.lacks(block.footer.start_ms, block.footer.end_ms).is_none() {
                 return true;
             }
             if !is_older(tier.retention_ms) {

@@ -1,6 +1,7 @@
 //! The store from outside: what was appended is read back, after restarts,
 //! crashes, faults of the disk and damaged files.
 
+mod backfill;
 mod compat;
 mod crash;
 mod damage;

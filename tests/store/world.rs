@@ -178,7 +178,7 @@ impl World {
                 live.total += number;
                 batch.counters.push(CounterValue { id, total: live.total, start_total });
             }
-            MetricType::Gauge => {
+            MetricType::Gauge | MetricType::Sampled => {
                 live.total = number;
                 let wide = f64::from(many.is_multiple_of(2) as u8);
                 let gauge = GaugeValue { id, last: number, min: number - wide, max: number + wide };
@@ -264,12 +264,13 @@ impl Model {
                 }
             }
             let points = match key.metric_type {
-                MetricType::Counter | MetricType::Gauge => Points::Floats(floats),
+                MetricType::Counter | MetricType::Gauge | MetricType::Sampled => Points::Floats(floats),
                 MetricType::Timer | MetricType::Histogram => Points::Histograms(histograms),
                 MetricType::Set => Points::Sketches(sketches),
             };
             if !points.is_empty() {
-                all.push(Series { labels: key.labels.clone(), metric_type: Some(key.metric_type), points });
+                let (labels, counts) = (key.labels.clone(), Vec::new());
+                all.push(Series { labels, metric_type: Some(key.metric_type), points, counts });
             }
         }
         all.sort_by(|a, b| a.labels.cmp(&b.labels));

@@ -1,0 +1,280 @@
+//! Aggregations that need each value once (`sum`, `avg`, `min` …): rows are
+//! folded into their group as they come, in the order of their labels, and not
+//! kept.
+
+use super::aggregation::{group_labels, tell_ignored_histograms, tell_mixed};
+use super::column::{Cell, Grid, Row, without_empty};
+use super::distribution::{self, Distribution};
+use super::error::Error;
+use super::eval::Evaluator;
+use super::expr::{Aggregate, AggregateOp};
+use super::log_linear;
+use super::sum::{Mean, Sum, Variance};
+use super::told;
+use crate::model::Labels;
+use std::collections::HashMap;
+
+/// Distributions of a step that are merged at once.
+const MERGE_AT: usize = 8;
+
+/// Whether `op` is worked out here.
+pub(super) fn is_tallied(op: AggregateOp) -> bool {
+    use AggregateOp::*;
+    matches!(op, Sum | Avg | Min | Max | Count | Group | Stddev | Stdvar)
+}
+
+/// Value of the aggregation on `grid`.
+pub(super) fn eval(eval: &Evaluator<'_>, node: &Aggregate, grid: &Grid) -> Result<Vec<Row>, Error> {
+    match node.op {
+        AggregateOp::Sum => tallied::<Sum>(eval, node, grid),
+        AggregateOp::Avg => tallied::<Mean>(eval, node, grid),
+        AggregateOp::Min => tallied::<Least>(eval, node, grid),
+        AggregateOp::Max => tallied::<Greatest>(eval, node, grid),
+        AggregateOp::Stddev | AggregateOp::Stdvar => tallied::<Variance>(eval, node, grid),
+        _ => tallied::<Nothing>(eval, node, grid),
+    }
+}
+
+/// What is kept of the floats of a group at one step.
+trait Tally: Clone + Default {
+    fn add(&mut self, value: f64);
+    fn value(&self) -> f64;
+}
+
+impl Tally for Sum {
+    fn add(&mut self, value: f64) {
+        Sum::add(self, value);
+    }
+
+    fn value(&self) -> f64 {
+        Sum::value(self)
+    }
+}
+
+impl Tally for Mean {
+    fn add(&mut self, value: f64) {
+        Mean::add(self, value);
+    }
+
+    fn value(&self) -> f64 {
+        Mean::value(self)
+    }
+}
+
+impl Tally for Variance {
+    fn add(&mut self, value: f64) {
+        Variance::add(self, value);
+    }
+
+    fn value(&self) -> f64 {
+        Variance::value(self)
+    }
+}
+
+/// The least; any number rather than NaN.
+#[derive(Clone)]
+struct Least(f64);
+
+impl Default for Least {
+    fn default() -> Self {
+        Least(f64::NAN)
+    }
+}
+
+impl Tally for Least {
+    fn add(&mut self, value: f64) {
+        if self.0.is_nan() || value < self.0 {
+            self.0 = value;
+        }
+    }
+
+    fn value(&self) -> f64 {
+        self.0
+    }
+}
+
+#[derive(Clone)]
+struct Greatest(f64);
+
+impl Default for Greatest {
+    fn default() -> Self {
+        Greatest(f64::NAN)
+    }
+}
+
+impl Tally for Greatest {
+    fn add(&mut self, value: f64) {
+        if self.0.is_nan() || value > self.0 {
+            self.0 = value;
+        }
+    }
+
+    fn value(&self) -> f64 {
+        self.0
+    }
+}
+
+/// Of what is counted alone.
+#[derive(Clone, Default)]
+struct Nothing;
+
+impl Tally for Nothing {
+    fn add(&mut self, _value: f64) {}
+
+    fn value(&self) -> f64 {
+        f64::NAN
+    }
+}
+
+/// A group: its labels, and what came of its members at each step.
+struct Group<T> {
+    labels: Labels,
+    drops_name: bool,
+    floats: Vec<T>,
+    counts: Vec<u32>,
+    /// None at all in most groups.
+    histograms: Vec<Merge>,
+}
+
+/// The distributions of a group at one step.
+#[derive(Clone, Default)]
+struct Merge {
+    count: usize,
+    parts: Vec<Distribution>,
+    first: Labels,
+}
+
+impl Merge {
+    /// `held` is how many values take the memory of all distributions.
+    fn add(&mut self, histogram: Distribution, labels: &Labels, held: &mut usize) {
+        if self.count == 0 {
+            self.first = labels.clone();
+        }
+        self.count += 1;
+        *held += histogram.weight();
+        self.parts.push(histogram);
+        let log_linear = || self.parts.iter().filter_map(Distribution::as_log_linear);
+        if self.parts.len() >= MERGE_AT && log_linear().count() == self.parts.len() {
+            let merged: Distribution = log_linear::merge_all(log_linear()).into();
+            let before: usize = self.parts.iter().map(Distribution::weight).sum();
+            *held = (*held + merged.weight()).saturating_sub(before);
+            self.parts = vec![merged];
+        }
+    }
+}
+
+fn tallied<T: Tally + Send>(eval: &Evaluator<'_>, node: &Aggregate, grid: &Grid) -> Result<Vec<Row>, Error> {
+    let mut places: HashMap<Labels, usize> = HashMap::new();
+    let mut groups: Vec<Group<T>> = Vec::new();
+    let mut held = 0;
+    let merges = matches!(node.op, AggregateOp::Sum | AggregateOp::Avg);
+    let with_group = |rows: Vec<Row>| {
+        Ok(rows.into_iter().map(|row| (group_labels(node, &row.labels), row)).collect::<Vec<_>>())
+    };
+    eval.rows_each(&node.expr, grid, with_group, |rows| {
+        for (labels, row) in rows {
+            let place = match places.get(&labels) {
+                Some(place) => *place,
+                None => {
+                    eval.check_size(groups.len() + 1, grid.steps)?;
+                    places.insert(labels.clone(), groups.len());
+                    groups.push(Group {
+                        labels,
+                        drops_name: false,
+                        floats: vec![T::default(); grid.steps],
+                        counts: vec![0; grid.steps],
+                        histograms: Vec::new(),
+                    });
+                    groups.len() - 1
+                }
+            };
+            if let Some(group) = groups.get_mut(place) {
+                group.add(row, grid.steps, merges, &mut held);
+            }
+        }
+        eval.check_size(1, held)
+    })?;
+    let mut rows = Vec::with_capacity(groups.len());
+    let mut made = 0;
+    for group in groups {
+        eval.check()?;
+        let mut cells = Vec::with_capacity(grid.steps);
+        let mut histograms = group.histograms.into_iter();
+        for (tally, count) in group.floats.iter().zip(&group.counts) {
+            let merge = histograms.next().unwrap_or_default();
+            cells.push(eval.made(answer(eval, node, tally, *count, merge), &mut made)?);
+        }
+        rows.push(Row { labels: group.labels, drops_name: group.drops_name, cells });
+    }
+    Ok(without_empty(rows))
+}
+
+impl<T: Tally> Group<T> {
+    fn add(&mut self, row: Row, steps: usize, merges: bool, held: &mut usize) {
+        self.drops_name |= row.drops_name;
+        let tallies = self.floats.iter_mut().zip(&mut self.counts);
+        for (step, (cell, (tally, count))) in row.cells.into_iter().zip(tallies).enumerate() {
+            match cell {
+                Cell::None => {}
+                Cell::Float(value) => {
+                    tally.add(value);
+                    *count += 1;
+                }
+                Cell::Histogram(histogram) => {
+                    if self.histograms.is_empty() {
+                        self.histograms.resize(steps, Merge::default());
+                    }
+                    let Some(merge) = self.histograms.get_mut(step) else { continue };
+                    match merges {
+                        true => merge.add(histogram, &row.labels, held),
+                        false => merge.count += 1,
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn answer<T: Tally>(eval: &Evaluator<'_>, node: &Aggregate, tally: &T, floats: u32, merge: Merge) -> Cell {
+    let (has_floats, has_histograms) = (floats > 0, merge.count > 0);
+    match node.op {
+        AggregateOp::Count | AggregateOp::Group if !has_floats && !has_histograms => Cell::None,
+        AggregateOp::Count => Cell::Float(f64::from(floats) + merge.count as f64),
+        AggregateOp::Group => Cell::Float(1.0),
+        AggregateOp::Sum | AggregateOp::Avg if has_histograms && has_floats => {
+            tell_mixed(eval, node);
+            Cell::None
+        }
+        AggregateOp::Sum | AggregateOp::Avg if has_histograms => merged(eval, node, &merge),
+        _ => {
+            if has_histograms {
+                tell_ignored_histograms(eval, node);
+            }
+            match has_floats {
+                false => Cell::None,
+                true if node.op == AggregateOp::Stddev => Cell::Float(tally.value().sqrt()),
+                true => Cell::Float(tally.value()),
+            }
+        }
+    }
+}
+
+fn merged(eval: &Evaluator<'_>, node: &Aggregate, merge: &Merge) -> Cell {
+    let mean = node.op == AggregateOp::Avg;
+    // What was merged on the way is one of several.
+    let is_whole = merge.parts.len() == merge.count;
+    match distribution::folded(merge.parts.iter(), mean && is_whole) {
+        Ok(None) => Cell::None,
+        Ok(Some((sum, notes))) => {
+            told::tell(&eval.annotations, node.expr_start, notes, "aggregation");
+            Cell::Histogram(match mean && !is_whole {
+                true => sum.scaled(1.0 / merge.count as f64),
+                false => sum,
+            })
+        }
+        Err(_) => {
+            eval.annotations.warn(node.expr_start, &told::mixed_schemas(&merge.first));
+            Cell::None
+        }
+    }
+}

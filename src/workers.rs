@@ -1,0 +1,205 @@
+//! Threads that help with a computation, as many as there are cores without
+//! one, for all computations of the process together.
+//!
+//! Whoever asks works as well, so that nothing waits for a helper that is not
+//! there. What is made is taken in the order of its numbers by one thread at a
+//! time, and no thread is far ahead of what was taken: memory stays bounded,
+//! and the outcome does not depend on who was faster. Helpers have the priority
+//! of the thread that asks.
+
+use crate::lock::lock;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+
+/// Helpers at work in the whole process.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes `count` things by `make`, from number 0 on, and hands each to `take`,
+/// in order. Stops at the first error of either.
+///
+/// # Errors
+/// That error.
+pub fn in_order<T: Send, E: Send>(
+    count: usize,
+    make: impl Fn(usize) -> Result<T, E> + Sync,
+    mut take: impl FnMut(T) -> Result<(), E> + Send,
+) -> Result<(), E> {
+    let helpers = Helpers::called(count.saturating_sub(1));
+    if helpers.0 == 0 {
+        return (0..count).try_for_each(|number| take(make(number)?));
+    }
+    let work = Work {
+        next: AtomicUsize::new(0),
+        count,
+        // Each thread may have one thing done beside the one that it makes.
+        ahead: 2 * (helpers.0 + 1),
+        turn: Mutex::new(Turn { due: 0, made: BTreeMap::new(), stopped: false, error: None, take }),
+        turned: Condvar::new(),
+    };
+    thread::scope(|scope| {
+        for _ in 0..helpers.0 {
+            // Without it, the others do its part.
+            let _ = thread::Builder::new().name("helper".into()).spawn_scoped(scope, || work.run(&make));
+        }
+        work.run(&make);
+    });
+    let turn = work.turn.into_inner().unwrap_or_else(PoisonError::into_inner);
+    turn.error.map_or(Ok(()), Err)
+}
+
+/// Makes `count` things and gives them in order.
+///
+/// # Errors
+/// The first error of `make`.
+pub fn all<T: Send, E: Send>(count: usize, make: impl Fn(usize) -> Result<T, E> + Sync) -> Result<Vec<T>, E> {
+    let mut made = Vec::with_capacity(count);
+    in_order(count, make, |thing| {
+        made.push(thing);
+        Ok(())
+    })?;
+    Ok(made)
+}
+
+/// Helpers that are called; free again when dropped.
+struct Helpers(usize);
+
+impl Helpers {
+    fn called(wanted: usize) -> Self {
+        let most = thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
+        let mut called = 0;
+        let _ = BUSY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
+            called = wanted.min(most.saturating_sub(busy));
+            Some(busy + called)
+        });
+        Helpers(called)
+    }
+}
+
+impl Drop for Helpers {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+struct Work<T, E, F> {
+    next: AtomicUsize,
+    count: usize,
+    ahead: usize,
+    turn: Mutex<Turn<T, E, F>>,
+    turned: Condvar,
+}
+
+struct Turn<T, E, F> {
+    /// Number of the thing that is taken next, and those that wait for it.
+    due: usize,
+    made: BTreeMap<usize, T>,
+    stopped: bool,
+    error: Option<E>,
+    take: F,
+}
+
+impl<T: Send, E: Send, F: FnMut(T) -> Result<(), E> + Send> Work<T, E, F> {
+    fn run(&self, make: &(impl Fn(usize) -> Result<T, E> + Sync)) {
+        // Nobody may wait for a thread that panicked.
+        let stop = StopOnPanic(self);
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.count || !self.wait_until_near(number) {
+                break;
+            }
+            let result = make(number);
+            let mut turn = lock(&self.turn);
+            turn.accept(number, result);
+            let stopped = turn.stopped;
+            drop(turn);
+            self.turned.notify_all();
+            if stopped {
+                break;
+            }
+        }
+        drop(stop);
+    }
+
+    /// False when there is nothing left to do.
+    fn wait_until_near(&self, number: usize) -> bool {
+        let mut turn = lock(&self.turn);
+        while !turn.stopped && number > turn.due + self.ahead {
+            turn = self.turned.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
+        !turn.stopped
+    }
+}
+
+impl<T, E, F: FnMut(T) -> Result<(), E>> Turn<T, E, F> {
+    fn accept(&mut self, number: usize, result: Result<T, E>) {
+        if self.stopped {
+            return;
+        }
+        let taken = result.and_then(|thing| {
+            self.made.insert(number, thing);
+            while let Some(thing) = self.made.remove(&self.due) {
+                self.due += 1;
+                (self.take)(thing)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = taken {
+            self.stopped = true;
+            self.error = Some(error);
+        }
+    }
+}
+
+struct StopOnPanic<'a, T: Send, E: Send, F: FnMut(T) -> Result<(), E> + Send>(&'a Work<T, E, F>);
+
+impl<T: Send, E: Send, F: FnMut(T) -> Result<(), E> + Send> Drop for StopOnPanic<'_, T, E, F> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            lock(&self.0.turn).stopped = true;
+            self.0.turned.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn things_are_taken_in_order_whoever_makes_them() {
+        for count in [0, 1, 2, 3, 1000] {
+            let slow = |number: usize| {
+                // The first of each pair takes longer.
+                let spins = if number.is_multiple_of(2) { 10_000 } else { 10 };
+                Ok::<_, ()>((0..spins).fold(number, |number, _| std::hint::black_box(number)))
+            };
+            assert_eq!(all(count, slow), Ok((0..count).collect()));
+        }
+    }
+
+    #[test]
+    fn an_error_of_maker_or_taker_ends_it() {
+        let made = AtomicUsize::new(0);
+        let make = |number| {
+            made.fetch_add(1, Ordering::Relaxed);
+            if number == 7 { Err("made") } else { Ok(number) }
+        };
+        assert_eq!(all(1_000_000, make), Err("made"));
+        assert!(made.load(Ordering::Relaxed) < 100);
+        let take = |number| if number == 3 { Err("taken") } else { Ok(()) };
+        assert_eq!(in_order(1_000_000, Ok, take), Err("taken"));
+    }
+
+    #[test]
+    fn a_panic_is_passed_on_and_helpers_are_free_again() {
+        for _ in 0..20 {
+            let panics = std::panic::catch_unwind(|| {
+                all(100, |number| if number == 5 { panic!("as is tested") } else { Ok::<_, ()>(number) })
+            });
+            assert!(panics.is_err());
+        }
+        assert_eq!(all(10, Ok::<_, ()>).map(|made| made.len()), Ok(10));
+    }
+}
