@@ -8,6 +8,7 @@
 use super::block::Block;
 use super::error::Error;
 use super::store::{Options, Store};
+use super::upkeep::settled_ms;
 use crate::model::duration::{format_ms, parse_ms};
 use std::io;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let state = self.state();
-        let (leaving, staying) = self.leaving_and_staying(&state.blocks, state.newest_ms(now_ms));
+        let (leaving, staying) = self.leaving_and_staying(&state.blocks, settled_ms(&state, now_ms));
         drop(state);
         let retention_of = |kept: &Kept, step_ms: i64| kept.iter().find(|tier| tier.0 == step_ms).copied();
         let mut losses: Vec<Loss> = Vec::new();

@@ -21,6 +21,10 @@ use std::sync::atomic::Ordering;
 /// Most coarser blocks that are built at a time: who calls has other work, too.
 const BUILDS: usize = 4;
 
+/// A gap longer than this may be a clock that was set wrong; so much data after it
+/// says that it was not.
+const SETTLED_MS: i64 = 86_400_000;
+
 /// What [`Store::maintain`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Maintained {
@@ -112,7 +116,7 @@ impl Store {
         let state = self.state();
         let Self { options, .. } = self;
         let windows = Windows { span_ms: options.block_span_ms, retention_ms: options.retention_ms };
-        tier::next_build(&state.blocks, windows, &options.tiers, state.sealed_ms, state.newest_ms(now_ms))
+        tier::next_build(&state.blocks, windows, &options.tiers, state.sealed_ms, settled_ms(&state, now_ms))
     }
 
     /// Writes a block; readers have it, and what `then` does, in one moment.
@@ -136,7 +140,7 @@ impl Store {
         let old: Vec<Arc<Block>> = {
             let mut state = self.state_mut();
             state.move_horizon(now_ms, &self.options);
-            self.leaving_and_staying(&state.blocks, state.newest_ms(now_ms)).0
+            self.leaving_and_staying(&state.blocks, settled_ms(&state, now_ms)).0
         };
         self.drop_blocks(&old)
     }
@@ -217,4 +221,30 @@ impl Store {
         }
         Ok(blocks.len())
     }
+}
+
+/// The time that ages are told from when blocks leave. A clock that is years
+/// ahead for some hours makes all there is look old: what stands behind a long
+/// gap counts when there is a day of it.
+pub(super) fn settled_ms(state: &State, now_ms: i64) -> i64 {
+    let blocks = state.blocks.iter().map(|block| (block.footer.start_ms, block.footer.last_end_ms));
+    let frames = state.head.frames().map(|frame| (frame.start_ms, frame.end_ms));
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for (start_ms, end_ms) in blocks.chain(frames) {
+        match runs.last_mut() {
+            Some(run) if start_ms.saturating_sub(run.1) <= SETTLED_MS => {
+                *run = (run.0.min(start_ms), run.1.max(end_ms));
+            }
+            _ => runs.push((start_ms, end_ms)),
+        }
+    }
+    let (mut data_ms, mut settled_ms) = (0i64, i64::MAX);
+    for (start_ms, end_ms) in runs.into_iter().rev() {
+        data_ms = data_ms.saturating_add(end_ms.saturating_sub(start_ms));
+        settled_ms = end_ms;
+        if data_ms >= SETTLED_MS {
+            break;
+        }
+    }
+    state.newest_ms(now_ms).min(settled_ms)
 }

@@ -134,6 +134,37 @@ fn the_past_is_not_filled_where_a_coarser_tier_would_hide_it() {
 }
 
 #[test]
+fn a_clock_that_is_years_ahead_for_some_hours_does_not_cost_the_history() {
+    let backend = MemoryBackend::new();
+    let (store, mut world, model) = filled(&backend, tiered(), 60);
+    let before = store.stats().blocks;
+    let (range, end_ms) = (TimeRange { start_ms: START_MS + 1, end_ms: world.end_ms }, world.end_ms);
+    let ahead = 2_000_000 * SPAN_MS / WINDOW_MS;
+    for at in 0..2 * SPAN_MS / WINDOW_MS {
+        store.append(&world.window(if at == 0 { ahead } else { 0 })).unwrap();
+        store.maintain(world.end_ms).unwrap();
+    }
+    assert!(store.stats().blocks > before);
+    drop(store);
+    // Set right, and started anew.
+    let (store, _) = TestStore::open(tiered(), backend.clone(), end_ms).unwrap();
+    store.maintain(end_ms).unwrap();
+    check(&store, &model, TimeRange { end_ms: end_ms / STEP_MS * STEP_MS, ..range }, "set right");
+    drop(store);
+    // Not by mistake: a day later all of that is old.
+    let store = open(&backend, tiered());
+    for _ in 0..900 {
+        // Every two minutes.
+        store.append(&world.window(11)).unwrap();
+    }
+    while store.maintain(world.end_ms).unwrap() != Maintained::default() {}
+    let old = TimeRange { start_ms: 0, end_ms };
+    assert!(select(&store, old, 0, GaugePart::Last).unwrap().is_empty());
+    let files = backend.files().into_iter().map(|(path, _)| path.display().to_string());
+    assert!(!files.into_iter().any(|path| path.contains("00170000")), "files of old");
+}
+
+#[test]
 fn a_tier_that_is_taken_out_or_added_costs_nothing_that_was_there() {
     let backend = MemoryBackend::new();
     let (store, world, model) = filled(&backend, tiered(), 60);
