@@ -23,8 +23,7 @@ pub struct Bucket {
 /// One line a row, each indented by two.
 pub fn drawn(buckets: &[Bucket]) -> String {
     let rows = if buckets.len() <= ROWS { buckets.to_vec() } else { rows(buckets) };
-    let texts: Vec<[String; 3]> =
-        rows.iter().map(|row| [row.low, row.high, row.count].map(|number| short(number))).collect();
+    let texts: Vec<[String; 3]> = rows.iter().map(|row| [row.low, row.high, row.count].map(short)).collect();
     let width = |at: usize| texts.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let (low_width, high_width, count_width) = (width(0), width(1), width(2));
     let most = rows.iter().map(|row| row.count.abs()).fold(0.0, f64::max);
