@@ -16,14 +16,17 @@ use super::store_figures;
 use super::threads::Threads;
 use crate::admin::AdminState;
 use crate::aggregate::window::Known;
-use crate::aggregate::{Quotas, Registry, Table, Windows};
+use crate::aggregate::{Quotas, Registry, SampleTable, Table, Windows};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::exchange::import::SPOOL_DIR;
+use crate::exchange::spool;
 use crate::http::api::ApiState;
 use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
 use crate::http::api::markers::MarkersState;
+use crate::http::api::write::WriteState;
 use crate::http::auth::Auth;
 use crate::http::cors::Cors;
 use crate::http::guard::Guard;
@@ -178,6 +181,7 @@ impl Daemon {
             table
         };
         let http_table = new_table(Transport::Http, TagStyles::NONE);
+        let samples = Arc::new(Mutex::new(SampleTable::new(registry.clone())));
         let mut sources = vec![("http".to_owned(), http_table.clone())];
         let rejects = Arc::new(RejectLog::default());
         let told = Arc::new(Told::read(&config.data_dir));
@@ -208,6 +212,7 @@ impl Daemon {
             clock: clock.clone(),
             interval: Duration::from_millis(config.windows.interval_ms as u64),
             tables: tables.clone(),
+            samples: samples.clone(),
             registry: registry.clone(),
             windows: windows.clone(),
             store: store.clone(),
@@ -231,7 +236,7 @@ impl Daemon {
 
         let keeper = Keeper {
             clock: clock.clone(),
-            store,
+            store: store.clone(),
             windows: windows.clone(),
             registry: registry.clone(),
             telemetry: telemetry.clone(),
@@ -301,6 +306,7 @@ impl Daemon {
             port.serve(state, stop_http.subscribe())
         });
         let (ready, is_ready) = watch::channel(true);
+        let write_rejects = rejects.clone();
         let (reload_sender, reload_requests) = async_mpsc::channel(1);
         let parts = Parts {
             guard: Guard {
@@ -318,6 +324,19 @@ impl Daemon {
                 telemetry: telemetry.clone(),
                 auth: auth.clone(),
                 clock: clock.clone(),
+            }),
+            write: Arc::new(WriteState {
+                samples,
+                limits: config.table,
+                interval_ms: config.windows.interval_ms,
+                store,
+                refused: Arc::new(move |now_ms, series, refusal| {
+                    write_rejects.note(now_ms, "remote write", series.as_bytes(), refusal);
+                }),
+                telemetry: telemetry.clone(),
+                auth: auth.clone(),
+                clock: clock.clone(),
+                turns: WriteState::turns(),
             }),
             markers: Arc::new(MarkersState {
                 store: alerting.store(),
@@ -492,6 +511,10 @@ fn open_store(
         .with_max_bytes(config.max_bytes)
         .with_lateness(config.lateness_ms);
     let (store, recovered) = Store::open(options, FsBackend, catalogue, now_ms)?;
+    // Nobody imports while the store is ours.
+    if let Err(error) = spool::remove(&config.data_dir.join(SPOOL_DIR)) {
+        tracing::warn!(%error, "what an import left cannot be removed");
+    }
     let stats = store.stats();
     tracing::info!(
         data_dir = %config.data_dir.display(),

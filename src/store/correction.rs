@@ -14,6 +14,7 @@
 use super::backend::Backend;
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
+use super::gathering::in_order;
 use super::late::{LateKind, Value};
 use super::point::{sound_histogram, sound_sketch};
 use super::sample::{Kind, Value as FrameValue};
@@ -154,6 +155,9 @@ pub(super) fn apply(
         Points::Floats(samples) if corrections.iter().any(|c| matches!(c.value, Value::Gauge(..))) => {
             set_gauge(samples, corrections, keep);
         }
+        Points::Floats(samples) if corrections.iter().any(|c| matches!(c.value, Value::Sample(_))) => {
+            add_samples(samples, corrections, keep);
+        }
         Points::Floats(samples) => correct_totals(samples, corrections, ahead, is_start, keep),
         Points::Histograms(windows) => {
             for correction in corrections {
@@ -280,6 +284,18 @@ fn set_gauge(samples: &mut Vec<Sample>, corrections: &[Correction], keep: impl F
             add(samples, vec![Sample { timestamp_ms: window_ms, value }]);
         }
     }
+}
+
+/// Adds what was sampled elsewhere; of two of the same time that of the later
+/// frame counts.
+fn add_samples(samples: &mut Vec<Sample>, corrections: &[Correction], keep: impl Fn(i64, i64) -> bool) {
+    let sample = |correction: &Correction| match correction.value {
+        Value::Sample(value) => Some(Sample { timestamp_ms: correction.window_ms, value }),
+        _ => None,
+    };
+    let added = corrections.iter().filter_map(sample);
+    samples.extend(added.filter(|sample| keep(sample.timestamp_ms, sample.timestamp_ms)));
+    in_order(samples, |sample| sample.timestamp_ms);
 }
 
 /// Adds samples in their places; one takes the place of a stale marker, and

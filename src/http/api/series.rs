@@ -5,7 +5,7 @@ use super::ApiState;
 use super::answer::{Failure, push_labels, push_list, push_text, success};
 use super::evaluation::evaluated;
 use super::params::{Params, invalid};
-use crate::model::label::NAME;
+use crate::model::label::{NAME, is_counter_name};
 use crate::model::{Matcher, MetricType, SeriesKey, TimeRange};
 use crate::query::{Engine, Error, parse_selector};
 use axum::Router;
@@ -80,7 +80,8 @@ async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Result<
     evaluated(&state, &params, move |engine| {
         let mut types: BTreeMap<String, BTreeSet<&'static str>> = BTreeMap::new();
         for key in request.keys(&engine)? {
-            types.entry(key.labels.name().to_owned()).or_default().insert(prometheus_type(key.metric_type));
+            let name = key.labels.name();
+            types.entry(name.to_owned()).or_default().insert(prometheus_type(name, key.metric_type));
         }
         let mut data = String::from("{");
         for (at, (name, types)) in types.iter().take(request.limit.unwrap_or(usize::MAX)).enumerate() {
@@ -128,8 +129,10 @@ fn unescaped(name: &str) -> String {
 }
 
 /// What Prometheus calls a series of this type.
-fn prometheus_type(metric_type: MetricType) -> &'static str {
+fn prometheus_type(name: &str, metric_type: MetricType) -> &'static str {
     match metric_type {
+        MetricType::Sampled if is_counter_name(name) => "counter",
+        MetricType::Sampled => "gauge",
         MetricType::Counter => "counter",
         MetricType::Gauge | MetricType::Set => "gauge",
         MetricType::Timer | MetricType::Histogram => "histogram",
