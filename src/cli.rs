@@ -13,7 +13,7 @@ mod top;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Mapping};
 use crate::daemon::service::Service;
-use crate::daemon::{Daemon, allocator};
+use crate::daemon::{Daemon, allocator, retention_change};
 use crate::http::auth;
 use crate::ingest::Inherited;
 use crate::model::duration;
@@ -55,7 +55,7 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 struct RunArgs {
     /// Config file (TOML); without one, defaults hold.
     #[arg(long, value_name = "FILE", env = "STATSDECK_CONFIG", global = true)]
@@ -63,6 +63,10 @@ struct RunArgs {
     /// Where the data is kept; wins over the config.
     #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
+    /// Start also where the tiers of the config keep less than those of the last
+    /// time: what they do not keep is dropped. `check` says what that is.
+    #[arg(long, global = true)]
+    accept_data_loss: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,7 +133,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         None | Some(Command::Run) => run(&cli.run),
         Some(Command::Check { file }) => {
-            check(&RunArgs { config: file.or(cli.run.config), data_dir: cli.run.data_dir })
+            check(&RunArgs { config: file.or(cli.run.config.clone()), ..cli.run })
         }
         Some(Command::TestMapping(args)) => test_mapping(&cli.run, &args),
         Some(Command::Query(args)) => {
@@ -171,6 +175,7 @@ fn load(args: &RunArgs) -> Result<Config, crate::config::Error> {
     if let Some(dir) = &args.data_dir {
         config.data_dir = dir.clone();
     }
+    config.accepts_loss = args.accept_data_loss;
     Ok(config)
 }
 
@@ -184,7 +189,7 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
     let service = Service::from_env(env, std::process::id())
         .map_err(|error| anyhow::anyhow!("NOTIFY_SOCKET names no socket: {error}"))?;
     let config = load(args)?;
-    let reload_args = RunArgs { config: args.config.clone(), data_dir: args.data_dir.clone() };
+    let reload_args = args.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -267,6 +272,14 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
         })
         .collect();
     writeln!(out, "  keeps data in {}: {}", config.data_dir.display(), tiers.join(", "))?;
+    match retention_change::losses(&config, SystemClock.now_ms()) {
+        Ok(losses) => {
+            for loss in &losses {
+                writeln!(out, "  needs {}: {}", retention_change::FLAG, retention_change::describe(loss))?;
+            }
+        }
+        Err(error) => writeln!(out, "  cannot say what it would drop of the data: {error}")?,
+    }
     for token in &config.http.tokens {
         writeln!(out, "  knows the API key {:?} ({:?})", token.name, token.scopes)?;
     }

@@ -60,6 +60,11 @@ pub struct Config {
     /// Bytes beyond which the oldest data is dropped before its time.
     pub max_bytes: Option<u64>,
     pub query: Query,
+    /// Time that a block of windows covers, in ms.
+    pub block_span_ms: i64,
+    /// Who starts the daemon agrees that data leaves which the tiers of the last
+    /// time would have kept.
+    pub accepts_loss: bool,
     pub mapping: Mapping,
     pub rules: Vec<Rule>,
     pub receivers: Vec<Target>,
@@ -142,7 +147,8 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
     let windows = windows(&file.window, interval_ms, problems);
     let lateness_ms = lateness(&file.window, problems);
     let written = &file.limits;
-    let tiers = tier::tiers(file.tier.as_deref(), interval_ms, problems);
+    let block_span_ms = tier::block_span_ms(&file.store, problems);
+    let tiers = tier::tiers(file.tier.as_deref(), interval_ms, block_span_ms, problems);
     let retention_ms = tiers.retention_ms();
     let longest_expiry =
         [windows.counter_expire_ms, windows.gauge_expire_ms, windows.timer_expire_ms, windows.set_expire_ms]
@@ -178,6 +184,8 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         tiers,
         max_bytes: tier::max_bytes(&file.store, problems),
         query: query::query(&file.query, problems),
+        block_span_ms,
+        accepts_loss: false,
         mapping: Mapping::default(),
         rules,
         receivers,

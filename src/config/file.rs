@@ -120,6 +120,7 @@ pub struct Tier {
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
     pub max_bytes: Option<Spanned<String>>,
+    pub block_span: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

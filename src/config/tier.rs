@@ -12,6 +12,8 @@ const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// Without a config: resolution and retention. The first is that of the windows.
 const DEFAULT: [(i64, i64); 3] = [(10_000, 2 * DAY_MS), (60_000, 30 * DAY_MS), (900_000, 730 * DAY_MS)];
+const BLOCK_SPANS_MS: std::ops::RangeInclusive<i64> = 1_000..=DAY_MS;
+const BLOCK_SPAN_MS: i64 = 2 * HOUR_MS;
 /// Least that can be asked for with `store.max_bytes`: a day of a small daemon.
 const BYTES_MIN: u64 = 16 << 20;
 
@@ -49,8 +51,13 @@ impl Tiers {
     }
 }
 
-/// The tiers, for windows of `interval_ms`.
-pub fn tiers(written: Option<&[file::Tier]>, interval_ms: i64, problems: &mut Vec<Problem>) -> Tiers {
+/// The tiers, for windows of `interval_ms` in blocks of `block_span_ms`.
+pub fn tiers(
+    written: Option<&[file::Tier]>,
+    interval_ms: i64,
+    block_span_ms: i64,
+    problems: &mut Vec<Problem>,
+) -> Tiers {
     let default = Tiers::of_interval(interval_ms);
     let Some(written) = written else { return default };
     let mut read: Vec<Tier> = Vec::new();
@@ -76,8 +83,9 @@ pub fn tiers(written: Option<&[file::Tier]>, interval_ms: i64, problems: &mut Ve
                 wrong(&tier.retention, "retention", "must not be shorter than that of the tier before");
             }
         }
-        if retention_ms < HOUR_MS {
-            wrong(&tier.retention, "retention", "must be 1h at least");
+        // Two of the shortest blocks, so that one stays while the other is built.
+        if retention_ms < HOUR_MS.min(2 * block_span_ms) {
+            wrong(&tier.retention, "retention", "must be 1h at least, or two store.block_span");
         }
         // A step of 0 would be no step; it was told of above.
         read.push(Tier { resolution_ms: resolution_ms.max(1), retention_ms });
@@ -99,6 +107,16 @@ pub fn max_bytes(written: &file::Store, problems: &mut Vec<Problem>) -> Option<u
         problems.push(Problem::new(text.span(), "store.max_bytes", message));
     }
     bytes
+}
+
+/// Time that a block of windows covers, in ms.
+pub fn block_span_ms(written: &file::Store, problems: &mut Vec<Problem>) -> i64 {
+    let Some(text) = &written.block_span else { return BLOCK_SPAN_MS };
+    let span_ms = ms(text, "store.block_span".into(), problems).unwrap_or(BLOCK_SPAN_MS);
+    if !BLOCK_SPANS_MS.contains(&span_ms) {
+        problems.push(Problem::new(text.span(), "store.block_span", "must be from 1s to 1d"));
+    }
+    span_ms
 }
 
 fn ms(value: &Spanned<String>, key: String, problems: &mut Vec<Problem>) -> Option<i64> {

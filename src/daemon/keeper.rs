@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// How often the store tidies up. A build may take longer: the next one waits.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// But this often within the span of a block, where that is short.
+const PER_SPAN: u32 = 4;
 
 /// See the module's head.
 pub struct Keeper {
@@ -20,6 +22,7 @@ pub struct Keeper {
     pub registry: Arc<Registry>,
     pub telemetry: Arc<Telemetry>,
     pub retention_ms: i64,
+    pub block_span: Duration,
 }
 
 impl Keeper {
@@ -27,7 +30,7 @@ impl Keeper {
     pub fn run(self, stop: &mpsc::Receiver<()>) {
         loop {
             self.maintain();
-            match stop.recv_timeout(INTERVAL) {
+            match stop.recv_timeout(INTERVAL.min(self.block_span / PER_SPAN)) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }

@@ -11,6 +11,7 @@ pub mod marker_writer;
 pub mod notices;
 pub mod receive;
 pub mod reject_log;
+pub mod retention_change;
 pub mod run;
 pub mod secret_file;
 pub mod self_metrics;

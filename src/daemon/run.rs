@@ -10,6 +10,7 @@ use super::marker_writer::{self, MarkerWriter};
 use super::notices::notices;
 use super::receive::{self, Around, Receivers};
 use super::reject_log::RejectLog;
+use super::retention_change;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
 use super::store_figures;
@@ -66,6 +67,8 @@ pub enum Error {
     DataDir(PathBuf),
     #[error("{0}")]
     Store(#[from] store::Error),
+    #[error("{0}")]
+    Loss(String),
     #[error("cannot keep a key in {}: {source}", path.display())]
     Key { path: PathBuf, source: io::Error },
     #[error("{0}")]
@@ -241,6 +244,7 @@ impl Daemon {
             registry: registry.clone(),
             telemetry: telemetry.clone(),
             retention_ms: config.retention_ms,
+            block_span: Duration::from_millis(config.block_span_ms.unsigned_abs()),
         };
         store_figures::add(&telemetry, &keeper.store);
         threads.start("keeper", move |stop| keeper.run(stop))?;
@@ -497,6 +501,16 @@ impl Reloadable {
     }
 }
 
+/// How the store is kept.
+pub fn store_options(config: &Config) -> store::Options {
+    store::Options::new(&config.data_dir)
+        .with_block_span(config.block_span_ms)
+        .with_retention(config.tiers.windows_retention_ms)
+        .with_tiers(config.tiers.coarser.clone())
+        .with_max_bytes(config.max_bytes)
+        .with_lateness(config.lateness_ms)
+}
+
 fn open_store(
     config: &Config,
     catalogue: Arc<Catalogue>,
@@ -505,12 +519,15 @@ fn open_store(
     if config.data_dir.is_file() {
         return Err(Error::DataDir(config.data_dir.clone()));
     }
-    let options = store::Options::new(&config.data_dir)
-        .with_retention(config.tiers.windows_retention_ms)
-        .with_tiers(config.tiers.coarser.clone())
-        .with_max_bytes(config.max_bytes)
-        .with_lateness(config.lateness_ms);
-    let (store, recovered) = Store::open(options, FsBackend, catalogue, now_ms)?;
+    let (store, recovered) = Store::open(store_options(config), FsBackend, catalogue, now_ms)?;
+    let losses = store.losses(now_ms)?;
+    for loss in &losses {
+        tracing::warn!("{}", retention_change::describe(loss));
+    }
+    if !losses.is_empty() && !config.accepts_loss {
+        return Err(Error::Loss(retention_change::refusal(&losses)));
+    }
+    store.note_tiers()?;
     // Nobody imports while the store is ours.
     if let Err(error) = spool::remove(&config.data_dir.join(SPOOL_DIR)) {
         tracing::warn!(%error, "what an import left cannot be removed");

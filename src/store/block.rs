@@ -186,7 +186,8 @@ impl Block {
         }
         let footer = part(&*file, offset, length, crc).map_err(failed("read"))?;
         let footer = footer.ok_or(damaged("its footer is damaged"))?;
-        let footer = Footer::read(&footer, version).ok_or(damaged("its footer is not one"))?;
+        // Its checksum is right: nothing is damaged.
+        let footer = Footer::read(&footer, version).ok_or_else(|| failed("read")(foreign()))?;
         let (table_at, names_at) = footer.table_at().zip(footer.names_at()).unwrap_or_default();
         if names_at.checked_add(u64::from(footer.names_bytes)) != Some(offset) {
             return Err(damaged("its footer is not one"));
@@ -371,6 +372,11 @@ fn read_trailer(trailer: &[u8]) -> Option<(u64, u32, u32, u32)> {
         _ => return None,
     };
     Some((offset, length, crc, version))
+}
+
+fn foreign() -> io::Error {
+    let what = "its footer has a form that this statsdeck does not know; use the newer one that wrote it";
+    io::Error::new(io::ErrorKind::Unsupported, what)
 }
 
 /// Whether the file is a block of a version that is not known yet.

@@ -50,7 +50,27 @@ pub(super) struct Total {
 }
 
 /// Points that are no total of a window, but where a counter begins.
-pub(super) type Starts = BTreeSet<(u32, i64)>;
+#[derive(Default)]
+pub(super) struct Starts {
+    starts: BTreeSet<(u32, i64)>,
+    /// End of the last window of each counter.
+    totals: BTreeMap<u32, i64>,
+}
+
+impl Starts {
+    /// Takes in a window of a counter; of one, windows ascend. Where it begins
+    /// anew at the end of the window before, that one's total is there.
+    pub(super) fn note(&mut self, id: u32, frame: &Frame, begins: bool) {
+        let before = self.totals.insert(id, frame.end_ms);
+        if begins && before != Some(frame.start_ms) {
+            self.starts.insert((id, frame.start_ms));
+        }
+    }
+
+    pub(super) fn has(&self, id: u32, at_ms: i64) -> bool {
+        self.starts.contains(&(id, at_ms))
+    }
+}
 
 /// Reads what `frames`, which ascend, correct of the series in `ids`, which
 /// ascend, for windows that start by `end_ms`. `None` when a file went away,

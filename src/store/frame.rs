@@ -158,21 +158,37 @@ impl Header {
 
     /// The header at the front of `bytes`, if there is a sound one.
     pub(super) fn read(bytes: &[u8]) -> Option<Header> {
-        let bytes = bytes.get(..HEADER_BYTES)?;
-        let mut fields = Reader::new(bytes);
-        let magic = fields.take(4)?;
-        let (data_bytes, directory_bytes) = (fields.fixed_u32()?, fields.fixed_u32()?);
-        let (directory_crc, crc) = (fields.fixed_u32()?, fields.fixed_u32()?);
-        let (is_plain, has_late) = (magic == MAGIC, magic == MAGIC_LATE);
-        let sound = (is_plain || has_late) && crc32fast::hash(bytes.get(..16)?) == crc;
-        sound.then_some(Header { has_late, data_bytes, directory_bytes, directory_crc })
+        let (magic, header) = Header::read_any(bytes)?;
+        (magic == MAGIC || magic == MAGIC_LATE).then_some(header)
     }
 
-    /// Place of the next sound header in `bytes`.
+    /// Whether the front of `bytes` is a sound header of a form that is not known
+    /// yet.
+    pub(super) fn is_foreign(bytes: &[u8]) -> bool {
+        Header::read_any(bytes).is_some_and(|(magic, _)| magic != MAGIC && magic != MAGIC_LATE)
+    }
+
+    fn read_any(bytes: &[u8]) -> Option<([u8; 4], Header)> {
+        let bytes = bytes.get(..HEADER_BYTES)?;
+        let mut fields = Reader::new(bytes);
+        let magic: [u8; 4] = fields.take(4)?.try_into().ok()?;
+        let (data_bytes, directory_bytes) = (fields.fixed_u32()?, fields.fixed_u32()?);
+        let (directory_crc, crc) = (fields.fixed_u32()?, fields.fixed_u32()?);
+        let sound = magic.starts_with(&MAGIC_START) && crc32fast::hash(bytes.get(..16)?) == crc;
+        let has_late = magic == MAGIC_LATE;
+        sound.then_some((magic, Header { has_late, data_bytes, directory_bytes, directory_crc }))
+    }
+
+    /// Whether a directory is the one that was written.
+    pub(super) fn is_of(&self, directory: &[u8]) -> bool {
+        crc32fast::hash(directory) == self.directory_crc
+    }
+
+    /// Place of the next sound header in `bytes`, of any form.
     pub(super) fn find(bytes: &[u8]) -> Option<usize> {
         bytes
             .windows(HEADER_BYTES)
-            .position(|window| window.starts_with(&MAGIC_START) && Header::read(window).is_some())
+            .position(|window| window.starts_with(&MAGIC_START) && Header::read_any(window).is_some())
     }
 
     /// Bytes of the whole frame.
@@ -190,7 +206,7 @@ impl Frame {
     /// The frame at byte `at` of the segment; `None` when `directory` is not
     /// as it was written.
     pub(super) fn new(segment: Arc<Segment>, at: u64, header: &Header, directory: &[u8]) -> Option<Frame> {
-        if crc32fast::hash(directory) != header.directory_crc {
+        if !header.is_of(directory) {
             return None;
         }
         let reader = &mut Reader::new(directory);
@@ -406,6 +422,20 @@ impl Frame {
         Ok(whole)
     }
 
+    /// Whether all checksums are right. A frame that is not whole all the same
+    /// has a form that is not known.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn is_sound(&self, file: &dyn File) -> io::Result<bool> {
+        let mut sound = self.definitions(file)?.is_some();
+        let late = self.late().into_iter().flat_map(|late| &late.sections);
+        for section in self.sections.iter().chain(late) {
+            section.groups(file, |group| sound &= group.is_sound)?;
+        }
+        Ok(sound)
+    }
+
     /// Notes that something of it is damaged.
     pub(super) fn report_damaged(&self) {
         if !self.damaged.swap(true, Ordering::Relaxed) {
@@ -416,6 +446,11 @@ impl Frame {
                 "samples of a window cannot be read and are left out"
             );
         }
+    }
+
+    /// Whether something of it was found to be damaged.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     fn section(&self, kind: Kind) -> &Section {

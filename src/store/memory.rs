@@ -23,6 +23,13 @@ pub enum Fault {
     Tear,
     /// It does all it should and fails all the same.
     Deny,
+    /// It fails, and a sync gives up what was not durable: readers see it, but
+    /// no later sync makes it durable. Else as [`Fault::Fail`].
+    Forget,
+}
+
+impl Fault {
+    pub const ALL: [Fault; 4] = [Fault::Fail, Fault::Tear, Fault::Deny, Fault::Forget];
 }
 
 #[derive(Default)]
@@ -33,6 +40,9 @@ struct Disk {
     locks: BTreeSet<PathBuf>,
     operations: u64,
     fault: Option<(u64, Fault, bool)>,
+    reads: u64,
+    read_fault: Option<(u64, bool)>,
+    removed: Vec<(PathBuf, usize)>,
     room_bytes: Option<usize>,
 }
 
@@ -42,6 +52,14 @@ type Inode = Arc<Mutex<Content>>;
 struct Content {
     bytes: Vec<u8>,
     durable: Vec<u8>,
+    /// What of `bytes` is not in `durable` yet, in order.
+    pending: Vec<Change>,
+}
+
+#[derive(Clone)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Resize(usize),
 }
 
 impl MemoryBackend {
@@ -60,10 +78,22 @@ impl MemoryBackend {
         self.disk().fault = Some((at, fault, for_good));
     }
 
+    /// Operations so far that read something.
+    pub fn reads(&self) -> u64 {
+        self.disk().reads
+    }
+
+    /// Lets read number `at` (the first is 0) fail, and when `for_good` is set
+    /// every later one.
+    pub fn fail_read_at(&self, at: u64, for_good: bool) {
+        self.disk().read_fault = Some((at, for_good));
+    }
+
     /// All is well from now on.
     pub fn heal(&self) {
         let mut disk = self.disk();
         disk.fault = None;
+        disk.read_fault = None;
         disk.room_bytes = None;
     }
 
@@ -97,8 +127,7 @@ impl MemoryBackend {
             .into_iter()
             .map(|(path, inode)| {
                 let bytes = content(&inode).after_crash(&mut dice);
-                let durable = bytes.clone();
-                (path, Arc::new(Mutex::new(Content { bytes, durable })))
+                (path, Content::durable(bytes))
             })
             .collect();
         let disk = Disk { durable_names: names.clone(), names, ..Disk::default() };
@@ -110,12 +139,22 @@ impl MemoryBackend {
         self.disk().names.iter().map(|(path, inode)| (path.clone(), content(inode).bytes.clone())).collect()
     }
 
+    /// Takes the list of what was removed since it was taken last: path and bytes.
+    pub fn take_removed(&self) -> Vec<(PathBuf, usize)> {
+        std::mem::take(&mut self.disk().removed)
+    }
+
     /// Puts a file there, durable.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
-        let inode: Inode = Arc::new(Mutex::new(Content { bytes: bytes.into(), durable: bytes.into() }));
+        let inode = Content::durable(bytes.into());
         let mut disk = self.disk();
         disk.durable_names.insert(path.into(), Arc::clone(&inode));
         disk.names.insert(path.into(), inode);
+    }
+
+    fn opened(&self, path: &Path) -> io::Result<OpenFile> {
+        let inode = self.disk().names.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
+        Ok(OpenFile { backend: self.clone(), inode })
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -134,6 +173,17 @@ impl MemoryBackend {
         }
     }
 
+    /// Counts a read; an error when it meets a fault.
+    fn step_of_reading(&self) -> io::Result<()> {
+        let mut disk = self.disk();
+        let at = disk.reads;
+        disk.reads += 1;
+        match disk.read_fault {
+            Some((when, for_good)) if at == when || for_good && at > when => Err(faulty()),
+            _ => Ok(()),
+        }
+    }
+
     /// Runs `operation` unless a fault forbids it.
     fn stepped(&self, operation: impl FnOnce(&mut Disk) -> io::Result<()>) -> io::Result<()> {
         match self.step() {
@@ -145,17 +195,57 @@ impl MemoryBackend {
 }
 
 impl Content {
+    fn durable(bytes: Vec<u8>) -> Inode {
+        Arc::new(Mutex::new(Content { durable: bytes.clone(), bytes, pending: Vec::new() }))
+    }
+
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.bytes);
+        self.pending.push(change);
+    }
+
+    fn sync(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        pending.iter().for_each(|change| change.apply(&mut self.durable));
+    }
+
+    /// What was not synced is there in part: none of it, all of it, the first of
+    /// it, or any of it, the latest write to any byte.
     fn after_crash(&self, dice: &mut Dice) -> Vec<u8> {
-        match dice.roll(4) {
-            0 | 1 => self.durable.clone(),
-            2 => self.bytes.clone(),
-            _ => {
-                // A write that got to the disk up to some byte.
-                let same = self.bytes.iter().zip(&self.durable).take_while(|(a, b)| a == b).count();
-                let cut = same + dice.roll((self.bytes.len() - same + 1) as u64) as usize;
-                let mut torn: Vec<u8> = self.bytes.iter().take(cut).copied().collect();
-                torn.extend(self.durable.iter().skip(cut));
-                torn
+        let mut bytes = self.durable.clone();
+        let count = self.pending.len() as u64;
+        let (kept, is_torn): (Vec<bool>, bool) = match dice.roll(4) {
+            0 => (Vec::new(), false),
+            1 => return self.bytes.clone(),
+            2 => (vec![true; dice.roll(count + 1) as usize], true),
+            _ => (self.pending.iter().map(|_| dice.roll(2) == 0).collect(), dice.roll(2) == 0),
+        };
+        let last = kept.iter().rposition(|is_kept| *is_kept);
+        for (at, change) in self.pending.iter().enumerate() {
+            match change {
+                _ if !kept.get(at).copied().unwrap_or_default() => {}
+                Change::Write(offset, part) if is_torn && last == Some(at) => {
+                    let length = dice.roll(part.len() as u64 + 1) as usize;
+                    Change::Write(*offset, part.iter().take(length).copied().collect()).apply(&mut bytes);
+                }
+                change => change.apply(&mut bytes),
+            }
+        }
+        bytes
+    }
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Change::Resize(length) => bytes.resize(*length, 0),
+            Change::Write(offset, part) => {
+                if bytes.len() < offset.saturating_add(part.len()) {
+                    bytes.resize(offset.saturating_add(part.len()), 0);
+                }
+                for (place, byte) in bytes.iter_mut().skip(*offset).zip(part) {
+                    *place = *byte;
+                }
             }
         }
     }
@@ -174,6 +264,7 @@ impl Backend for MemoryBackend {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.step_of_reading()?;
         let disk = self.disk();
         let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
@@ -184,12 +275,12 @@ impl Backend for MemoryBackend {
             disk.names.insert(path.into(), Inode::default());
             Ok(())
         })?;
-        self.open(path)
+        Ok(Box::new(self.opened(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let inode = self.disk().names.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(OpenFile { backend: self.clone(), inode }))
+        self.step_of_reading()?;
+        Ok(Box::new(self.opened(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -201,7 +292,11 @@ impl Backend for MemoryBackend {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.stepped(|disk| disk.names.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into()))
+        self.stepped(|disk| {
+            let inode = disk.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+            disk.removed.push((path.into(), content(&inode).bytes.len()));
+            Ok(())
+        })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -237,6 +332,7 @@ impl File for OpenFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.backend.step_of_reading()?;
         let content = content(&self.inode);
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(buffer.len());
@@ -252,19 +348,15 @@ impl File for OpenFile {
             disk.room_bytes.map_or(usize::MAX, |room| room.saturating_sub(used(&disk)))
         };
         let count = match fault {
-            Some(Fault::Fail) => 0,
+            Some(Fault::Fail | Fault::Forget) => 0,
             Some(Fault::Tear) => bytes.len() / 2,
             Some(Fault::Deny) | None => bytes.len(),
         };
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let mut content = content(&self.inode);
         let count = count.min(room.saturating_add(content.bytes.len().saturating_sub(start)));
-        let end = start.saturating_add(count);
-        if content.bytes.len() < end {
-            content.bytes.resize(end, 0);
-        }
-        for (place, byte) in content.bytes.iter_mut().skip(start).zip(bytes.iter().take(count)) {
-            *place = *byte;
+        if count > 0 {
+            content.change(Change::Write(start, bytes.iter().take(count).copied().collect()));
         }
         match fault {
             Some(_) => Err(faulty()),
@@ -274,17 +366,20 @@ impl File for OpenFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.backend.stepped(|_| {
-            let mut content = content(&self.inode);
-            content.durable = content.bytes.clone();
-            Ok(())
-        })
+        let fault = self.backend.step();
+        let mut content = content(&self.inode);
+        match fault {
+            None | Some(Fault::Deny) => content.sync(),
+            Some(Fault::Forget) => content.pending.clear(),
+            Some(Fault::Fail | Fault::Tear) => {}
+        }
+        fault.map_or(Ok(()), |_| Err(faulty()))
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.backend.stepped(|_| {
-            let mut content = content(&self.inode);
-            content.bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            content(&self.inode).change(Change::Resize(length));
             Ok(())
         })
     }

@@ -23,6 +23,7 @@ mod id_set;
 pub mod inspect;
 mod late;
 mod late_order;
+mod loss;
 pub mod marker_table;
 pub mod memory;
 mod names;
@@ -51,6 +52,7 @@ mod wal;
 
 pub use backend::{Backend, FsBackend};
 pub use error::Error;
+pub use loss::Loss;
 pub use memory::MemoryBackend;
 pub use read_only::ReadOnly;
 pub use reading::Reading;

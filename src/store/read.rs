@@ -287,7 +287,7 @@ impl LogPoints {
     fn new(mut found: Vec<(SeriesId, SeriesKey)>, range: TimeRange, budget: Budget) -> Self {
         found.sort_unstable_by_key(|(id, _)| *id);
         let log = found.iter().map(|(_, key)| empty(Class::of(key.metric_type))).collect();
-        LogPoints { range, budget, found, log, starts: Starts::new() }
+        LogPoints { range, budget, found, log, starts: Starts::default() }
     }
 
     fn ids(&self, is: impl Fn(MetricType) -> bool) -> Vec<u32> {
@@ -320,8 +320,10 @@ impl LogPoints {
                     while self.found.get(place).is_some_and(|(found, _)| found.0 < id) {
                         place += 1;
                     }
-                    if !view.late.is_empty() && matches!(value, Value::Counter(_, Some(_))) {
-                        self.starts.insert((id, frame.start_ms));
+                    if let Value::Counter(_, start) = &value
+                        && !view.late.is_empty()
+                    {
+                        self.starts.note(id, frame, start.is_some());
                     }
                     if let Some(points) = self.log.get_mut(place) {
                         push(points, frame, value, &self.range, &mut self.budget);
@@ -366,7 +368,7 @@ impl LogPoints {
             let place = ids.binary_search(id).ok().and_then(|place| self.log.get_mut(place));
             let Some(points) = place else { continue };
             let before = points.weight_from(0);
-            let is_start = |at_ms| self.starts.contains(&(*id, at_ms));
+            let is_start = |at_ms| self.starts.has(*id, at_ms);
             let keep = |window_ms, at_ms| window_ms > sealed_ms && self.range.contains(at_ms);
             correction::apply(points, late, ahead.get(id).copied(), is_start, keep);
             self.budget.points += points.weight_from(0).saturating_sub(before);

@@ -1,7 +1,8 @@
 //! Reads the log after a start: what every whole frame is, in order.
 //!
 //! What follows the last whole frame of the last segment was never
-//! acknowledged and is cut away. A damaged frame anywhere else is lost, alone:
+//! acknowledged and is cut away, unless its checksums are right: then somebody
+//! wrote it who knows more. A damaged frame anywhere else is lost, alone:
 //! reading goes on with the next whole header. The samples themselves are read
 //! of the last frame only, which may be unfinished; every other one was synced
 //! before the next was written.
@@ -166,6 +167,8 @@ impl Log<'_> {
             if !is_last || frame.is_whole(self.file, &mut FrameReader::default())? {
                 scanned.whole = end;
                 found(*frame)?;
+            } else if frame.is_sound(self.file)? {
+                return Err(foreign(end - frame.bytes()));
             } else {
                 // With what follows it: nothing behind it was acknowledged.
                 scanned.tail = 1;
@@ -175,7 +178,11 @@ impl Log<'_> {
     }
 
     pub(super) fn look(&self, at: u64) -> io::Result<Found> {
-        let Some(header) = Header::read(&self.read(at, HEADER_BYTES)?) else { return Ok(Found::Nothing) };
+        let header = self.read(at, HEADER_BYTES)?;
+        if Header::is_foreign(&header) {
+            return Err(foreign(at));
+        }
+        let Some(header) = Header::read(&header) else { return Ok(Found::Nothing) };
         let size = header.frame_bytes();
         if size > self.size - at {
             return Ok(Found::Nothing);
@@ -183,7 +190,11 @@ impl Log<'_> {
         let (start, length) = header.directory();
         let directory = self.read(at + start, length)?;
         let frame = Frame::new(self.segment.clone(), at, &header, &directory);
-        Ok(frame.map_or(Found::Bad(size), |frame| Found::Frame(Box::new(frame), size)))
+        match frame {
+            Some(frame) => Ok(Found::Frame(Box::new(frame), size)),
+            None if header.is_of(&directory) => Err(foreign(at)),
+            None => Ok(Found::Bad(size)),
+        }
     }
 
     pub(super) fn next_header(&self, mut from: u64) -> io::Result<Option<u64>> {
@@ -205,4 +216,13 @@ impl Log<'_> {
         self.file.read_at(&mut bytes, at)?;
         Ok(bytes)
     }
+}
+
+/// What has right checksums and is not understood was not damaged: it must
+/// neither be cut away nor skipped.
+fn foreign(at: u64) -> io::Error {
+    let what = format!(
+        "at byte {at} is a window in a form that this statsdeck does not know; use the newer one that wrote it"
+    );
+    io::Error::new(io::ErrorKind::Unsupported, what)
 }

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 /// Name of the file whose lock keeps a second daemon away.
 pub(super) const LOCK_NAME: &str = "lock";
 /// Two hours.
-const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
+pub(super) const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
 /// The value before an end is looked for in so many windows.
 const LOOK_BACK_FRAMES: usize = 3;
@@ -49,7 +49,7 @@ pub struct Options {
     /// resolution.
     pub block_span_ms: i64,
     /// Coarser tiers, ascending. A tier that the directory has and that is not
-    /// among them is read, not added to, and not dropped by age.
+    /// among them is read, not added to, and kept as long as the next finer one.
     pub tiers: Vec<Tier>,
     /// Bytes of log and blocks beyond which blocks are dropped before their time:
     /// those that a coarser tier has, then the oldest.
@@ -78,6 +78,13 @@ impl Options {
         Options { retention_ms, block_span_ms: self.block_span_ms.min(retention_ms), ..self }
     }
 
+    /// The same with another span of blocks, in ms: a shorter log, and smaller
+    /// blocks. To be set before retention and tiers, which may change it.
+    #[must_use]
+    pub fn with_block_span(self, block_span_ms: i64) -> Self {
+        Options { block_span_ms, ..self }
+    }
+
     /// The same with coarser tiers; blocks of windows cover whole steps of the
     /// coarsest.
     #[must_use]
@@ -93,14 +100,12 @@ impl Options {
         Options { max_bytes, ..self }
     }
 
-    /// Age at which the blocks of a tier are dropped; `None` when no tier is its.
-    pub(super) fn retention_of(&self, block: &Block) -> Option<i64> {
-        match block.footer.resolution_ms {
-            0 => Some(self.retention_ms),
-            step_ms => {
-                self.tiers.iter().find(|tier| tier.resolution_ms == step_ms).map(|tier| tier.retention_ms)
-            }
-        }
+    /// Age at which a block is dropped. One of a tier that is not there any more
+    /// stays as long as the next finer one does.
+    pub(super) fn retention_of(&self, block: &Block) -> i64 {
+        let step_ms = block.footer.resolution_ms;
+        let tier = self.tiers.iter().rfind(|tier| tier.resolution_ms <= step_ms);
+        tier.map_or(self.retention_ms, |tier| tier.retention_ms)
     }
 
     pub(super) fn longest_retention_ms(&self) -> i64 {
@@ -228,6 +233,9 @@ impl Store {
         let lock = backend.lock(&lock_path).map_err(Error::io("lock", &lock_path))?;
         let lock = lock.ok_or(Error::Locked { dir: dir.clone() })?;
         let names = backend.list(&dir).map_err(Error::io("list", &dir))?;
+        // What is seen here may be what a life before had not made durable; the
+        // log is given up for a block that is.
+        backend.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
         for name in names.iter().filter(|name| name.starts_with("block-") && name.ends_with(".tmp")) {
             let path = dir.join(name);
             backend.remove(&path).map_err(Error::io("remove", &path))?;
@@ -328,12 +336,18 @@ impl Store {
             let missing: Vec<u32> = ids.iter().filter(|id| !found.contains_key(id)).copied().collect();
             // What is not found costs a longer look after a restart.
             let Ok(file) = frame.segment().file(&*self.backend) else { break };
+            let mut whole = true;
             for kind in [Kind::Counters, Kind::Gauges] {
-                let _ = frame.read(&*file, kind, Wanted::Ids(&missing), &mut reader, |id, value| {
+                let read = frame.read(&*file, kind, Wanted::Ids(&missing), &mut reader, |id, value| {
                     if let Value::Counter(value, _) | Value::Gauge(value) = value {
                         found.insert(id, value);
                     }
                 });
+                whole &= read.is_ok() && !frame.is_damaged();
+            }
+            // What an older window has is not the last value of what this one hides.
+            if !whole {
+                break;
             }
         }
         ids.iter().map(|id| (SeriesId(*id), found.get(id).copied())).collect()
@@ -438,11 +452,7 @@ impl State {
     }
 
     pub(super) fn move_horizon(&mut self, now_ms: i64, options: &Options) {
-        let horizon_ms = self.newest_ms(now_ms).saturating_sub(options.longest_retention_ms());
-        // What no tier of the config has is kept.
-        let strange = self.blocks.iter().filter(|block| options.retention_of(block).is_none());
-        let kept_ms = strange.map(|block| block.footer.start_ms).min();
-        self.horizon_ms = horizon_ms.min(kept_ms.unwrap_or(i64::MAX));
+        self.horizon_ms = self.newest_ms(now_ms).saturating_sub(options.longest_retention_ms());
     }
 
     /// Puts a block in its place: ascending by their ends, of equal ones the

@@ -115,20 +115,22 @@ fn take(free: &mut Vec<(i64, i64)>, span: (i64, i64), mut each: impl FnMut((i64,
 }
 
 /// The next block that can be built: of the finest tier that lacks one, so that
-/// the tier above finds it. Up to `sealed_ms` all windows are in blocks.
+/// the tier above finds it. Up to `sealed_ms` all windows are in blocks. What
+/// is too old for its tier at `newest_ms` is not built: it would leave at once,
+/// and be built again for ever.
 pub(super) fn next_build(
     blocks: &[Arc<Block>],
     windows: Windows,
     tiers: &[Tier],
     sealed_ms: i64,
+    newest_ms: i64,
 ) -> Option<Build> {
     let Windows { mut span_ms, mut retention_ms } = windows;
     for tier in tiers {
         span_ms = span_of(tier, span_ms, retention_ms);
         retention_ms = tier.retention_ms;
         let resolution_ms = tier.resolution_ms;
-        let built = Built::of(blocks, resolution_ms);
-        let too_old_ms = sealed_ms.saturating_sub(tier.retention_ms);
+        let built = Built::of(blocks, tier, newest_ms);
         // What a tier that was taken out of the config had, too.
         let sources: Vec<Arc<Block>> = blocks
             .iter()
@@ -138,8 +140,8 @@ pub(super) fn next_build(
             })
             .cloned()
             .collect();
-        let recent = sources.iter().filter(|block| block.footer.end_ms > too_old_ms);
-        let lacking = recent.filter_map(|block| built.lacks(block.footer.start_ms, block.footer.end_ms));
+        let lacks = |block: &Arc<Block>| built.lacks(block.footer.start_ms, block.footer.end_ms);
+        let lacking = sources.iter().filter_map(lacks);
         let Some(start_ms) = lacking.min() else { continue };
         let mut end_ms = span_end(start_ms.saturating_add(1), span_ms);
         if let Some(next_ms) = built.next(start_ms) {
@@ -158,14 +160,19 @@ pub(super) fn next_build(
 
 /// Times, open at their starts, for which a tier needs nothing finer any more.
 /// What a coarser one has was in this one: it is not built again when it was
-/// dropped, of files that a power cut brought back.
+/// dropped, of files that a power cut brought back. Neither is what is too old
+/// for the tier: it would leave at once, and be built for ever.
 pub(super) struct Built(Vec<(i64, i64)>);
 
 impl Built {
-    pub(super) fn of(blocks: &[Arc<Block>], resolution_ms: i64) -> Self {
-        let of_tier = blocks.iter().filter(|block| block.footer.resolution_ms >= resolution_ms);
-        let mut spans: Vec<(i64, i64)> =
-            of_tier.map(|block| (block.footer.start_ms, block.footer.end_ms)).collect();
+    pub(super) fn of(blocks: &[Arc<Block>], tier: &Tier, newest_ms: i64) -> Self {
+        let too_old_ms = newest_ms.saturating_sub(tier.retention_ms);
+        // No step is torn.
+        let too_old_ms =
+            too_old_ms.saturating_add(too_old_ms.saturating_neg().rem_euclid(tier.resolution_ms));
+        let of_tier = blocks.iter().filter(|block| block.footer.resolution_ms >= tier.resolution_ms);
+        let of_tier = of_tier.map(|block| (block.footer.start_ms, block.footer.end_ms));
+        let mut spans: Vec<(i64, i64)> = std::iter::once((i64::MIN, too_old_ms)).chain(of_tier).collect();
         spans.sort_unstable();
         spans.dedup_by(|next, kept| {
             let joins = next.0 <= kept.1;

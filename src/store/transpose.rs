@@ -35,7 +35,7 @@ fn of_windows(
     complete: &Complete,
     ids: &[u32],
 ) -> Result<(Vec<Stream>, Starts), Error> {
-    let (mut starts, has_late) = (Starts::new(), !complete.late_frames().is_empty());
+    let (mut starts, has_late) = (Starts::default(), !complete.late_frames().is_empty());
     let mut streams: Vec<Stream> = ids.iter().map(|_| Stream::default()).collect();
     let (mut files, mut reader) = (Files::default(), FrameReader::default());
     for frame in &complete.span.frames {
@@ -52,8 +52,10 @@ fn of_windows(
                 }
                 if let Some(stream) = streams.get_mut(at) {
                     push(stream, frame.start_ms, frame.end_ms, &value);
-                    if has_late && matches!(value, Value::Counter(_, Some(_))) {
-                        starts.insert((id, frame.start_ms));
+                    if let Value::Counter(_, start) = &value
+                        && has_late
+                    {
+                        starts.note(id, frame, start.is_some());
                     }
                 }
             });
@@ -87,7 +89,7 @@ fn correct(
     let ahead = correction::read_ahead(backend, &complete.later, unknown, true)?.unwrap_or_default();
     for (id, mut points) in read {
         let late = corrections.get(&id).map(Vec::as_slice).unwrap_or_default();
-        let is_start = |at_ms| starts.contains(&(id, at_ms));
+        let is_start = |at_ms| starts.has(id, at_ms);
         let keep = |window_ms, _| complete.sealed_ms < window_ms && window_ms <= complete.span.end_ms;
         correction::apply(&mut points, late, ahead.get(&id).copied(), is_start, keep);
         if let Some(stream) = ids.binary_search(&id).ok().and_then(|at| streams.get_mut(at)) {

@@ -43,7 +43,7 @@ impl Store {
         let _alone = lock(&self.maintenance);
         let dropped = self.drop_old(now_ms);
         let written = self.write_blocks();
-        let built = self.build_blocks();
+        let built = self.build_blocks(now_ms);
         let too_much = self.drop_too_much();
         Ok(Maintained {
             blocks_written: written?,
@@ -98,21 +98,21 @@ impl Store {
     }
 
     /// Returns how many blocks of coarser tiers were built.
-    fn build_blocks(&self) -> Result<usize, Error> {
+    fn build_blocks(&self, now_ms: i64) -> Result<usize, Error> {
         let mut built = 0;
         while built < BUILDS {
-            let Some(build) = self.next_build() else { break };
+            let Some(build) = self.next_build(now_ms) else { break };
             self.write_block(&Source::Steps(&build), |_| {})?;
             built += 1;
         }
         Ok(built)
     }
 
-    fn next_build(&self) -> Option<Build> {
+    fn next_build(&self, now_ms: i64) -> Option<Build> {
         let state = self.state();
         let Self { options, .. } = self;
         let windows = Windows { span_ms: options.block_span_ms, retention_ms: options.retention_ms };
-        tier::next_build(&state.blocks, windows, &options.tiers, state.sealed_ms)
+        tier::next_build(&state.blocks, windows, &options.tiers, state.sealed_ms, state.newest_ms(now_ms))
     }
 
     /// Writes a block; readers have it, and what `then` does, in one moment.
@@ -136,20 +136,27 @@ impl Store {
         let old: Vec<Arc<Block>> = {
             let mut state = self.state_mut();
             state.move_horizon(now_ms, &self.options);
-            let newest_ms = state.newest_ms(now_ms);
-            let built = |tier: &Tier| (*tier, Built::of(&state.blocks, tier.resolution_ms));
-            let tiers: Vec<(Tier, Built)> = self.options.tiers.iter().map(built).collect();
-            let is_over = |block: &&Arc<Block>| self.is_over(&tiers, block, newest_ms);
-            state.blocks.iter().filter(is_over).cloned().collect()
+            self.leaving_and_staying(&state.blocks, state.newest_ms(now_ms)).0
         };
         self.drop_blocks(&old)
+    }
+
+    /// The blocks that are too old at `newest_ms`, and the others.
+    pub(super) fn leaving_and_staying(
+        &self,
+        blocks: &[Arc<Block>],
+        newest_ms: i64,
+    ) -> (Vec<Arc<Block>>, Vec<Arc<Block>>) {
+        let built = |tier: &Tier| (*tier, Built::of(blocks, tier, newest_ms));
+        let tiers: Vec<(Tier, Built)> = self.options.tiers.iter().map(built).collect();
+        blocks.iter().cloned().partition(|block| self.is_over(&tiers, block, newest_ms))
     }
 
     /// Whether a block is too old: for its own tier, and for those that it would
     /// still have to be built into.
     fn is_over(&self, tiers: &[(Tier, Built)], block: &Block, newest_ms: i64) -> bool {
         let is_older = |age_ms: i64| block.footer.end_ms <= newest_ms.saturating_sub(age_ms);
-        if !self.options.retention_of(block).is_some_and(is_older) {
+        if !is_older(self.options.retention_of(block)) {
             return false;
         }
         let coarser = tiers.iter().filter(|(tier, _)| tier.resolution_ms > block.footer.resolution_ms);

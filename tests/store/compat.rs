@@ -144,9 +144,9 @@ fn files_of_a_newer_version_are_refused_and_left_alone() {
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     });
     let of_block = refusal("block-", |bytes| {
-        bytes[8] = 3;
-        *bytes.last_mut().unwrap() = b'3';
+        bytes[8] = 4;
+        *bytes.last_mut().unwrap() = b'4';
     });
     assert!(of_log.contains("has format version 3, this statsdeck reads up to 2"), "{of_log}");
-    assert!(of_block.contains("has format version 3, this statsdeck reads up to 2"), "{of_block}");
+    assert!(of_block.contains("has format version 4, this statsdeck reads up to 3"), "{of_block}");
 }

@@ -1,10 +1,14 @@
 //! The store from outside: what was appended is read back, after restarts,
 //! crashes, faults of the disk and damaged files.
 
+mod answers;
 mod backfill;
 mod compat;
 mod crash;
 mod damage;
+mod files;
+mod known;
+mod life;
 mod model;
 mod operation;
 mod repair;
@@ -12,3 +16,4 @@ mod seams;
 mod simulation;
 mod tiers;
 mod world;
+mod year;

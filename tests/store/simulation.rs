@@ -1,68 +1,73 @@
-//! Many short lives of one directory: random windows, upkeep, faults of the
-//! disk, kills and power cuts, each life going on where the last one ended.
+//! Many short lives of one directory, one after the other: random windows of
+//! all types, late values, a clock that jumps, every fault of a disk, upkeep
+//! with tiers, retention and room that change from life to life, kills and power
+//! cuts. After each step the store knows what a plain model knows.
 //!
-//! `STATSDECK_SEEDS=10000 cargo test --test store simulation` for a long run.
+//! `STATSDECK_SEEDS=10000 cargo test --release --test store simulation` for a
+//! long run, `STATSDECK_SEED=17` for one seed.
 
-use crate::world::{ALL, Dice, Model, START_MS, TestStore, World, dump, options, read};
-use statsdeck::store::MemoryBackend;
+use crate::life::Run;
+use crate::world::{Dice, SPAN_MS, WINDOW_MS, options};
 use statsdeck::store::memory::Fault;
+use statsdeck::store::{Options, Tier};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 #[test]
 fn nothing_acknowledged_is_lost_over_many_lives() {
-    let seeds = std::env::var("STATSDECK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
-    for seed in 1..=seeds {
-        simulate(seed);
-    }
-}
-
-fn simulate(seed: u64) {
-    let mut dice = Dice::new(seed);
-    let mut backend = MemoryBackend::new();
-    let mut world = World::new(seed, 6);
-    let mut possible = vec![Model::default()];
-    for life in 0..6 {
-        let case = format!("seed {seed}, life {life}");
-        if dice.roll(3) > 0 {
-            let fault = [Fault::Fail, Fault::Tear, Fault::Deny][dice.roll(3) as usize];
-            backend.fail_at(backend.operations() + dice.roll(60), fault, dice.roll(2) == 0);
-        }
-        if let Ok((store, recovered)) = TestStore::open(options(), backend.clone(), START_MS) {
-            let found = dump(&read(&store, ALL));
-            let position = possible.iter().position(|model| dump(&model.series(ALL)) == found);
-            let position = position.unwrap_or_else(|| {
-                panic!("{case}: expected\n{}\nfound\n{found}", dump(&possible[0].series(ALL)))
-            });
-            let mut model = possible.swap_remove(position);
-            assert_eq!(recovered.last_end_ms, model.last_end_ms, "{case}");
-            let stats = store.stats();
-            assert_eq!(stats.frames_lost + stats.blocks_lost + stats.chunks_lost, 0, "{case}");
-            world = world.successor();
-            possible = live(&store, &mut dice, &mut world, &mut model);
-            let last = dump(&possible[0].series(ALL));
-            assert_eq!(dump(&read(&store, ALL)), last, "{case}: while it lives");
-        }
-        backend.heal();
-        // Killed, or without power.
-        if dice.roll(2) == 0 {
-            backend = backend.crashed(dice.roll(1 << 40));
+    let seeds = match (number("STATSDECK_SEED"), number("STATSDECK_SEEDS")) {
+        (Some(seed), _) => seed..=seed,
+        (None, seeds) => 1..=seeds.unwrap_or(300),
+    };
+    for seed in seeds {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Run::new(seed).run())) {
+            eprintln!("again: STATSDECK_SEED={seed} cargo test --test store simulation");
+            resume_unwind(panic);
         }
     }
 }
 
-/// Returns what the next life may find: all that was acknowledged, or the
-/// window in flight besides.
-fn live(store: &TestStore, dice: &mut Dice, world: &mut World, model: &mut Model) -> Vec<Model> {
-    for _ in 0..dice.roll(30) {
-        let batch = world.window(if dice.roll(12) == 0 { dice.roll(15) as i64 } else { 0 });
-        if store.append(&batch).is_err() && store.append(&batch).is_err() {
-            let mut more = model.clone();
-            more.apply(&batch);
-            return vec![model.clone(), more];
-        }
-        model.apply(&batch);
-        if dice.roll(4) == 0 {
-            let _ = store.maintain(batch.end_ms);
+/// Every write, sync, new name and read of a run with tiers fails once, or is the
+/// last one before the power goes. Without `STATSDECK_SEEDS` each meets one of the
+/// faults, with it all of them.
+#[test]
+fn a_fault_at_any_place_of_a_run_with_tiers_loses_nothing() {
+    let tier = |steps, spans| Tier { resolution_ms: steps * WINDOW_MS, retention_ms: spans * SPAN_MS };
+    let windows = Options { retention_ms: 2 * SPAN_MS, ..options() };
+    let options = windows.with_tiers(vec![tier(2, 3), tier(10, 1000)]).with_lateness(WINDOW_MS);
+    let (operations, reads) = Run::new(3).scripted(&options, |_| {});
+    assert!(operations > 150 && reads > 500, "{operations} {reads}");
+    let all = number("STATSDECK_SEEDS").is_some();
+    for at in 0..operations {
+        for (number, fault) in Fault::ALL.into_iter().enumerate() {
+            for for_good in [false, true] {
+                let turn = (number * 2 + usize::from(for_good)) as u64;
+                if all || at % 8 == turn {
+                    Run::new(3).scripted(&options, |backend| backend.fail_at(at, fault, for_good));
+                }
+            }
         }
     }
-    vec![model.clone()]
+    for at in (0..reads).step_by(if all { 1 } else { 7 }) {
+        Run::new(3).scripted(&options, |backend| backend.fail_read_at(at, false));
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// Tiers, retentions and room as a user might set them. Steps that are no
+/// multiples of others do not come together: of those nothing is built.
+pub fn random_options(seed: u64, dice: &mut Dice) -> Options {
+    let both = [[2, 5][seed as usize % 2], 10];
+    let steps = [&both[..0], &both, &both[1..], &both, &both[..1]][dice.roll(5) as usize];
+    let mut retention_ms = (3 + dice.roll(8) as i64) * SPAN_MS;
+    let windows = Options { retention_ms, ..options() };
+    let mut tiers = Vec::new();
+    for step in steps {
+        retention_ms *= [1, 3, 1000][dice.roll(3) as usize];
+        tiers.push(Tier { resolution_ms: step * WINDOW_MS, retention_ms });
+    }
+    let max_bytes = (dice.roll(4) == 0).then(|| 20_000 + dice.roll(40_000));
+    windows.with_tiers(tiers).with_max_bytes(max_bytes)
 }

@@ -1,16 +1,16 @@
-//! A small world that makes windows as the aggregator would, and a plain model
-//! of what a store must know after them.
+//! A small world that makes windows as the aggregator would, with what comes
+//! late, and goes on after a restart with what the store knew.
 
+pub use crate::answers::{dump, read};
+pub use crate::known::Model;
 use statsdeck::catalogue::Catalogue;
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::label::NAME;
-use statsdeck::model::sample::stale_nan;
+use statsdeck::model::late::{LateGauge, LateValue};
 use statsdeck::model::{
-    FlushBatch, Histogram, Labels, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, Sketch,
-    TimeRange,
+    FlushBatch, Histogram, Labels, Late, MetricType, SeriesId, SeriesKey, Sketch, TimeRange,
 };
 use statsdeck::store::{Backend, Error, MemoryBackend, Options, Recovered, Store};
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -95,6 +95,13 @@ pub struct World {
     series: Vec<Live>,
     next_id: u32,
     most_series: usize,
+    /// How late values come, in ms, if they do.
+    late_ms: Option<i64>,
+    /// A window follows one that is not directly before it: counters begin anew,
+    /// so that what is late for the gap can be told apart.
+    after_gap: bool,
+    /// Up to there all windows are in blocks.
+    pub sealed_ms: i64,
 }
 
 #[derive(Clone)]
@@ -109,13 +116,49 @@ struct Live {
 
 impl World {
     pub fn new(seed: u64, most_series: usize) -> Self {
-        World { dice: Dice::new(seed), end_ms: START_MS, series: Vec::new(), next_id: 1, most_series }
+        World {
+            dice: Dice::new(seed),
+            end_ms: START_MS,
+            series: Vec::new(),
+            next_id: 1,
+            most_series,
+            late_ms: None,
+            after_gap: false,
+            sealed_ms: i64::MIN,
+        }
+    }
+
+    /// The same, with values that come late by up to `late_ms` and now and then
+    /// far too late, windows of odd lengths, and numbers whose sums are exact.
+    pub fn with_late(self, late_ms: i64) -> Self {
+        World { late_ms: Some(late_ms), ..self }
+    }
+
+    /// Goes on with what a store knew when it was opened.
+    pub fn resume(&mut self, recovered: &Recovered, catalogue: &Catalogue) {
+        self.next_id = catalogue.next_id();
+        self.end_ms = recovered.last_end_ms.unwrap_or(self.end_ms);
+        let known = recovered.series.iter().filter_map(|series| {
+            Some(Live {
+                id: series.id,
+                key: catalogue.series(series.id)?,
+                total: series.last.unwrap_or_default(),
+                living: !series.ended,
+                fresh: false,
+            })
+        });
+        self.series = known.collect();
+        for live in &mut self.series {
+            live.living &= self.dice.roll(2) == 0;
+        }
     }
 
     /// The next window, after `gap` windows without any.
     pub fn window(&mut self, gap: i64) -> Window {
-        let start_ms = self.end_ms + gap * WINDOW_MS;
-        self.end_ms = start_ms + WINDOW_MS;
+        let newest_ms = self.end_ms;
+        let start_ms = newest_ms + gap * WINDOW_MS;
+        self.end_ms = start_ms + self.length(start_ms);
+        self.after_gap = start_ms > newest_ms && self.late_ms.is_some();
         let mut batch = Window::default();
         (batch.batch.start_ms, batch.batch.end_ms) = (start_ms, self.end_ms);
         if self.series.len() < self.most_series {
@@ -124,9 +167,36 @@ impl World {
             }
         }
         for at in 0..self.series.len() {
-            self.sample(at, &mut batch);
+            let late_at = self.late_window(newest_ms, start_ms);
+            self.sample(at, &mut batch, late_at);
         }
+        batch.batch.late.settle();
         batch
+    }
+
+    /// Windows end at multiples of their length, but for those of a stop.
+    fn length(&mut self, start_ms: i64) -> i64 {
+        let whole = WINDOW_MS - start_ms.rem_euclid(WINDOW_MS);
+        let is_cut = self.late_ms.is_some() && whole > 1 && self.dice.roll(15) == 0;
+        if is_cut { 1 + self.dice.roll(whole as u64 - 1) as i64 } else { whole }
+    }
+
+    /// A window that something comes late for: one that is open for it, or is
+    /// closed for good.
+    fn late_window(&mut self, newest_ms: i64, start_ms: i64) -> Option<i64> {
+        let late_ms = self.late_ms?;
+        if self.dice.roll(5) > 0 {
+            return None;
+        }
+        let is_lost = self.dice.roll(8) == 0;
+        let from_ms = (newest_ms - late_ms).div_euclid(WINDOW_MS) + 1;
+        let steps = start_ms.div_euclid(WINDOW_MS) - from_ms + 1;
+        let end_ms = (from_ms + self.dice.roll(steps.clamp(1, 30) as u64) as i64) * WINDOW_MS;
+        let sealed_ms = self.sealed_ms.max(0).div_euclid(WINDOW_MS) * WINDOW_MS;
+        match is_lost {
+            true if sealed_ms > 0 => Some(sealed_ms - self.dice.roll(20) as i64 * WINDOW_MS),
+            _ => (steps > 0).then_some(end_ms),
+        }
     }
 
     /// A world after this one, with series of its own.
@@ -138,14 +208,22 @@ impl World {
         let id = SeriesId(self.next_id);
         self.next_id += 1;
         let metric_type = MetricType::ALL[id.0 as usize % 5];
+        let mut host = format!("web-{}", id.0);
+        if self.late_ms.is_some() {
+            // What was never written may leave its number to another one.
+            host = format!("{host}-{}", self.dice.roll(1000));
+        }
         let name = format!("etl.{metric_type}.{}", id.0 % 3);
-        let labels = Labels::from_pairs([(NAME, name), ("host", format!("web-{}", id.0))]);
+        let labels = Labels::from_pairs([(NAME, name), ("host", host)]);
         let key = SeriesKey { labels, metric_type };
         batch.named.push((id, key.clone()));
         self.series.push(Live { id, key, total: 0.0, living: false, fresh: true });
     }
 
     fn number(&mut self) -> f64 {
+        if self.late_ms.is_some() {
+            return self.dice.roll(1 << 16) as f64 / 8.0 - 500.0;
+        }
         match self.dice.roll(4) {
             0 => 0.0,
             1 => self.dice.roll(1000) as f64,
@@ -154,8 +232,11 @@ impl World {
         }
     }
 
-    fn sample(&mut self, at: usize, window: &mut Window) {
+    fn sample(&mut self, at: usize, window: &mut Window, late_at: Option<i64>) {
+        let is_exact = self.late_ms.is_some();
         let batch = &mut window.batch;
+        let Late { counters, gauges, timers, sets, interval_ms } = &mut batch.late;
+        *interval_ms = WINDOW_MS;
         let fate = self.dice.roll(10);
         let number = self.number();
         let many = self.dice.roll(12);
@@ -174,8 +255,13 @@ impl World {
         }
         match live.key.metric_type {
             MetricType::Counter => {
-                let start_total = (!live.living).then_some(live.total);
+                let start_total = (!live.living || self.after_gap).then_some(live.total);
                 live.total += number;
+                if let Some(end_ms) = late_at {
+                    let value = many as f64 - 3.0;
+                    live.total += value;
+                    counters.push(LateValue { id, end_ms, value });
+                }
                 batch.counters.push(CounterValue { id, total: live.total, start_total });
             }
             MetricType::Gauge | MetricType::Sampled => {
@@ -183,112 +269,38 @@ impl World {
                 let wide = f64::from(many.is_multiple_of(2) as u8);
                 let gauge = GaugeValue { id, last: number, min: number - wide, max: number + wide };
                 batch.gauges.push(gauge);
+                if let Some(end_ms) = late_at {
+                    let (last, holds) = (many as f64, dice.roll(2) == 0);
+                    let value =
+                        LateGauge { last, min: last, max: last, at_ms: end_ms - 1, holds, is_sample: false };
+                    gauges.push(LateValue { id, end_ms, value });
+                }
             }
             MetricType::Timer | MetricType::Histogram => {
-                let values = (0..=many).map(|_| (dice.roll(5000) as f64 / 1000.0, 1.0 + many as f64 / 3.0));
-                batch.timers.push((id, Histogram::from_values(values)));
+                let (unit, more) = if is_exact { (64.0, 0.0) } else { (1000.0, many as f64 / 3.0) };
+                let mut histogram = || {
+                    let values = (0..=many).map(|_| (dice.roll(5000) as f64 / unit, 1.0 + more));
+                    Histogram::from_values(values)
+                };
+                batch.timers.push((id, histogram()));
+                if let Some(end_ms) = late_at {
+                    timers.push(LateValue { id, end_ms, value: histogram() });
+                }
             }
             MetricType::Set => {
                 let mut sketch = Sketch::default();
                 let members = if dice.roll(80) == 0 { 300 } else { many };
                 (0..members).for_each(|_| sketch.insert(&dice.roll(1 << 40).to_le_bytes()));
+                if let Some(end_ms) = late_at {
+                    let mut value = Sketch::default();
+                    value.insert(&dice.roll(1 << 40).to_le_bytes());
+                    sets.push(LateValue { id, end_ms, value });
+                }
                 batch.sets.push((id, sketch));
             }
         }
         live.living = true;
         live.fresh = false;
-    }
-}
-
-/// What a store must know.
-#[derive(Clone, Default)]
-pub struct Model {
-    keys: BTreeMap<SeriesId, SeriesKey>,
-    points: BTreeMap<SeriesId, BTreeMap<i64, Value>>,
-    pub last_end_ms: Option<i64>,
-}
-
-#[derive(Clone)]
-enum Value {
-    Float(f64),
-    Histogram(Histogram),
-    Sketch(Sketch),
-}
-
-impl Model {
-    pub fn apply(&mut self, batch: &Window) {
-        self.keys.extend(batch.named.iter().cloned());
-        self.last_end_ms = Some(batch.end_ms);
-        for counter in &batch.counters {
-            if let Some(start) = counter.start_total {
-                self.put(counter.id, batch.start_ms, Value::Float(start));
-            }
-            self.put(counter.id, batch.end_ms, Value::Float(counter.total));
-        }
-        for gauge in &batch.gauges {
-            self.put(gauge.id, batch.end_ms, Value::Float(gauge.last));
-        }
-        for (id, histogram) in &batch.timers {
-            self.put(*id, batch.end_ms, Value::Histogram(histogram.clone()));
-        }
-        for (id, sketch) in &batch.sets {
-            self.put(*id, batch.end_ms, Value::Sketch(sketch.clone()));
-        }
-        for id in &batch.stale {
-            if matches!(self.keys[id].metric_type, MetricType::Counter | MetricType::Gauge) {
-                self.put(*id, batch.end_ms, Value::Float(stale_nan()));
-            }
-        }
-    }
-
-    /// The series that there are.
-    pub fn named(&self) -> Vec<(SeriesId, SeriesKey)> {
-        self.keys.iter().map(|(id, key)| (*id, key.clone())).collect()
-    }
-
-    fn put(&mut self, id: SeriesId, timestamp_ms: i64, value: Value) {
-        self.points.entry(id).or_default().insert(timestamp_ms, value);
-    }
-
-    pub fn series(&self, range: TimeRange) -> Vec<Series> {
-        let mut all = Vec::new();
-        for (id, points) in &self.points {
-            let key = &self.keys[id];
-            let inside = points.iter().filter(|(at, _)| range.contains(**at));
-            let (mut floats, mut histograms, mut sketches) = (Vec::new(), Vec::new(), Vec::new());
-            for (at, value) in inside {
-                match value {
-                    Value::Float(value) => floats.push(Sample { timestamp_ms: *at, value: *value }),
-                    Value::Histogram(histogram) => histograms.push((*at, histogram.clone())),
-                    Value::Sketch(sketch) => sketches.push((*at, sketch.clone())),
-                }
-            }
-            let points = match key.metric_type {
-                MetricType::Counter | MetricType::Gauge | MetricType::Sampled => Points::Floats(floats),
-                MetricType::Timer | MetricType::Histogram => Points::Histograms(histograms),
-                MetricType::Set => Points::Sketches(sketches),
-            };
-            if !points.is_empty() {
-                let (labels, counts) = (key.labels.clone(), Vec::new());
-                all.push(Series { labels, metric_type: Some(key.metric_type), points, counts });
-            }
-        }
-        all.sort_by(|a, b| a.labels.cmp(&b.labels));
-        all
-    }
-
-    /// Last float of each counter and gauge that has one, and whether it ended.
-    pub fn last(&self) -> BTreeMap<SeriesId, (f64, bool)> {
-        let float = |value: &Value| match value {
-            Value::Float(value) => Some(*value),
-            _ => None,
-        };
-        let last = |points: &BTreeMap<i64, Value>| {
-            let mut floats = points.values().rev().filter_map(float).peekable();
-            let ended = floats.peek()?.is_nan();
-            Some((floats.find(|value| !value.is_nan())?, ended))
-        };
-        self.points.iter().filter_map(|(id, points)| Some((*id, last(points)?))).collect()
     }
 }
 
@@ -298,45 +310,4 @@ pub fn options() -> Options {
 
 pub fn open(backend: &MemoryBackend) -> (TestStore, Recovered) {
     TestStore::open(options(), backend.clone(), START_MS).expect("the store opens")
-}
-
-pub fn read(store: &Store, range: TimeRange) -> Vec<Series> {
-    let request = Select { matchers: &[], range, step_ms: 0, max_series: usize::MAX, max_points: usize::MAX };
-    store.select(&request).expect("the store can be read")
-}
-
-/// All points as text, one a line, bit for bit.
-pub fn dump(series: &[Series]) -> String {
-    let mut text = String::new();
-    for series in series {
-        text.push_str(&format!("{} {:?}\n", series.labels, series.metric_type));
-        match &series.points {
-            Points::Floats(points) => points.iter().for_each(|sample| {
-                let bits = sample.value.to_bits();
-                text.push_str(&format!("  {} {} {bits:016x}\n", sample.timestamp_ms, sample.value));
-            }),
-            Points::Histograms(points) => {
-                points.iter().for_each(|(at, h)| {
-                    let buckets = h.buckets().iter().flat_map(|(key, weight)| {
-                        key.0.to_le_bytes().into_iter().chain(weight.to_bits().to_le_bytes())
-                    });
-                    let crc = crc32fast::hash(&buckets.collect::<Vec<u8>>());
-                    text.push_str(&format!("  {at} {} {} {} {} {crc:08x}\n", h.count, h.sum, h.min, h.max));
-                });
-            }
-            Points::Natives(_) => unreachable!("the store holds none"),
-            Points::Sketches(points) => points.iter().for_each(|(at, sketch)| {
-                text.push_str(&format!("  {at} {} {:08x}\n", sketch.count(), checksum(sketch)));
-            }),
-        }
-    }
-    text
-}
-
-fn checksum(sketch: &Sketch) -> u32 {
-    let bytes: Vec<u8> = match sketch {
-        Sketch::Exact(hashes) => hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect(),
-        Sketch::Registers(registers) => registers.to_vec(),
-    };
-    crc32fast::hash(&bytes)
 }

@@ -1,0 +1,113 @@
+//! Which blocks there are, and whether those that left had a reason.
+
+use crate::known::Model;
+use crate::world::SPAN_MS;
+use statsdeck::model::duration;
+use statsdeck::store::{MemoryBackend, Options};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Files of a store: blocks by step and end, with their bytes, and all bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    pub blocks: BTreeMap<(i64, i64), u64>,
+    pub bytes: u64,
+}
+
+/// From where on a store has to know everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Every point as it was received.
+    pub windows_ms: i64,
+    /// What a coarse step says.
+    pub steps_ms: i64,
+}
+
+impl Files {
+    pub fn of(backend: &MemoryBackend) -> Files {
+        let mut files = Files::default();
+        for (path, content) in backend.files() {
+            files.bytes += content.len() as u64;
+            files.blocks.extend(block(&path).map(|block| (block, content.len() as u64)));
+        }
+        files
+    }
+
+    /// End of the last window that is in a block.
+    pub fn sealed_ms(&self) -> i64 {
+        self.blocks.keys().map(|(_, end_ms)| *end_ms).max().unwrap_or(i64::MIN)
+    }
+
+    /// Whether something coarser than `step_ms` reaches up to `end_ms`.
+    fn has_coarser(&self, step_ms: i64, end_ms: i64) -> bool {
+        self.blocks.keys().any(|(step, end)| *step > step_ms && *end >= end_ms)
+    }
+}
+
+/// Step and end of the block with this name.
+fn block(path: &Path) -> Option<(i64, i64)> {
+    let name = path.file_name()?.to_str()?;
+    let (step, end) = name.strip_prefix("block-")?.strip_suffix(".sd")?.split_once('-')?;
+    let step_ms = if step == "0" { 0 } else { duration::parse_ms(step).ok()? as i64 };
+    Some((step_ms, end.parse().ok()?))
+}
+
+impl Known {
+    /// Notes what was removed since the last time; panics where nothing allowed
+    /// it.
+    pub fn note(&mut self, backend: &MemoryBackend, options: &Options, newest_ms: i64, case: &str) {
+        let after = Files::of(backend);
+        let mut bytes = after.bytes;
+        // For want of room they leave at last.
+        for (path, of_block) in backend.take_removed().into_iter().rev() {
+            let Some((step_ms, end_ms)) = block(&path) else { continue };
+            bytes += of_block as u64;
+            let is_too_much = options.max_bytes.is_some_and(|most| bytes > most);
+            let is_old = is_old(options, (step_ms, end_ms), newest_ms);
+            assert!(is_old || is_too_much, "{case}: {} left for no reason", path.display());
+            if step_ms == 0 {
+                self.windows_ms = self.windows_ms.max(end_ms);
+            }
+            if !after.has_coarser(step_ms, end_ms) {
+                self.steps_ms = self.steps_ms.max(end_ms);
+            }
+        }
+        self.move_horizon(options, newest_ms);
+    }
+
+    /// What is older than every retention is not read.
+    pub fn move_horizon(&mut self, options: &Options, newest_ms: i64) {
+        let longest_ms =
+            options.tiers.iter().map(|tier| tier.retention_ms).fold(options.retention_ms, i64::max);
+        let horizon_ms = newest_ms.saturating_sub(longest_ms);
+        self.steps_ms = self.steps_ms.max(horizon_ms.div_euclid(SPAN_MS).saturating_add(1) * SPAN_MS);
+        self.windows_ms = self.windows_ms.max(self.steps_ms);
+    }
+}
+
+/// Whether a block is older than its tier keeps it; one whose tier is not there
+/// any more is kept as the next finer one.
+pub fn is_old(options: &Options, (step_ms, end_ms): (i64, i64), newest_ms: i64) -> bool {
+    let tiers = options.tiers.iter().filter(|tier| tier.resolution_ms <= step_ms);
+    let retention_ms = tiers.map(|tier| tier.retention_ms).next_back().unwrap_or(options.retention_ms);
+    end_ms <= newest_ms.saturating_sub(retention_ms)
+}
+
+/// After upkeep that had all it needed, nothing is left that should have gone.
+pub fn check_tidy(files: &Files, options: &Options, model: &Model, now_ms: i64, case: &str) {
+    let newest_ms = model.last_end_ms.unwrap_or(now_ms).min(now_ms);
+    for (step_ms, end_ms) in files.blocks.keys().filter(|key| is_old(options, **key, newest_ms)) {
+        let mut coarser = options.tiers.iter().filter(|tier| tier.resolution_ms > *step_ms);
+        let built = |step_ms: i64| files.blocks.keys().any(|(step, end)| *step >= step_ms && end >= end_ms);
+        let waits = coarser
+            .find(|tier| built(tier.resolution_ms) || *end_ms > newest_ms - tier.retention_ms)
+            .is_some_and(|tier| !built(tier.resolution_ms));
+        assert!(
+            waits,
+            "{case}: block of {step_ms} ms to {end_ms} is still there at {newest_ms}\n{files:?}\n{options:?}"
+        );
+    }
+    if let Some(most) = options.max_bytes {
+        assert!(files.bytes <= most || files.blocks.is_empty(), "{case}: {} bytes", files.bytes);
+    }
+}
