@@ -271,3 +271,19 @@ async fn a_client_that_hangs_up_frees_its_place_within_a_second() {
     assert_eq!(state.places.available_permits(), 1);
     server.abort();
 }
+
+#[tokio::test]
+async fn names_and_labels_are_told_however_many_series_there_are() {
+    let state = state(source(), Options { max_series: 1, ..Options::default() });
+    for (uri, expected) in [
+        ("/api/v1/labels", r#"["__name__","job"]"#),
+        ("/api/v1/label/__name__/values", r#"["bad","etl.errors","load","scraped","t","visitors"]"#),
+        ("/api/v1/label/job/values?match[]=etl_errors", r#"["a\"\u003cb\u003e"]"#),
+        ("/api/v1/metadata?metric=load", r#"{"load":[{"type":"gauge","unit":"","help":""}]}"#),
+    ] {
+        let (_, body) = send(&state, "GET", uri, "").await;
+        assert_eq!(body, format!("{{\"status\":\"success\",\"data\":{expected}}}"), "{uri}");
+    }
+    let (_, body) = send(&state, "GET", "/api/v1/status/tsdb", "").await;
+    assert!(body.contains("\"numSeries\":6"), "{body}");
+}

@@ -35,6 +35,19 @@ pub trait Source: Send + Sync {
         0
     }
 
+    /// Calls `visit` with each series that fulfils all matchers and has points
+    /// within `range`, in any order and however many they are, until it returns
+    /// false.
+    fn each_series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        visit: &mut dyn FnMut(SeriesKey) -> bool,
+    ) -> Result<(), SourceError> {
+        let _ = self.series(matchers, range, usize::MAX)?.into_iter().all(visit);
+        Ok(())
+    }
+
     /// Names of the series that fulfil all matchers and have points within
     /// `range`, at most `max_series` of them, in ascending order.
     fn series(
@@ -159,6 +172,15 @@ impl Source for Store {
 
     fn resolution_ms(&self, range: TimeRange) -> i64 {
         Store::resolution_ms(self, range)
+    }
+
+    fn each_series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        visit: &mut dyn FnMut(SeriesKey) -> bool,
+    ) -> Result<(), SourceError> {
+        Ok(Store::each_series(self, matchers, range, visit)?)
     }
 
     fn series(

@@ -87,6 +87,29 @@ impl Store {
         Ok(keys)
     }
 
+    /// Calls `visit` with each series that fulfils all matchers and has points in
+    /// or around `range`, in the order of their escaped names, until it returns
+    /// false. Holds their numbers, not their names.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn each_series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        mut visit: impl FnMut(SeriesKey) -> bool,
+    ) -> Result<(), Error> {
+        let Some(view) = self.view(range, &Grains::default()) else { return Ok(()) };
+        let mut candidates = IdSet::default();
+        self.catalogue().matching(matchers, |id, _| {
+            candidates.insert(id.0);
+            true
+        });
+        let found = view.with_points(self, &candidates, usize::MAX)?;
+        self.catalogue().matching(matchers, |id, key| !found.contains(id.0) || visit(key));
+        Ok(())
+    }
+
     /// The coarsest step, in ms, of the finest that there is in `range`; 0 when
     /// all of that is windows.
     pub fn resolution_ms(&self, range: TimeRange) -> i64 {

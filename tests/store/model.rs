@@ -99,6 +99,18 @@ fn check(matchers: &[Matcher]) {
     assert_eq!(dump(&store.select(&request).unwrap()), dump(&expected), "{matchers:?}");
     let keys = store.series(matchers, ALL, 99).unwrap();
     assert!(keys.iter().map(|key| &key.labels).eq(expected.iter().map(|series| &series.labels)));
+    for windows in [0, 3, 20, 40] {
+        let range = TimeRange { start_ms: START_MS, end_ms: START_MS + windows * WINDOW_MS };
+        let mut visited = Vec::new();
+        store
+            .each_series(matchers, range, |key| {
+                visited.push(key);
+                true
+            })
+            .unwrap();
+        visited.sort();
+        assert_eq!(visited, store.series(matchers, range, 99).unwrap(), "{windows} windows");
+    }
 }
 
 #[test]

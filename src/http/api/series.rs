@@ -45,13 +45,13 @@ async fn label_names(State(state): State<Arc<ApiState>>, params: Params) -> Resu
     let request = Request::read(&params)?;
     evaluated(&state, &params, move |engine| {
         let mut names = BTreeSet::new();
-        for key in request.keys(&engine)? {
+        request.visit(&engine, |key| {
             for (name, _) in key.labels.iter() {
                 if !names.contains(name) {
                     names.insert(name.to_owned());
                 }
             }
-        }
+        })?;
         Ok(request.answer(names, |out, name| push_text(out, &name)))
     })
     .await
@@ -68,9 +68,13 @@ async fn label_values(
     }
     let request = Request::read(&params)?;
     evaluated(&state, &params, move |engine| {
-        let keys = request.keys(&engine)?;
-        let values: BTreeSet<&str> = keys.iter().filter_map(|key| key.labels.get(&name)).collect();
-        Ok(request.answer(values, push_text))
+        let mut values = BTreeSet::new();
+        request.visit(&engine, |key| {
+            if let Some(value) = key.labels.get(&name).filter(|value| !values.contains(*value)) {
+                values.insert(value.to_owned());
+            }
+        })?;
+        Ok(request.answer(values, |out, value| push_text(out, &value)))
     })
     .await
 }
@@ -79,10 +83,14 @@ async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Result<
     let request = Request::read(&params)?;
     evaluated(&state, &params, move |engine| {
         let mut types: BTreeMap<String, BTreeSet<&'static str>> = BTreeMap::new();
-        for key in request.keys(&engine)? {
+        request.visit(&engine, |key| {
             let name = key.labels.name();
-            types.entry(name.to_owned()).or_default().insert(prometheus_type(name, key.metric_type));
-        }
+            let of = prometheus_type(name, key.metric_type);
+            match types.get_mut(name) {
+                Some(types) => types.insert(of),
+                None => types.insert(name.to_owned(), BTreeSet::from([of])).is_none(),
+            };
+        })?;
         let mut data = String::from("{");
         for (at, (name, types)) in types.iter().take(request.limit.unwrap_or(usize::MAX)).enumerate() {
             if at > 0 {
@@ -162,23 +170,42 @@ impl Request {
         Ok(Request { selectors, metric, range: TimeRange { start_ms, end_ms }, limit: params.limit()? })
     }
 
+    /// At most as many as a selector may find.
     fn keys(&self, engine: &Engine) -> Result<Vec<SeriesKey>, Error> {
-        let max_series = engine.options().max_series;
-        let source = engine.source();
         let mut keys = Vec::new();
-        if self.selectors.is_empty() {
-            let matchers: Vec<Matcher> = self.metric.iter().map(|name| Matcher::equal(NAME, name)).collect();
-            return Ok(source.series(&matchers, self.range, max_series)?);
+        for matchers in self.alternatives(engine)? {
+            keys.extend(engine.source().series(&matchers, self.range, engine.options().max_series)?);
         }
+        Ok(keys)
+    }
+
+    /// Calls `visit` with each series, some of them maybe more than once: however
+    /// many they are, as none is kept.
+    fn visit(&self, engine: &Engine, mut visit: impl FnMut(&SeriesKey)) -> Result<(), Error> {
+        for matchers in self.alternatives(engine)? {
+            let mut goes_on = Ok(());
+            engine.source().each_series(&matchers, self.range, &mut |key| {
+                visit(&key);
+                goes_on = engine.check_cancelled();
+                goes_on.is_ok()
+            })?;
+            goes_on?;
+        }
+        Ok(())
+    }
+
+    fn alternatives(&self, engine: &Engine) -> Result<Vec<Vec<Matcher>>, Error> {
+        if self.selectors.is_empty() {
+            return Ok(vec![self.metric.iter().map(|name| Matcher::equal(NAME, name)).collect()]);
+        }
+        let mut all = Vec::new();
         for text in &self.selectors {
             engine.check_cancelled()?;
             let alternatives = parse_selector(text)
                 .map_err(|error| Error::Range(format!("invalid parameter \"match[]\": {error}")))?;
-            for matchers in &alternatives {
-                keys.extend(source.series(matchers, self.range, max_series)?);
-            }
+            all.extend(alternatives);
         }
-        Ok(keys)
+        Ok(all)
     }
 
     /// The items as a list, no more of them than were asked for.

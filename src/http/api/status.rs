@@ -5,12 +5,13 @@ use super::ApiState;
 use super::answer::{Failure, push_list, push_text, success};
 use super::evaluation::evaluated;
 use super::params::{Params, invalid};
-use crate::model::{SeriesKey, TimeRange};
+use crate::model::label::NAME;
+use crate::model::{Labels, TimeRange};
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// The Prometheus whose API this is: clients choose what they ask by it.
@@ -56,58 +57,86 @@ async fn tsdb(State(state): State<Arc<ApiState>>, params: Params) -> Result<Resp
     let end_ms = state.clock.now_ms();
     let range = TimeRange { start_ms: end_ms - HEAD_MS, end_ms };
     evaluated(&state, &params, move |engine| {
-        let keys = engine.source().series(&[], range, engine.options().max_series)?;
-        Ok(success(&cardinality(&keys, range, listed), &[]))
+        let (mut heads, mut goes_on) = (Cardinality::default(), Ok(()));
+        engine.source().each_series(&[], range, &mut |key| {
+            heads.add(&key.labels);
+            goes_on = engine.check_cancelled();
+            goes_on.is_ok()
+        })?;
+        goes_on?;
+        Ok(success(&heads.json(range, listed), &[]))
     })
     .await
 }
 
-fn cardinality(keys: &[SeriesKey], range: TimeRange, listed: usize) -> String {
-    let (mut names, mut pairs) = (HashMap::<&str, usize>::new(), HashMap::<(&str, &str), usize>::new());
-    let mut values = BTreeMap::<&str, BTreeSet<&str>>::new();
-    for key in keys {
-        *names.entry(key.labels.name()).or_default() += 1;
-        for (name, value) in key.labels.iter() {
-            *pairs.entry((name, value)).or_default() += 1;
-            values.entry(name).or_default().insert(value);
+/// How many series there are of each value of each label.
+#[derive(Default)]
+struct Cardinality {
+    series: usize,
+    labels: BTreeMap<String, HashMap<String, usize>>,
+}
+
+impl Cardinality {
+    fn add(&mut self, labels: &Labels) {
+        self.series += 1;
+        for (name, value) in labels.iter() {
+            if !self.labels.contains_key(name) {
+                self.labels.insert(name.to_owned(), HashMap::new());
+            }
+            let Some(values) = self.labels.get_mut(name) else { continue };
+            match values.get_mut(value) {
+                Some(series) => *series += 1,
+                None => drop(values.insert(value.to_owned(), 1)),
+            }
         }
     }
-    let bytes =
-        values.iter().map(|(name, values)| ((*name).to_owned(), values.iter().map(|v| v.len()).sum()));
-    let lists = [
-        ("seriesCountByMetricName", names.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()),
-        (
-            "labelValueCountByLabelName",
-            values.iter().map(|(name, values)| ((*name).to_owned(), values.len())).collect(),
-        ),
-        ("memoryInBytesByLabelName", bytes.collect()),
-        (
-            "seriesCountByLabelValuePair",
-            pairs.iter().map(|((name, value), count)| (format!("{name}={value}"), *count)).collect(),
-        ),
-    ];
-    let mut data = format!(
-        "{{\"headStats\":{{\"numSeries\":{},\"numLabelPairs\":{},\"chunkCount\":0,\"minTime\":{},\"maxTime\":{}}}",
-        keys.len(),
-        pairs.len(),
-        range.start_ms,
-        range.end_ms
-    );
-    for (what, list) in lists {
-        data.push_str(&format!(",\"{what}\":"));
-        push_list(&mut data, most(list, listed), |out, (name, count)| {
-            out.push_str("{\"name\":");
-            push_text(out, &name);
-            out.push_str(&format!(",\"value\":{count}}}"));
+
+    fn json(&self, range: TimeRange, listed: usize) -> String {
+        let names =
+            self.labels.get(NAME).into_iter().flatten().map(|(name, series)| (name.as_str(), *series));
+        let by_label = |of: fn(&HashMap<String, usize>) -> usize| {
+            most(self.labels.iter().map(|(name, values)| (name.as_str(), of(values))), listed)
+        };
+        let pairs = self.labels.iter().flat_map(|(name, values)| {
+            values.iter().map(move |(value, series)| ((name.as_str(), value.as_str()), *series))
         });
+        let pairs = most(pairs, listed)
+            .into_iter()
+            .map(|((name, value), series)| (format!("{name}={value}"), series));
+        let lists = [
+            ("seriesCountByMetricName", owned(most(names, listed))),
+            ("labelValueCountByLabelName", owned(by_label(HashMap::len))),
+            ("memoryInBytesByLabelName", owned(by_label(|values| values.keys().map(String::len).sum()))),
+            ("seriesCountByLabelValuePair", pairs.collect()),
+        ];
+        let mut data = format!(
+            "{{\"headStats\":{{\"numSeries\":{},\"numLabelPairs\":{},\"chunkCount\":0,\"minTime\":{},\"maxTime\":{}}}",
+            self.series,
+            self.labels.values().map(HashMap::len).sum::<usize>(),
+            range.start_ms,
+            range.end_ms
+        );
+        for (what, list) in lists {
+            data.push_str(&format!(",\"{what}\":"));
+            push_list(&mut data, list, |out, (name, count)| {
+                out.push_str("{\"name\":");
+                push_text(out, &name);
+                out.push_str(&format!(",\"value\":{count}}}"));
+            });
+        }
+        data.push('}');
+        data
     }
-    data.push('}');
-    data
+}
+
+fn owned(list: Vec<(&str, usize)>) -> Vec<(String, usize)> {
+    list.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 /// The greatest first, of equal ones in the order of their names.
-fn most(mut list: Vec<(String, usize)>, listed: usize) -> Vec<(String, usize)> {
-    list.sort_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.cmp(b)));
+fn most<T: Ord>(list: impl Iterator<Item = (T, usize)>, listed: usize) -> Vec<(T, usize)> {
+    let mut list: Vec<_> = list.collect();
+    list.sort_unstable_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.cmp(b)));
     list.truncate(listed);
     list
 }
@@ -115,21 +144,14 @@ fn most(mut list: Vec<(String, usize)>, listed: usize) -> Vec<(String, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::label::NAME;
-    use crate::model::{Labels, MetricType};
 
     #[test]
     fn the_names_and_labels_of_most_series_come_first() {
-        let key = |labels: &[(&str, &str)]| SeriesKey {
-            labels: Labels::from_pairs(labels.iter().copied()),
-            metric_type: MetricType::Gauge,
-        };
-        let keys = [
-            key(&[(NAME, "a"), ("job", "x")]),
-            key(&[(NAME, "b"), ("job", "x")]),
-            key(&[(NAME, "b"), ("job", "yy")]),
-        ];
-        let data = cardinality(&keys, TimeRange { start_ms: 1, end_ms: 2 }, 1);
+        let mut found = Cardinality::default();
+        for (name, job) in [("a", "x"), ("b", "x"), ("b", "yy")] {
+            found.add(&Labels::from_pairs([(NAME, name), ("job", job)]));
+        }
+        let data = found.json(TimeRange { start_ms: 1, end_ms: 2 }, 1);
         assert_eq!(
             data,
             "{\"headStats\":{\"numSeries\":3,\"numLabelPairs\":4,\"chunkCount\":0,\"minTime\":1,\"maxTime\":2},\
