@@ -513,7 +513,12 @@ fn a_parquet_file_has_the_rows_of_the_csv() {
             }
             (_, Field::Str(text)) => format!("{text:?}"),
             (_, Field::MapInternal(map)) => {
-                let pairs = map.entries().iter().map(|(name, value)| format!("{name}:{value}"));
+                let text = |field: &Field| match field {
+                    Field::Str(text) => format!("{text:?}"),
+                    other => panic!("{other:?}"),
+                };
+                let pairs =
+                    map.entries().iter().map(|(name, value)| format!("{}:{}", text(name), text(value)));
                 format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
             }
             (_, Field::Double(number)) => format!("{number:?}"),

@@ -82,7 +82,8 @@ impl Source<'_> {
         match self {
             Source::Windows(complete) => {
                 let frames = complete.span.frames.iter().map(|frame| frame.data_bytes());
-                let late = complete.late_frames().into_iter().map(|frame| frame.late_bytes());
+                // What was sampled elsewhere is brought into order first.
+                let late = complete.late_frames().into_iter().map(|frame| frame.late_bytes() * UNPACKED);
                 frames.chain(late).sum()
             }
             Source::Steps(build) => {

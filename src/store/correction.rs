@@ -14,7 +14,6 @@
 use super::backend::Backend;
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
-use super::gathering::in_order;
 use super::late::{LateKind, Value};
 use super::point::{sound_histogram, sound_sketch};
 use super::sample::{Kind, Value as FrameValue};
@@ -74,7 +73,8 @@ impl Starts {
 
 /// Reads what `frames`, which ascend, correct of the series in `ids`, which
 /// ascend, for windows that start by `end_ms`. `None` when a file went away,
-/// unless `gone_is_damage`.
+/// unless `gone_is_damage`. What was sampled elsewhere corrects nothing: `sample`
+/// is told of it, in the order it came; of two of the same time the later counts.
 ///
 /// # Errors
 /// [`Error::Io`]
@@ -84,6 +84,7 @@ pub(super) fn read(
     ids: &[u32],
     end_ms: i64,
     gone_is_damage: bool,
+    mut sample: impl FnMut(u32, Sample),
 ) -> Result<Option<Corrections>, Error> {
     let mut corrections = Corrections::new();
     let (mut files, mut reader) = (Files::default(), FrameReader::default());
@@ -101,7 +102,9 @@ pub(super) fn read(
             let read =
                 frame.read_late(&*file, kind, Wanted::Ids(ids), &mut reader, |id, window_ms, value| {
                     let start_ms = window_ms.saturating_sub(interval_ms);
-                    if start_ms <= end_ms {
+                    if let Value::Sample(value) = value {
+                        sample(id, Sample { timestamp_ms: window_ms, value });
+                    } else if start_ms <= end_ms {
                         let correction = Correction { window_ms, until_ms: frame.end_ms, start_ms, value };
                         corrections.entry(id).or_default().push(correction);
                     }
@@ -174,9 +177,6 @@ pub(super) fn apply(
     match points {
         Points::Floats(samples) if corrections.iter().any(|c| matches!(c.value, Value::Gauge(..))) => {
             set_gauge(samples, corrections, keep);
-        }
-        Points::Floats(samples) if corrections.iter().any(|c| matches!(c.value, Value::Sample(_))) => {
-            add_samples(samples, corrections, keep);
         }
         Points::Floats(samples) => correct_totals(samples, corrections, ahead, is_start, keep),
         Points::Histograms(windows) => {
@@ -304,18 +304,6 @@ fn set_gauge(samples: &mut Vec<Sample>, corrections: &[Correction], keep: impl F
             add(samples, vec![Sample { timestamp_ms: window_ms, value }]);
         }
     }
-}
-
-/// Adds what was sampled elsewhere; of two of the same time that of the later
-/// frame counts.
-fn add_samples(samples: &mut Vec<Sample>, corrections: &[Correction], keep: impl Fn(i64, i64) -> bool) {
-    let sample = |correction: &Correction| match correction.value {
-        Value::Sample(value) => Some(Sample { timestamp_ms: correction.window_ms, value }),
-        _ => None,
-    };
-    let added = corrections.iter().filter_map(sample);
-    samples.extend(added.filter(|sample| keep(sample.timestamp_ms, sample.timestamp_ms)));
-    in_order(samples, |sample| sample.timestamp_ms);
 }
 
 /// Adds samples in their places; one takes the place of a stale marker, and

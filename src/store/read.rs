@@ -19,7 +19,9 @@ use super::section::Wanted;
 use super::segment::Files;
 use super::store::Store;
 use super::tier::{self, Part};
-use crate::model::{Grains, Matcher, MetricType, Points, Select, Series, SeriesId, SeriesKey, TimeRange};
+use crate::model::{
+    Grains, Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -343,8 +345,20 @@ impl LogPoints {
             return Ok(true);
         }
         let (ids, backend) = (self.ids(|_| true), store.backend());
-        let read = correction::read(backend, &view.late, &ids, view.range.end_ms, last_try)?;
+        let (log, budget, range) = (&mut self.log, &mut self.budget, self.range);
+        let sample = |id: u32, sample: Sample| {
+            let place = ids.binary_search(&id).ok().and_then(|place| log.get_mut(place));
+            let is_here = sample.timestamp_ms > view.sealed_ms && range.contains(sample.timestamp_ms);
+            if let (true, Some(Points::Floats(samples))) = (is_here, place) {
+                budget.points += 1;
+                if budget.points <= budget.limit {
+                    samples.push(sample);
+                }
+            }
+        };
+        let read = correction::read(backend, &view.late, &ids, view.range.end_ms, last_try, sample)?;
         let Some(corrections) = read else { return Ok(false) };
+        self.budget.check()?;
         let points = |id: &u32| ids.binary_search(id).ok().and_then(|place| self.log.get(place));
         let unknown = corrections
             .iter()

@@ -5,6 +5,7 @@ use super::backend::Backend;
 use super::correction::{self, Corrections, Starts};
 use super::error::Error;
 use super::frame::FrameReader;
+use super::gathering::in_order;
 use super::head::Complete;
 use super::late;
 use super::point::Class;
@@ -12,8 +13,8 @@ use super::sample::{Kind, Value};
 use super::section::Wanted;
 use super::segment::Files;
 use super::stream::Stream;
-use crate::model::Points;
 use crate::model::sample::stale_nan;
+use crate::model::{Points, Sample};
 use std::collections::BTreeMap;
 
 /// The points of the series in `ids`, which ascend, in the order of `ids`.
@@ -23,7 +24,21 @@ use std::collections::BTreeMap;
 pub(super) fn gather(backend: &dyn Backend, complete: &Complete, ids: &[u32]) -> Result<Vec<Stream>, Error> {
     let (mut streams, starts) = of_windows(backend, complete, ids)?;
     let end_ms = complete.span.end_ms;
-    let corrections = correction::read(backend, &complete.late_frames(), ids, end_ms, true)?;
+    let mut samples: Vec<Vec<Sample>> = ids.iter().map(|_| Vec::new()).collect();
+    let sample = |id: u32, sample: Sample| {
+        let is_here = complete.sealed_ms < sample.timestamp_ms && sample.timestamp_ms <= end_ms;
+        let place = ids.binary_search(&id).ok().filter(|_| is_here);
+        if let Some(samples) = place.and_then(|place| samples.get_mut(place)) {
+            samples.push(sample);
+        }
+    };
+    let corrections = correction::read(backend, &complete.late_frames(), ids, end_ms, true, sample)?;
+    for (stream, mut samples) in streams.iter_mut().zip(samples) {
+        in_order(&mut samples, |sample| sample.timestamp_ms);
+        for sample in samples {
+            stream.push_float(sample.timestamp_ms, sample.value);
+        }
+    }
     if let Some(corrections) = corrections.filter(|corrections| !corrections.is_empty()) {
         correct(backend, complete, ids, &mut streams, &starts, &corrections)?;
     }

@@ -127,7 +127,7 @@ fn a_full_disk_costs_the_block_that_is_being_written_and_nothing_else() {
             let end_ms = store.span_end(START_MS + 1) - 5 * SPAN_MS;
             fill(&store, id, end_ms - SPAN_MS);
             let before = read(&store, 0);
-            backend.fail_at(position, fault, true);
+            backend.fail_at(backend.operations() + position, fault, true);
             let mut parts = vec![Part::from([(id, points(end_ms))])];
             let written = store.backfill(end_ms, || Ok::<_, Error>(parts.pop()));
             backend.heal();
