@@ -75,6 +75,15 @@ pub(super) fn unscaled(scale: u8, integer: i64) -> Option<f64> {
     Some(integer as f64 / SCALES.get(usize::from(scale))?)
 }
 
+/// As [`unscaled`], of many.
+pub(super) fn unscaled_all(scale: u8, integers: &[i64]) -> Option<Vec<f64>> {
+    let divisor = *SCALES.get(usize::from(scale))?;
+    Some(match scale {
+        0 => integers.iter().map(|integer| *integer as f64).collect(),
+        _ => integers.iter().map(|integer| *integer as f64 / divisor).collect(),
+    })
+}
+
 /// Reads what the functions above wrote.
 #[derive(Clone, Debug)]
 pub(super) struct Reader<'a> {

@@ -5,7 +5,7 @@
 //! A column is a byte for its form, then the form's bytes. The number of values
 //! is written elsewhere and must be known to read it.
 
-use super::coding::{Reader, put_bytes, put_number, put_signed, scaled, scaled_by, unscaled};
+use super::coding::{Reader, put_bytes, put_number, put_signed, scaled, scaled_by, unscaled_all};
 use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress_into};
 
@@ -71,7 +71,7 @@ pub(super) fn read_doubles(reader: &mut Reader<'_>, count: usize) -> Option<Vec<
         PCO_SCALED => {
             let scale = reader.byte()?;
             let integers: Vec<i64> = unpacked(reader.bytes()?, count)?;
-            integers.into_iter().map(|integer| unscaled(scale, integer)).collect()
+            unscaled_all(scale, &integers)
         }
         PCO_DOUBLES => unpacked(reader.bytes()?, count),
         RAW_DOUBLES => (0..count).map(|_| reader.fixed_f64()).collect(),
