@@ -66,7 +66,7 @@ impl Store {
                 }
             }
         }
-        Ok(Reading::empty(request.range))
+        Ok(Reading::empty(self, request.range))
     }
 
     /// The series that fulfil all matchers and have points in or around
