@@ -197,6 +197,21 @@ mod tests {
     }
 
     #[test]
+    fn columns_of_blocks_before_version_3_are_read() {
+        let integers: Vec<i64> = (0..720).map(|at| 1_000_000 + at * at).collect();
+        let packed = simple_compress(&integers, &config()).unwrap();
+        let mut out = vec![PCO_INTEGERS];
+        put_bytes(&mut out, &packed);
+        assert_eq!(read_integers(&mut Reader::new(&out), 720).unwrap(), integers);
+        let mut out = vec![PCO_SCALED, 3];
+        put_bytes(&mut out, &packed);
+        let values: Vec<f64> = integers.iter().map(|integer| *integer as f64 / 1e3).collect();
+        assert_eq!(read_doubles(&mut Reader::new(&out), 720).unwrap(), values);
+        let mut reader = Reader::new(&out);
+        assert!(skip_doubles(&mut reader, 720).is_some() && reader.is_empty());
+    }
+
+    #[test]
     fn columns_are_short_and_exact() {
         let of = |n: i32, f: fn(i32) -> f64| (0..n).map(f).collect::<Vec<_>>();
         check("nothing", &[], 1);
