@@ -1,8 +1,11 @@
 //! The command line: what was asked for, and doing it.
 
+mod client;
 mod exchange;
 mod import;
 mod mapping;
+mod query;
+mod query_text;
 mod store;
 mod top;
 
@@ -31,6 +34,7 @@ Examples:
   statsdeck --config statsdeck.toml         run with a config
   statsdeck check statsdeck.toml            say what is wrong with a config, by line and key
   statsdeck test-mapping web.api.latency    say which mapping takes a name, and why
+  statsdeck query 'increase(x[1h])'          ask the running daemon in PromQL
   statsdeck top --by label                  say who makes the series of the running daemon
   statsdeck export --from 1d > all.csv      write what is stored as CSV
   statsdeck import /var/lib/graphite/whisper  fill the past from Graphite's files
@@ -71,6 +75,8 @@ enum Command {
     },
     /// Say which mapping takes a name, why, and what becomes of it.
     TestMapping(mapping::TestMappingArgs),
+    /// Ask a running daemon in PromQL.
+    Query(query::QueryArgs),
     /// Say who makes the series of a running daemon.
     Top {
         /// Where it answers; else the http.address of the config. A token, where one is needed, is taken
@@ -125,6 +131,9 @@ pub fn main() -> ExitCode {
             check(&RunArgs { config: file.or(cli.run.config), data_dir: cli.run.data_dir })
         }
         Some(Command::TestMapping(args)) => test_mapping(&cli.run, &args),
+        Some(Command::Query(args)) => {
+            daemon_url(&cli.run, args.url.clone()).and_then(|url| query::query(&url, &args))
+        }
         Some(Command::Top { url, by, number }) => show_top(&cli.run, url, by, number),
         Some(Command::Export(args)) => {
             load(&cli.run).map_err(anyhow::Error::from).and_then(|config| exchange::export(&config, &args))
@@ -283,11 +292,16 @@ fn test_mapping(run: &RunArgs, args: &mapping::TestMappingArgs) -> anyhow::Resul
     Ok(())
 }
 
+/// Where a daemon answers.
+fn daemon_url(args: &RunArgs, url: Option<String>) -> anyhow::Result<String> {
+    match url {
+        Some(url) => Ok(url),
+        None => Ok(format!("http://{}", load(args)?.http.address)),
+    }
+}
+
 fn show_top(args: &RunArgs, url: Option<String>, by: top::By, number: u16) -> anyhow::Result<()> {
-    let url = match url {
-        Some(url) => url,
-        None => format!("http://{}", load(args)?.http.address),
-    };
+    let url = daemon_url(args, url)?;
     write!(io::stdout().lock(), "{}", top::top(&url, by, number)?)?;
     Ok(())
 }

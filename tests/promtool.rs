@@ -3,7 +3,7 @@
 //! package `prometheus`) is missing.
 
 use statsdeck::clock::ManualClock;
-use statsdeck::http::api::{ApiState, router};
+use statsdeck::http::api::{ApiState, Bounds, router};
 use statsdeck::model::{Histogram, Labels, MetricType};
 use statsdeck::query::{Engine, MemorySource, Options};
 use std::process::Command;
@@ -23,7 +23,7 @@ fn state() -> Arc<ApiState> {
         source.push_histogram(&timer, Some(MetricType::Timer), at_ms, Histogram::from_values(values));
     }
     let clock = Arc::new(ManualClock::at((START_S + 600) * 1000));
-    Arc::new(ApiState::new(Engine::new(Arc::new(source), Options::default()), clock))
+    Arc::new(ApiState::new(Engine::new(Arc::new(source), Options::default()), clock, Bounds::default()))
 }
 
 #[tokio::test]

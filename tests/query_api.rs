@@ -6,11 +6,12 @@ use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use statsdeck::clock::ManualClock;
-use statsdeck::http::api::{ApiState, router};
+use statsdeck::http::api::{ApiState, Bounds, router};
 use statsdeck::model::{Histogram, Labels, MetricType, NativeHistogram, Sketch};
 use statsdeck::query::{Engine, MemorySource, Options, Source};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 
 fn source() -> MemorySource {
     let source = MemorySource::new();
@@ -42,8 +43,12 @@ fn source() -> MemorySource {
 }
 
 fn state(source: impl Source + 'static, options: Options) -> Arc<ApiState> {
+    bounded(source, options, Bounds::default())
+}
+
+fn bounded(source: impl Source + 'static, options: Options, bounds: Bounds) -> Arc<ApiState> {
     let clock = Arc::new(ManualClock::at(100_000));
-    Arc::new(ApiState::new(Engine::new(Arc::new(source), options), clock))
+    Arc::new(ApiState::new(Engine::new(Arc::new(source), options), clock, bounds))
 }
 
 async fn send(state: &Arc<ApiState>, method: &str, uri: &str, form: &str) -> (StatusCode, String) {
@@ -90,6 +95,12 @@ async fn answers_are_prometheus_json() {
         "/api/v1/query?query=increase(load%5B5m%5D)",
         "/api/v1/query?query=quantile(2%2C%20load)&time=61",
         "/api/v1/query?query=rate(load%5B5m%5D%20smoothed)&time=61",
+        "/api/v1/query?query=etl_errors&time=130&lookback_delta=20",
+        "/api/v1/query?query=etl_errors&time=130&lookback_delta=1m",
+        "/api/v1/status/buildinfo",
+        "/api/v1/status/tsdb?limit=1",
+        "/api/v1/targets?state=active",
+        "/api/v1/alertmanagers",
     ];
     let mut golden = String::new();
     for uri in uris {
@@ -132,7 +143,11 @@ async fn errors_have_prometheus_codes_and_say_what_is_wrong() {
         ("/api/v1/query?query=topk(NaN%2C%20load)", 422, "execution", "NaN"),
         ("/api/v1/series", 400, "bad_data", "match[]"),
         ("/api/v1/series?match[]=sum(x)", 400, "bad_data", "not a series selector"),
-        ("/api/v1/series?match[]=x&start=9&end=1", 400, "bad_data", "before start"),
+        ("/api/v1/query_exemplars?query=sum(", 400, "bad_data", "parse error"),
+        ("/api/v1/query_exemplars?query=x&start=2&end=1", 400, "bad_data", "before start"),
+        ("/api/v1/query?query=x&lookback_delta=-1", 400, "bad_data", "lookback_delta"),
+        ("/api/v1/query?query=sum(x,", 400, "bad_data", "\\\"query\\\": 1:7: parse error"),
+        ("/api/v1/status/tsdb?limit=10001", 400, "bad_data", "at most"),
         ("/api/v1/format_query?query=(", 400, "bad_data", "query"),
     ];
     for (uri, code, error_type, message) in cases {
@@ -155,7 +170,7 @@ async fn a_query_is_stopped_when_its_time_is_up() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
     assert!(body.contains("\"errorType\":\"timeout\""), "{body}");
     // The permit comes back only when the work has really stopped.
-    let all = statsdeck::http::api::MAX_CONCURRENT as u32;
+    let all = Bounds::default().running as u32;
     let stopped = state.permits.acquire_many(all);
     let permits = tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("the work stops");
     assert!(permits.is_ok());
@@ -166,7 +181,7 @@ async fn a_query_is_stopped_when_the_client_goes_away() {
     let state = state(MemorySource::new(), Options::default());
     let request = send(&state, "GET", LONG, "");
     assert!(tokio::time::timeout(Duration::from_millis(50), request).await.is_err());
-    let all = statsdeck::http::api::MAX_CONCURRENT as u32;
+    let all = Bounds::default().running as u32;
     let stopped = state.permits.acquire_many(all);
     let permits = tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("the work stops");
     assert!(permits.is_ok());
@@ -186,7 +201,64 @@ async fn queries_that_need_many_points_run_one_at_a_time_and_hold_up_no_others()
     assert_eq!(meanwhile, StatusCode::OK);
     assert_eq!(waited.0, StatusCode::SERVICE_UNAVAILABLE, "{}", waited.1);
     assert!(waited.1.contains("too many queries"), "{}", waited.1);
-    assert_eq!(state.permits.available_permits(), statsdeck::http::api::MAX_CONCURRENT);
+    assert_eq!(state.permits.available_permits(), Bounds::default().running);
     drop(another);
     assert_eq!(send(&state, "GET", heavy, "").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_a_query_cost_is_told_to_who_asks() {
+    let state = state(source(), Options::default());
+    let (_, body) =
+        send(&state, "GET", "/api/v1/query?query=count_over_time(etl_errors%5B35s%5D)&stats=all", "").await;
+    let samples = r#""samples":{"totalQueryableSamples":4,"peakSamples":4}}}}"#;
+    assert!(body.contains(r#""stats":{"timings":{"evalTotalTime":"#) && body.ends_with(samples), "{body}");
+}
+
+#[tokio::test]
+async fn beyond_those_that_wait_queries_are_refused_at_once_and_counted() {
+    let options = Options { timeout: Duration::from_millis(300), ..Options::default() };
+    let state = bounded(MemorySource::new(), options, Bounds { running: 1, waiting: 1 });
+    let (running, waiting, refused) = tokio::join!(
+        send(&state, "GET", LONG, ""),
+        send(&state, "GET", LONG, ""),
+        send(&state, "GET", LONG, "")
+    );
+    assert!(running.1.contains("took longer"), "{}", running.1);
+    assert!(
+        waiting.1.contains("\"timeout\"") && waiting.1.contains("too many queries are running"),
+        "{}",
+        waiting.1
+    );
+    assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        refused.1.contains("\"unavailable\"") && refused.1.contains("wait for their turn"),
+        "{}",
+        refused.1
+    );
+    assert_eq!((state.outcomes.timed_out.value(), state.outcomes.refused.value()), (2, 1));
+    assert_eq!(send(&state, "GET", "/api/v1/query?query=1", "").await.0, StatusCode::OK);
+    assert_eq!(state.outcomes.answered.value(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_frees_its_place_within_a_second() {
+    let state = bounded(MemorySource::new(), Options::default(), Bounds { running: 1, waiting: 0 });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_stop, stops) = tokio::sync::watch::channel(false);
+    let routes = router().with_state(state.clone());
+    let server = tokio::spawn(statsdeck::http::server::serve(listener, routes, Default::default(), stops));
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {LONG} HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    while state.permits.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(client);
+    let place = tokio::time::timeout(Duration::from_secs(1), state.permits.acquire()).await;
+    assert!(place.is_ok(), "the work goes on for nobody");
+    assert_eq!(state.outcomes.given_up.value(), 1);
+    assert_eq!(state.places.available_permits(), 1);
+    server.abort();
 }

@@ -1,15 +1,7 @@
 //! `statsdeck top`: who makes the series of a running daemon, as a table.
 
+use super::client::{self, printable};
 use serde_json::Value as Json;
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
-
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// Most that is read of an answer.
-const ANSWER_BYTES_MAX: u64 = 16 << 20;
-/// Holds a token with the scope "read", where the daemon asks for one.
-pub const TOKEN_VARIABLE: &str = "STATSDECK_TOKEN";
 
 /// What makers are grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -38,45 +30,9 @@ impl By {
 /// Asks the daemon at `url` and gives the table.
 pub fn top(url: &str, by: By, limit: u16) -> anyhow::Result<String> {
     let path = format!("/api/v1/status/top?by={}&n={limit}", by.as_str());
-    let (status, body) = get(url, &path)?;
-    let answer: Json = serde_json::from_str(&body).unwrap_or(Json::Null);
-    if status != 200 {
-        let said = answer["error"].as_str().unwrap_or(body.trim());
-        let hint = if status == 401 { format!("; put a token into {TOKEN_VARIABLE}") } else { String::new() };
-        anyhow::bail!("the daemon at {url} says {status}: {}{hint}", printable(said));
-    }
-    Ok(table(&answer["data"], by))
-}
-
-/// Status and body of a GET.
-fn get(url: &str, path: &str) -> anyhow::Result<(u16, String)> {
-    let Some(rest) = url.strip_prefix("http://") else {
-        anyhow::bail!("{url:?} must begin with http://, as in http://127.0.0.1:8127");
-    };
-    let (host, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let prefix = if prefix.is_empty() { String::new() } else { format!("/{}", prefix.trim_end_matches('/')) };
-    let named = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-        host.to_owned()
-    } else {
-        format!("{host}:80")
-    };
-    let address = named.to_socket_addrs()?.next();
-    let address = address.ok_or_else(|| anyhow::anyhow!("{host:?} has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)
-        .map_err(|error| anyhow::anyhow!("no daemon answers at {url}: {error}"))?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.contains(['\r', '\n']));
-    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    // With 1.0 the body ends with the connection.
-    let request = format!("GET {prefix}{path} HTTP/1.0\r\nHost: {host}\r\n{authorization}\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| anyhow::anyhow!("what answers at {url} does not speak HTTP"))?;
-    Ok((status, body.to_owned()))
+    let answer = client::get(url, &path)?;
+    anyhow::ensure!(answer.status == 200, answer.refusal(url));
+    Ok(table(&answer.json["data"], by))
 }
 
 fn table(data: &Json, by: By) -> String {
@@ -167,12 +123,6 @@ fn grouped(number: u64) -> String {
         out.push(digit);
     }
     out
-}
-
-/// Names come from whoever sends: no control character reaches the terminal.
-fn printable(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escaped).collect()
 }
 
 /// Of Unix seconds, in UTC.

@@ -6,6 +6,7 @@ use super::file::{self, File};
 use super::limits::{self, Admin};
 use super::listen;
 use super::mapping::Mapping;
+use super::query::{self, Query};
 use super::tier::{self, Tiers};
 use super::view;
 use crate::alert::Rule;
@@ -58,6 +59,7 @@ pub struct Config {
     pub tiers: Tiers,
     /// Bytes beyond which the oldest data is dropped before its time.
     pub max_bytes: Option<u64>,
+    pub query: Query,
     pub mapping: Mapping,
     pub rules: Vec<Rule>,
     pub receivers: Vec<Target>,
@@ -81,6 +83,8 @@ pub struct Http {
     /// reaches the address.
     pub open: bool,
     pub connections_max: u32,
+    /// Whose pages may read what the API says: an origin, or `*`.
+    pub cors_origin: Option<String>,
     /// Zone of the days on pages whose view has none of its own.
     pub calendar: Calendar,
 }
@@ -173,6 +177,7 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         retention_ms,
         tiers,
         max_bytes: tier::max_bytes(&file.store, problems),
+        query: query::query(&file.query, problems),
         mapping: Mapping::default(),
         rules,
         receivers,
@@ -288,7 +293,8 @@ fn http(written: &file::Http, problems: &mut Vec<Problem>) -> Http {
         }),
     };
     let connections_max = number(&written.connections, "http.connections", 512, 1..=65_536, problems) as u32;
-    Http { address, public_url, tokens, open, connections_max, calendar: Calendar::new(zone) }
+    let cors_origin = query::cors_origin(written.cors_origin.as_ref(), problems);
+    Http { address, public_url, tokens, open, connections_max, cors_origin, calendar: Calendar::new(zone) }
 }
 
 fn tokens(written: &[file::Token], problems: &mut Vec<Problem>) -> Vec<auth::Token> {
@@ -327,7 +333,12 @@ fn tokens(written: &[file::Token], problems: &mut Vec<Problem>) -> Vec<auth::Tok
 }
 
 /// A duration in ms; problems are noted and the default stands in.
-fn ms(value: &Option<Spanned<String>>, key: &str, default_ms: i64, problems: &mut Vec<Problem>) -> i64 {
+pub(super) fn ms(
+    value: &Option<Spanned<String>>,
+    key: &str,
+    default_ms: i64,
+    problems: &mut Vec<Problem>,
+) -> i64 {
     let Some(text) = value else { return default_ms };
     match duration::parse_ms(text.as_ref()) {
         Ok(ms) => ms as i64,

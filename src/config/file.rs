@@ -24,6 +24,7 @@ pub struct File {
     pub limits: Limits,
     pub tier: Option<Vec<Tier>>,
     pub store: Store,
+    pub query: Query,
     pub mapping: MappingSection,
     pub alert: AlertSection,
     pub receiver: Vec<ReceiverSection>,
@@ -54,6 +55,7 @@ pub struct Http {
     pub auth: Option<Spanned<String>>,
     pub timezone: Option<Spanned<String>>,
     pub connections: Option<Spanned<u64>>,
+    pub cors_origin: Option<Spanned<String>>,
     pub token: Vec<Token>,
 }
 
@@ -118,6 +120,18 @@ pub struct Tier {
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
     pub max_bytes: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Query {
+    pub timeout: Option<Spanned<String>>,
+    pub lookback: Option<Spanned<String>>,
+    pub steps: Option<Spanned<u64>>,
+    pub series: Option<Spanned<u64>>,
+    pub samples: Option<Spanned<u64>>,
+    pub running: Option<Spanned<u64>>,
+    pub waiting: Option<Spanned<u64>>,
 }
 
 impl File {

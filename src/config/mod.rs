@@ -10,6 +10,7 @@ pub mod limits;
 mod listen;
 pub mod mapping;
 mod mapping_file;
+pub mod query;
 pub mod size;
 pub mod tier;
 pub mod view;

@@ -24,6 +24,7 @@ use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
 use crate::http::api::markers::MarkersState;
 use crate::http::auth::Auth;
+use crate::http::cors::Cors;
 use crate::http::guard::Guard;
 use crate::http::makers::Makers;
 use crate::http::page::{Dropped, Intake, PageParts, PageState};
@@ -199,7 +200,9 @@ impl Daemon {
         }
 
         let source: Arc<dyn Source> = store.clone();
-        let engine = Engine::new(source.clone(), crate::query::Options::default());
+        let engine = Engine::new(source.clone(), config.query.options);
+        let api = Arc::new(ApiState::new(engine.clone(), clock.clone(), config.query.bounds));
+        api.expose(&telemetry);
         // 0 until the first window is closed.
         let (flushed, follows) = watch::channel(0);
         let flushed = Arc::new(Mutex::new(Some(flushed)));
@@ -306,7 +309,12 @@ impl Daemon {
         let (ready, is_ready) = watch::channel(true);
         let (reload_sender, reload_requests) = async_mpsc::channel(1);
         let parts = Parts {
-            guard: Guard { auth: auth.clone(), clock: clock.clone(), telemetry: telemetry.clone() },
+            guard: Guard {
+                auth: auth.clone(),
+                clock: clock.clone(),
+                telemetry: telemetry.clone(),
+                cors: Cors::new(config.http.cors_origin.as_deref()),
+            },
             ingest: Arc::new(IngestState {
                 table: http_table,
                 limits: config.table,
@@ -324,7 +332,7 @@ impl Daemon {
                 retention_ms: config.retention_ms,
             }),
             scrape: Arc::new(ScrapeState::new(windows, registry, source, telemetry.clone(), scrape_follows)),
-            api: Arc::new(ApiState::new(engine, clock.clone())),
+            api,
             makers,
             alerts: alerting.state.clone(),
             pages: pages.clone(),

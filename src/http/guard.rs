@@ -2,6 +2,7 @@
 //! the check of tokens, and the refusal of what other sites' pages send.
 
 use super::auth::{Auth, AuthError, Scope};
+use super::cors::Cors;
 use crate::clock::Clock;
 use crate::telemetry::Telemetry;
 use arc_swap::ArcSwap;
@@ -26,6 +27,7 @@ pub struct Guard {
     pub auth: Arc<ArcSwap<Auth>>,
     pub clock: Arc<dyn Clock>,
     pub telemetry: Arc<Telemetry>,
+    pub cors: Cors,
 }
 
 /// Lets requests through that may read.
@@ -43,7 +45,7 @@ pub async fn admin(State(guard): State<Guard>, request: Request, next: Next) -> 
 pub async fn every(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     guard.telemetry.http_requests.add(1);
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes && from_another_site(request.headers()) {
+    if changes && from_another_site(request.headers()) && !guard.cors.admits(&request) {
         return (StatusCode::FORBIDDEN, "requests of other sites' pages are not taken\n").into_response();
     }
     match with_whole_body(request, BODY_TIMEOUT).await {

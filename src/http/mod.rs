@@ -3,7 +3,9 @@
 pub mod api;
 pub mod asset;
 pub mod auth;
+pub mod cors;
 pub mod guard;
+pub mod gzip;
 pub mod live;
 pub mod makers;
 pub mod page;

@@ -5,7 +5,9 @@ use super::api::alerts::{self, AlertsState};
 use super::api::health::{self, HealthState};
 use super::api::ingest::{self, IngestState};
 use super::api::markers::{self, MarkersState};
+use super::cors;
 use super::guard::{self, Guard};
+use super::gzip::{self, Gzip};
 use super::makers::Makers;
 use super::page::{self, PageState};
 use super::scrape::{self, ScrapeState};
@@ -28,18 +30,24 @@ pub struct Parts {
 /// The router of the whole surface.
 pub fn router(parts: Parts) -> Router {
     let guard = parts.guard;
-    let readable = Router::new()
-        .merge(scrape::router(parts.scrape))
+    let calls = Router::new()
         .merge(api::router().with_state(parts.api))
         .merge(api::top::router(parts.makers))
         .merge(alerts::router().with_state(parts.alerts))
         .merge(markers::router().with_state(parts.markers.clone()))
-        .merge(page::router().with_state(parts.pages));
-    let readable = readable.layer(middleware::from_fn_with_state(guard.clone(), guard::read));
+        .layer(middleware::from_fn_with_state(Gzip::default(), gzip::layer))
+        .layer(middleware::from_fn_with_state(guard.clone(), guard::read))
+        // Before the tokens are asked for: a browser has none yet.
+        .layer(middleware::from_fn_with_state(guard.cors.clone(), cors::layer));
+    let pages = Router::new()
+        .merge(scrape::router(parts.scrape))
+        .merge(page::router().with_state(parts.pages))
+        .layer(middleware::from_fn_with_state(guard.clone(), guard::read));
     let settings = health::reload_router(parts.health.clone())
         .layer(middleware::from_fn_with_state(guard.clone(), guard::admin));
     Router::new()
-        .merge(readable)
+        .merge(calls)
+        .merge(pages)
         .merge(settings)
         // Senders present their token to the handler, whose answers are JSON.
         .merge(ingest::router(parts.ingest))

@@ -1,5 +1,5 @@
-//! One HTTP POST with a time limit: no redirects, a bounded answer, and errors
-//! that name the host at most.
+//! One HTTP POST or GET with a time limit: no redirects, a bounded answer, and
+//! errors that name the host at most.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::endpoint::{Endpoint, URL_BYTES_MAX, parse_file};
 use super::receiver::{Reply, Verdict};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, Uri};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
@@ -19,6 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 
+const OWN_NAME: &str = concat!("statsdeck/", env!("CARGO_PKG_VERSION"));
 /// What is read of an answer.
 const REPLY_BYTES_MAX: usize = 4096;
 
@@ -84,12 +85,42 @@ impl Client {
         answer.map_err(|reason| Verdict::Retry { after_ms: None, reason })
     }
 
+    /// Status and body of a GET with an `Authorization` or none.
+    ///
+    /// # Errors
+    /// Why there is no answer, or that it is longer than `bytes_max`.
+    pub async fn get(
+        &self,
+        uri: Uri,
+        authorization: Option<HeaderValue>,
+        bytes_max: usize,
+    ) -> Result<(u16, Bytes), String> {
+        let mut request = Request::builder().uri(uri).header(USER_AGENT, OWN_NAME);
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request =
+            request.body(Full::default()).map_err(|_| "the request could not be built".to_owned())?;
+        let exchange = async {
+            let answer = self.client.request(request).await.map_err(|error| chain(&error))?;
+            let status = answer.status().as_u16();
+            let body = Limited::new(answer.into_body(), bytes_max).collect().await;
+            let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+                true => format!("the answer is longer than {bytes_max} bytes"),
+                false => format!("the answer broke off: {error}"),
+            })?;
+            Ok((status, body.to_bytes()))
+        };
+        let answer = tokio::time::timeout(self.options.timeout, exchange).await;
+        answer.unwrap_or_else(|_| Err(format!("no answer within {} s", self.options.timeout.as_secs_f64())))
+    }
+
     async fn exchange(&self, uri: Uri, body: Vec<u8>) -> Result<Reply, String> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(uri)
             .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, concat!("statsdeck/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, OWN_NAME)
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| "the request could not be built".to_owned())?;
         let answer = self.client.request(request).await.map_err(|error| chain(&error))?;

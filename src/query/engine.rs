@@ -76,6 +76,13 @@ impl Engine {
         self
     }
 
+    /// The same engine with another [`Options::lookback_ms`].
+    #[must_use]
+    pub fn with_lookback(mut self, lookback_ms: i64) -> Self {
+        self.options.lookback_ms = lookback_ms;
+        self
+    }
+
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -122,8 +129,9 @@ impl Engine {
                 ),
             },
         };
+        let samples = evaluator.samples();
         let (warnings, infos) = evaluator.annotations.into_lists();
-        Ok(QueryResult { value, warnings, infos })
+        Ok(QueryResult { value, warnings, infos, samples })
     }
 
     /// Values of `expr` from `start_ms` to `end_ms`, both included, every
@@ -168,8 +176,9 @@ impl Engine {
             })
             .collect();
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let samples = evaluator.samples();
         let (warnings, infos) = evaluator.annotations.into_lists();
-        Ok(QueryResult { value: Value::Matrix(series), warnings, infos })
+        Ok(QueryResult { value: Value::Matrix(series), warnings, infos, samples })
     }
 
     fn grid(&self, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Grid, Error> {

@@ -31,6 +31,8 @@ pub(crate) struct Evaluator<'a> {
     pub annotations: Annotations,
     /// Values of operands that wait for their others.
     held: AtomicUsize,
+    /// Samples that were read.
+    samples: AtomicUsize,
 }
 
 /// A range vector: series, and the range that each step sees of them.
@@ -45,7 +47,15 @@ pub(crate) struct Ranged<'a> {
 impl<'a> Evaluator<'a> {
     pub fn new(engine: &'a Engine, parsed: &'a Parsed, loaded: Loaded<'a>, query: Grid) -> Self {
         let annotations = Annotations::new(parsed.text(), &loaded.warnings, &loaded.infos);
-        Evaluator { engine, parsed, loaded, query, annotations, held: AtomicUsize::new(0) }
+        Evaluator {
+            engine,
+            parsed,
+            loaded,
+            query,
+            annotations,
+            held: AtomicUsize::new(0),
+            samples: AtomicUsize::new(0),
+        }
     }
 
     /// Value of `expr` on `grid`; not for range vectors.
@@ -199,7 +209,17 @@ impl<'a> Evaluator<'a> {
         let max_points = self.engine.options.max_points.saturating_sub(self.held.load(Ordering::Relaxed));
         let part = |number| {
             self.check()?;
-            series.with_part(number, max_points, |warning| self.annotations.note(warning), &work)
+            series.with_part(
+                number,
+                max_points,
+                |warning| self.annotations.note(warning),
+                |tracks| {
+                    if !matches!(series, Series::Made(_)) {
+                        self.samples.fetch_add(tracks.iter().map(Track::points).sum(), Ordering::Relaxed);
+                    }
+                    work(tracks)
+                },
+            )
         };
         workers::in_order(series.parts(), part, take)
     }
@@ -250,6 +270,11 @@ impl<'a> Evaluator<'a> {
             Expr::Vector(at) | Expr::Matrix(at) => self.parsed.selectors.get(*at),
             _ => None,
         }
+    }
+
+    /// How many samples were read so far, those of subqueries among them.
+    pub fn samples(&self) -> usize {
+        self.samples.load(Ordering::Relaxed)
     }
 
     /// Stops when nobody wants the answer any more.
@@ -335,7 +360,7 @@ impl<'a> Evaluator<'a> {
     fn subquery(&self, subquery: &Subquery, grid: &Grid) -> Result<Ranged<'a>, Error> {
         let ends_ms = self.ends(subquery.at, subquery.offset_ms, grid);
         let (Some(first), Some(last)) = (ends_ms.first(), ends_ms.last()) else {
-            let (series, range_ms) = (Series::Read(Vec::new()), subquery.range_ms);
+            let (series, range_ms) = (Series::Made(Vec::new()), subquery.range_ms);
             return Ok(Ranged { series, range_ms, ends_ms, edges: Edges::Plain });
         };
         let ends = TimeRange { start_ms: *first, end_ms: *last };
@@ -366,7 +391,7 @@ impl<'a> Evaluator<'a> {
                 tracks.extend(rows.into_iter().map(|row| of_row(row, &inner, None)));
             }
         }
-        let (series, range_ms) = (Series::Read(tracks), subquery.range_ms);
+        let (series, range_ms) = (Series::Made(tracks), subquery.range_ms);
         Ok(Ranged { series, range_ms, ends_ms, edges: Edges::Plain })
     }
 

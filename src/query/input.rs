@@ -54,8 +54,14 @@ enum State<'a> {
 
 /// Series that are read, a part of them at a time.
 pub(crate) enum Series<'a> {
-    Open { reading: Box<dyn Reading + 'a>, parts: Vec<Range<usize>>, is_range: bool },
+    Open {
+        reading: Box<dyn Reading + 'a>,
+        parts: Vec<Range<usize>>,
+        is_range: bool,
+    },
     Read(Vec<Track>),
+    /// Made by a subquery.
+    Made(Vec<Track>),
 }
 
 impl<'a> Input<'a> {
@@ -129,7 +135,7 @@ impl Series<'_> {
     pub fn parts(&self) -> usize {
         match self {
             Series::Open { parts, .. } => parts.len(),
-            Series::Read(tracks) => tracks.len().div_ceil(self.part_len()),
+            Series::Read(tracks) | Series::Made(tracks) => tracks.len().div_ceil(self.part_len()),
         }
     }
 
@@ -151,7 +157,7 @@ impl Series<'_> {
                 let tracks = tracks_of(found.into_iter().map(Track::new), *is_range);
                 work(&united(tracks, false, warn))
             }
-            Series::Read(tracks) => {
+            Series::Read(tracks) | Series::Made(tracks) => {
                 let start = part * self.part_len();
                 let end = (start + self.part_len()).min(tracks.len());
                 work(tracks.get(start..end).unwrap_or_default())
@@ -162,7 +168,7 @@ impl Series<'_> {
     fn part_len(&self) -> usize {
         match self {
             Series::Open { .. } => 1,
-            Series::Read(tracks) => {
+            Series::Read(tracks) | Series::Made(tracks) => {
                 let points: usize = tracks.iter().map(Track::points).sum();
                 let parts = PARTS.min(points / SMALL_WEIGHT).max(1);
                 tracks.len().div_ceil(parts).max(1)

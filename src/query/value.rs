@@ -14,6 +14,8 @@ pub struct QueryResult {
     pub warnings: Vec<String>,
     /// What may be wrong with the question; each message once.
     pub infos: Vec<String>,
+    /// Samples that were read for it, each once.
+    pub samples: usize,
 }
 
 impl QueryResult {

@@ -9,6 +9,7 @@ use crate::query::{self, Distribution, Number, QueryResult, SourceError, Value, 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::fmt::Write;
+use std::time::Duration;
 
 /// An answer that is not one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,18 @@ impl Failure {
 
     pub fn timeout(message: impl Into<String>) -> Self {
         Failure { status: StatusCode::SERVICE_UNAVAILABLE, error_type: "timeout", message: message.into() }
+    }
+
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Failure {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            error_type: "unavailable",
+            message: message.into(),
+        }
+    }
+
+    pub fn is_timeout(&self) -> bool {
+        self.error_type == "timeout"
     }
 
     pub fn internal(message: impl Into<String>) -> Self {
@@ -65,39 +78,67 @@ impl IntoResponse for Failure {
 
 /// A successful answer whose `data` is already JSON.
 pub(super) fn success(data: &str, warnings: &[String]) -> Response {
-    annotated(data, warnings, &[])
-}
-
-/// As [`success`], with the infos of a query as well.
-pub(super) fn annotated(data: &str, warnings: &[String], infos: &[String]) -> Response {
     let mut body = String::with_capacity(data.len() + 64);
-    body.push_str("{\"status\":\"success\",\"data\":");
+    body.push_str(SUCCESS);
     body.push_str(data);
-    if !warnings.is_empty() {
-        body.push_str(",\"warnings\":");
-        push_list(&mut body, warnings, |body, text| push_text(body, text));
-    }
-    if !infos.is_empty() {
-        body.push_str(",\"infos\":");
-        push_list(&mut body, infos, |body, text| push_text(body, text));
-    }
+    push_annotations(&mut body, warnings, &[]);
     body.push('}');
     json(StatusCode::OK, body)
 }
 
+const SUCCESS: &str = "{\"status\":\"success\",\"data\":";
+
+/// A query's answer in full.
+pub(super) struct Answer(String);
+
+impl Answer {
+    pub fn of(result: &QueryResult, stats: Option<Stats>) -> Self {
+        let mut body = String::from(SUCCESS);
+        push_result(&mut body, result, stats);
+        push_annotations(&mut body, &result.warnings, &result.infos);
+        body.push('}');
+        Answer(body)
+    }
+}
+
+impl From<Answer> for Response {
+    fn from(answer: Answer) -> Self {
+        json(StatusCode::OK, answer.0)
+    }
+}
+
+/// What a query cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stats {
+    /// For its turn.
+    pub waited: Duration,
+    pub evaluated: Duration,
+    /// Samples read, each once, and all held at the same time.
+    pub samples: usize,
+}
+
+fn push_annotations(body: &mut String, warnings: &[String], infos: &[String]) {
+    for (name, texts) in [("warnings", warnings), ("infos", infos)] {
+        if !texts.is_empty() {
+            push_formatted(body, format_args!(",\"{name}\":"));
+            push_list(body, texts, |body, text| push_text(body, text));
+        }
+    }
+}
+
 /// A query's result as the `data` of an answer.
-pub(super) fn result_data(result: &QueryResult) -> String {
-    let mut out = format!("{{\"resultType\":\"{}\",\"result\":", result.value.type_name());
+fn push_result(out: &mut String, result: &QueryResult, stats: Option<Stats>) {
+    push_formatted(out, format_args!("{{\"resultType\":\"{}\",\"result\":", result.value.type_name()));
     match &result.value {
-        Value::Scalar(point) => push_point(&mut out, point.timestamp_ms, point.value),
+        Value::Scalar(point) => push_point(out, point.timestamp_ms, point.value),
         Value::String(point) => {
             out.push('[');
-            push_time(&mut out, point.timestamp_ms);
+            push_time(out, point.timestamp_ms);
             out.push(',');
-            push_text(&mut out, &point.text);
+            push_text(out, &point.text);
             out.push(']');
         }
-        Value::Vector(points) => push_list(&mut out, points, |out, point| {
+        Value::Vector(points) => push_list(out, points, |out, point| {
             out.push_str("{\"metric\":");
             push_labels(out, &point.labels);
             match &point.value {
@@ -112,7 +153,7 @@ pub(super) fn result_data(result: &QueryResult) -> String {
             }
             out.push('}');
         }),
-        Value::Matrix(series) => push_list(&mut out, series, |out, series| {
+        Value::Matrix(series) => push_list(out, series, |out, series| {
             out.push_str("{\"metric\":");
             push_labels(out, &series.labels);
             let floats = series.points.iter().filter_map(|(at_ms, n)| Some((*at_ms, n.as_float()?)));
@@ -131,8 +172,20 @@ pub(super) fn result_data(result: &QueryResult) -> String {
             out.push('}');
         }),
     }
+    if let Some(stats) = stats {
+        let [waited, evaluated] = [stats.waited, stats.evaluated].map(|time| time.as_secs_f64());
+        push_formatted(
+            out,
+            format_args!(
+                ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{evaluated},\"resultSortTime\":0,\
+                 \"queryPreparationTime\":0,\"innerEvalTime\":{evaluated},\"execQueueTime\":{waited},\
+                 \"execTotalTime\":{}}},\"samples\":{{\"totalQueryableSamples\":{samples},\"peakSamples\":{samples}}}}}",
+                waited + evaluated,
+                samples = stats.samples,
+            ),
+        );
+    }
     out.push('}');
-    out
 }
 
 /// A JSON list of the items.
@@ -193,7 +246,8 @@ fn push_formatted(out: &mut String, arguments: std::fmt::Arguments<'_>) {
 /// Seconds, with three decimals where they are not whole.
 fn push_time(out: &mut String, at_ms: i64) {
     let (sign, ms) = (if at_ms < 0 { "-" } else { "" }, at_ms.unsigned_abs());
-    push_formatted(out, format_args!("{sign}{}", ms / 1000));
+    out.push_str(sign);
+    number::push_integer(out, (ms / 1000) as i64);
     if ms % 1000 != 0 {
         push_formatted(out, format_args!(".{:03}", ms % 1000));
     }
@@ -202,7 +256,9 @@ fn push_time(out: &mut String, at_ms: i64) {
 fn push_point(out: &mut String, at_ms: i64, value: f64) {
     out.push('[');
     push_time(out, at_ms);
-    push_formatted(out, format_args!(",\"{}\"]", number::format_value(value)));
+    out.push_str(",\"");
+    number::push_value(out, value);
+    out.push_str("\"]");
 }
 
 /// `[time, {count, sum, buckets}]`. A bucket is `[rule, low, high, count]`,

@@ -3,6 +3,7 @@
 
 pub mod alerts;
 mod answer;
+mod evaluation;
 pub mod health;
 pub mod ingest;
 pub mod item;
@@ -11,8 +12,9 @@ mod params;
 mod query;
 mod series;
 mod state;
+mod status;
 pub mod top;
 
-pub use state::{ApiState, MAX_CONCURRENT};
+pub use state::{ApiState, Bounds};
 
 pub use query::router;

@@ -54,6 +54,11 @@ impl Params {
         time.map(Some).ok_or_else(|| invalid(name, format!("{text:?} is neither Unix seconds nor RFC 3339")))
     }
 
+    /// As [`Params::time_ms`], of a parameter that must be there.
+    pub fn required_time_ms(&self, name: &str) -> Result<i64, Failure> {
+        self.time_ms(name)?.ok_or_else(|| invalid(name, "it is missing"))
+    }
+
     /// A span, in ms: seconds, or a duration such as `5m`.
     pub fn span_ms(&self, name: &str) -> Result<Option<i64>, Failure> {
         let Some(text) = self.text(name) else { return Ok(None) };

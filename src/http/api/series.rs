@@ -3,8 +3,8 @@
 
 use super::ApiState;
 use super::answer::{Failure, push_labels, push_list, push_text, success};
+use super::evaluation::evaluated;
 use super::params::{Params, invalid};
-use super::query::evaluated;
 use crate::model::label::NAME;
 use crate::model::{Matcher, MetricType, SeriesKey, TimeRange};
 use crate::query::{Engine, Error, parse_selector};
@@ -27,7 +27,6 @@ pub(super) fn router() -> Router<Arc<ApiState>> {
         .route("/api/v1/labels", get(label_names).post(label_names))
         .route("/api/v1/label/{name}/values", get(label_values))
         .route("/api/v1/metadata", get(metadata))
-        .route("/api/v1/query_exemplars", get(exemplars).post(exemplars))
 }
 
 async fn series(State(state): State<Arc<ApiState>>, params: Params) -> Result<Response, Failure> {
@@ -99,11 +98,6 @@ async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Result<
     .await
 }
 
-/// There are none, which Grafana likes to hear rather than "not found".
-async fn exemplars() -> Response {
-    success("[]", &[])
-}
-
 /// What Prometheus calls a series of this type.
 fn prometheus_type(metric_type: MetricType) -> &'static str {
     match metric_type {
@@ -132,9 +126,6 @@ impl Request {
         }
         let start_ms = params.time_ms("start")?.unwrap_or(-ALL_TIME_MS);
         let end_ms = params.time_ms("end")?.unwrap_or(ALL_TIME_MS);
-        if end_ms < start_ms {
-            return Err(invalid("end", "it is before start"));
-        }
         let metric = params.text("metric").map(String::from);
         Ok(Request { selectors, metric, range: TimeRange { start_ms, end_ms }, limit: params.limit()? })
     }
