@@ -169,7 +169,7 @@ impl Unit {
         }
         self.drawn.clear();
         let drawn = (came as usize).min(40);
-        self.drawn.extend((0..drawn).map(|_| duration(noise, self.median, self.number % 2 == 0)));
+        self.drawn.extend((0..drawn).map(|_| duration(noise, self.median, self.number.is_multiple_of(2))));
         self.drawn.sort_unstable_by(f64::total_cmp);
         for (quantile, value) in QUANTILES.iter().zip(&mut self.values[7..]) {
             // Without requests the last one stays, as a gauge's value does.
@@ -190,7 +190,7 @@ pub fn timer_labels(timer: usize) -> Vec<(&'static str, String)> {
 pub fn durations(timer: usize, window: u64, count: usize) -> impl Iterator<Item = f64> {
     let mut noise = Noise((timer as u64) << 40 | window << 8 | 1);
     let median = 0.004 * (1.0 + (timer % SERVICES) as f64 / 4.0);
-    (0..count).map(move |_| duration(&mut noise, median, timer % 2 == 0))
+    (0..count).map(move |_| duration(&mut noise, median, timer.is_multiple_of(2)))
 }
 
 /// Around the median, skewed; one of fifty takes twenty times as long.

@@ -24,10 +24,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 pub(super) const MAGIC: [u8; 8] = *b"SDblock\0";
-pub(super) const TRAILER_MAGIC: [u8; 4] = *b"SDb2";
-/// That of version 1, whose footer has no start and no resolution.
+pub(super) const TRAILER_MAGIC: [u8; 4] = *b"SDb3";
+/// That of version 2, whose columns have other forms, and of version 1, whose
+/// footer has no start and no resolution.
+const TRAILER_MAGIC_2: [u8; 4] = *b"SDb2";
 const TRAILER_MAGIC_1: [u8; 4] = *b"SDb1";
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 pub(super) const HEADER_BYTES: usize = 12;
 /// footer offset, footer length, footer checksum, magic.
 const TRAILER_BYTES: usize = 20;
@@ -364,6 +366,7 @@ fn read_trailer(trailer: &[u8]) -> Option<(u64, u32, u32, u32)> {
     let (offset, length, crc) = (reader.fixed_u64()?, reader.fixed_u32()?, reader.fixed_u32()?);
     let version = match reader.rest() {
         magic if magic == TRAILER_MAGIC => VERSION,
+        magic if magic == TRAILER_MAGIC_2 => 2,
         magic if magic == TRAILER_MAGIC_1 => 1,
         _ => return None,
     };

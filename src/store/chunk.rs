@@ -6,9 +6,10 @@
 //! bytes as they were in memory.
 
 use super::coding::{Reader, put_signed, put_varint};
-use super::column::{put_doubles, put_integers, read_doubles, read_integers};
+use super::column::{put_doubles, read_doubles, read_integers};
 use super::gauge::{Stats, put_stats, read_stats, same_stats, take_part};
 use super::point::Class;
+use super::ranks::{put_ranks, read_ranks};
 use super::stream::{self, Stream};
 use crate::model::histogram::BucketKey;
 use crate::model::sample::{is_stale, stale_nan};
@@ -18,8 +19,10 @@ const STREAM: u8 = 0;
 const COLUMNS: u8 = 1;
 /// Columns of a gauge's steps.
 const STEPS: u8 = 2;
+/// Columns of distributions.
+const RANKS: u8 = 3;
 /// Most points that a chunk may claim to hold.
-const MAX_POINTS: usize = 1 << 26;
+pub(super) const MAX_POINTS: usize = 1 << 26;
 
 /// What a chunk holds.
 #[derive(Debug)]
@@ -76,7 +79,7 @@ pub(super) fn put_chunk(out: &mut Vec<u8>, id: SeriesId, class: Class, stream: &
     let mut columns = Vec::new();
     match &points {
         Points::Floats(samples) => put_floats(&mut columns, samples),
-        Points::Histograms(histograms) => put_histograms(&mut columns, histograms),
+        Points::Histograms(histograms) => put_ranks(&mut columns, histograms),
         // Sketches are hashes: nothing to gain from columns. Native histograms are not what the store is given.
         Points::Sketches(_) | Points::Natives(_) => {}
     }
@@ -84,7 +87,7 @@ pub(super) fn put_chunk(out: &mut Vec<u8>, id: SeriesId, class: Class, stream: &
         put_stream(out, stream);
     } else {
         let head = out.len();
-        out.push(COLUMNS);
+        out.push(if class == Class::Histograms { RANKS } else { COLUMNS });
         put_varint(out, points.len() as u64);
         out.extend_from_slice(&columns);
         let back = read_chunk(out.get(start..)?, id, class);
@@ -115,6 +118,7 @@ pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Chu
         }
         (COLUMNS, Class::Floats) => Points::Floats(read_floats(reader, count)?),
         (COLUMNS, Class::Histograms) => Points::Histograms(read_histograms(reader, count)?),
+        (RANKS, Class::Histograms) => Points::Histograms(read_ranks(reader, count)?),
         (STEPS, Class::Floats) => {
             let samples = read_floats(reader, count)?;
             let values = samples.iter().filter(|sample| !is_stale(sample.value)).count();
@@ -195,34 +199,10 @@ fn read_floats(reader: &mut Reader<'_>, count: usize) -> Option<Vec<Sample>> {
     Some(samples)
 }
 
-fn put_histograms(out: &mut Vec<u8>, points: &[(i64, Histogram)]) {
-    let times: Vec<i64> = points.iter().map(|(at, _)| *at).collect();
-    put_times(out, &times);
-    for number in NUMBERS {
-        put_doubles(out, &points.iter().map(|(_, histogram)| number(histogram)).collect::<Vec<_>>());
-    }
-    let lengths: Vec<i64> = points.iter().map(|(_, histogram)| histogram.buckets().len() as i64).collect();
-    put_integers(out, &lengths);
-    let mut keys = Vec::new();
-    let mut weights = Vec::new();
-    for (_, histogram) in points {
-        let mut before = 0;
-        for (key, weight) in histogram.buckets() {
-            keys.push(i64::from(key.0) - before);
-            weights.push(*weight);
-            before = i64::from(key.0);
-        }
-    }
-    put_integers(out, &keys);
-    put_doubles(out, &weights);
-}
-
-/// The numbers of a distribution, each a column.
-const NUMBERS: [fn(&Histogram) -> f64; 4] = [|h| h.count, |h| h.sum, |h| h.min, |h| h.max];
-
+/// Columns of distributions as blocks before version 3 have them.
 fn read_histograms(reader: &mut Reader<'_>, count: usize) -> Option<Vec<(i64, Histogram)>> {
     let times = read_times(reader, count)?;
-    let mut columns = (0..NUMBERS.len()).map(|_| read_doubles(reader, count)).collect::<Option<Vec<_>>>()?;
+    let mut columns = (0..4).map(|_| read_doubles(reader, count)).collect::<Option<Vec<_>>>()?;
     let lengths = read_integers(reader, count)?;
     let total = lengths.iter().try_fold(0usize, |sum, length| {
         sum.checked_add(usize::try_from(*length).ok()?).filter(|sum| *sum <= MAX_POINTS)
@@ -245,7 +225,7 @@ fn read_histograms(reader: &mut Reader<'_>, count: usize) -> Option<Vec<(i64, Hi
 }
 
 /// Runs of equal steps: first time against the run before, step, length.
-fn put_times(out: &mut Vec<u8>, times: &[i64]) {
+pub(super) fn put_times(out: &mut Vec<u8>, times: &[i64]) {
     let mut runs: Vec<(i64, i64, u64)> = Vec::new();
     for time in times {
         match runs.last_mut() {
@@ -266,7 +246,7 @@ fn put_times(out: &mut Vec<u8>, times: &[i64]) {
     }
 }
 
-fn read_times(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
+pub(super) fn read_times(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
     let mut times = Vec::with_capacity(count.min(1 << 16));
     let mut first = 0i64;
     for _ in 0..reader.count()? {

@@ -72,16 +72,12 @@ pub(super) fn scaled_by(value: f64, scale: u8) -> Option<i64> {
 
 /// The number that is `integer` at `scale`.
 pub(super) fn unscaled(scale: u8, integer: i64) -> Option<f64> {
-    Some(integer as f64 / SCALES.get(usize::from(scale))?)
+    Some(integer as f64 / power_of(scale)?)
 }
 
-/// As [`unscaled`], of many.
-pub(super) fn unscaled_all(scale: u8, integers: &[i64]) -> Option<Vec<f64>> {
-    let divisor = *SCALES.get(usize::from(scale))?;
-    Some(match scale {
-        0 => integers.iter().map(|integer| *integer as f64).collect(),
-        _ => integers.iter().map(|integer| *integer as f64 / divisor).collect(),
-    })
+/// What a number at `scale` was multiplied by.
+pub(super) fn power_of(scale: u8) -> Option<f64> {
+    SCALES.get(usize::from(scale)).copied()
 }
 
 /// Reads what the functions above wrote.

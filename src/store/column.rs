@@ -1,11 +1,13 @@
-//! Columns of numbers: pco on integers, on scaled integers where that is
-//! exact, on doubles otherwise; plain varints where there are too few numbers
-//! for pco to pay.
+//! Columns of numbers: packed integers, scaled ones where that is exact, pco on
+//! doubles otherwise; plain varints where there are too few numbers for pco to
+//! pay, and one value where all are the same.
 //!
 //! A column is a byte for its form, then the form's bytes. The number of values
-//! is written elsewhere and must be known to read it.
+//! is written elsewhere and must be known to read it. Forms 1 and 2 are those of
+//! blocks before version 3; they are read, not written.
 
-use super::coding::{Reader, put_bytes, put_number, put_signed, scaled, scaled_by, unscaled_all};
+use super::coding::{Reader, power_of, put_bytes, put_number, put_signed, scaled, scaled_by};
+use super::packed::{LEVEL, put_packed, read_packed, skip_packed};
 use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress_into};
 
@@ -14,52 +16,88 @@ const PCO_INTEGERS: u8 = 1;
 const PCO_SCALED: u8 = 2;
 const PCO_DOUBLES: u8 = 3;
 const RAW_DOUBLES: u8 = 4;
+const PACKED: u8 = 5;
+const SAME: u8 = 6;
+const SCALED: u8 = 7;
 /// Below so many values both ways are tried and the shorter one kept.
 const FEW: usize = 64;
-/// Measured: higher levels take twice the time for 1 % less.
-const LEVEL: usize = 4;
+/// Room is made for so many values before they are there.
+const MOST_AT_ONCE: usize = 1 << 16;
 
 /// Writes integers.
 pub(super) fn put_integers(out: &mut Vec<u8>, values: &[i64]) {
-    let varints = || {
-        let mut bytes = Vec::with_capacity(values.len());
-        values.iter().for_each(|value| put_signed(&mut bytes, *value));
-        bytes
-    };
-    let packed = simple_compress(values, &config()).ok();
-    match packed {
-        Some(packed) if values.len() >= FEW || packed.len() < varints().len() => {
-            out.push(PCO_INTEGERS);
-            put_bytes(out, &packed);
-        }
-        _ => {
-            out.push(VARINTS);
-            out.extend_from_slice(&varints());
-        }
+    let start = out.len();
+    if let Some(first) = values.first().filter(|first| values.iter().all(|value| value == *first)) {
+        out.push(SAME);
+        put_signed(out, *first);
+        return;
+    }
+    out.push(PACKED);
+    let is_packed = put_packed(out, values);
+    if is_packed && values.len() >= FEW {
+        return;
+    }
+    let packed = out.split_off(start);
+    out.push(VARINTS);
+    values.iter().for_each(|value| put_signed(out, *value));
+    if is_packed && packed.len() < out.len() - start {
+        out.truncate(start);
+        out.extend_from_slice(&packed);
     }
 }
 
 /// Reads `count` integers; `None` when the bytes are not such a column.
 pub(super) fn read_integers(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
+    let mut values = Vec::with_capacity(count.min(MOST_AT_ONCE));
+    read_integers_each(reader, count, |value| values.push(value))?;
+    Some(values)
+}
+
+fn read_integers_each(reader: &mut Reader<'_>, count: usize, mut each: impl FnMut(i64)) -> Option<()> {
     match reader.byte()? {
-        VARINTS => (0..count).map(|_| reader.signed()).collect(),
-        PCO_INTEGERS => unpacked(reader.bytes()?, count),
+        VARINTS => (0..count).try_for_each(|_| reader.signed().map(&mut each)),
+        PCO_INTEGERS => {
+            unpacked(reader.bytes()?, count)?.into_iter().for_each(each);
+            Some(())
+        }
+        PACKED => read_packed(reader, count, each),
+        SAME => {
+            let value = reader.signed()?;
+            (0..count).for_each(|_| each(value));
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+fn skip_integers(reader: &mut Reader<'_>, count: usize) -> Option<()> {
+    match reader.byte()? {
+        VARINTS => (0..count).try_for_each(|_| reader.signed().map(drop)),
+        PCO_INTEGERS => reader.bytes().map(drop),
+        PACKED => skip_packed(reader),
+        SAME => reader.signed().map(drop),
         _ => None,
     }
 }
 
 /// Writes doubles, bit for bit.
 pub(super) fn put_doubles(out: &mut Vec<u8>, values: &[f64]) {
-    let mut numbers = Vec::new();
-    if values.len() < FEW {
-        values.iter().for_each(|value| put_number(&mut numbers, *value));
-    }
-    let (form, packed) = packed_doubles(values);
-    if values.len() < FEW && numbers.len() <= packed.len() {
-        out.push(VARINTS);
-        out.extend_from_slice(&numbers);
+    let start = out.len();
+    if let Some((scale, integers)) = scaled_all(values) {
+        out.push(SCALED);
+        out.push(scale);
+        put_integers(out, &integers);
     } else {
-        out.push(form);
+        put_odd_doubles(out, values);
+    }
+    if values.len() >= FEW {
+        return;
+    }
+    let packed = out.split_off(start);
+    out.push(VARINTS);
+    values.iter().for_each(|value| put_number(out, *value));
+    if packed.len() < out.len() - start {
+        out.truncate(start);
         out.extend_from_slice(&packed);
     }
 }
@@ -69,12 +107,22 @@ pub(super) fn read_doubles(reader: &mut Reader<'_>, count: usize) -> Option<Vec<
     match reader.byte()? {
         VARINTS => (0..count).map(|_| reader.number()).collect(),
         PCO_SCALED => {
-            let scale = reader.byte()?;
+            let power = power_of(reader.byte()?)?;
             let integers: Vec<i64> = unpacked(reader.bytes()?, count)?;
-            unscaled_all(scale, &integers)
+            Some(integers.into_iter().map(|integer| integer as f64 / power).collect())
         }
         PCO_DOUBLES => unpacked(reader.bytes()?, count),
         RAW_DOUBLES => (0..count).map(|_| reader.fixed_f64()).collect(),
+        SCALED => {
+            let power = power_of(reader.byte()?)?;
+            let mut values = Vec::with_capacity(count.min(MOST_AT_ONCE));
+            // Most are whole: a division each is a third of reading them.
+            match power {
+                1.0 => read_integers_each(reader, count, |integer| values.push(integer as f64))?,
+                _ => read_integers_each(reader, count, |integer| values.push(integer as f64 / power))?,
+            }
+            Some(values)
+        }
         _ => None,
     }
 }
@@ -89,34 +137,32 @@ pub(super) fn skip_doubles(reader: &mut Reader<'_>, count: usize) -> Option<()> 
         }
         PCO_DOUBLES => reader.bytes().map(drop),
         RAW_DOUBLES => reader.take(count.checked_mul(8)?).map(drop),
+        SCALED => {
+            reader.byte()?;
+            skip_integers(reader, count)
+        }
         _ => None,
     }
 }
 
-fn packed_doubles(values: &[f64]) -> (u8, Vec<u8>) {
-    let mut out = Vec::new();
-    if let Some((scale, integers)) = scaled_all(values)
-        && let Ok(packed) = simple_compress(&integers, &config())
-    {
-        out.push(scale);
-        put_bytes(&mut out, &packed);
-        return (PCO_SCALED, out);
-    }
+/// Doubles that are no decimals.
+fn put_odd_doubles(out: &mut Vec<u8>, values: &[f64]) {
     if let Ok(packed) = simple_compress(values, &config()) {
         let back: Option<Vec<f64>> = unpacked(&packed, values.len());
         let same =
             back.is_some_and(|back| back.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits())));
         if same {
-            put_bytes(&mut out, &packed);
-            return (PCO_DOUBLES, out);
+            out.push(PCO_DOUBLES);
+            put_bytes(out, &packed);
+            return;
         }
     }
+    out.push(RAW_DOUBLES);
     values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
-    (RAW_DOUBLES, out)
 }
 
 /// All values at the one scale that suits them all, if there is one.
-fn scaled_all(values: &[f64]) -> Option<(u8, Vec<i64>)> {
+pub(super) fn scaled_all(values: &[f64]) -> Option<(u8, Vec<i64>)> {
     let mut scale = 0;
     for value in values {
         scale = match scaled_by(*value, scale) {
@@ -152,6 +198,21 @@ mod tests {
         let mut reader = Reader::new(&out);
         assert!(skip_doubles(&mut reader, values.len()).is_some() && reader.is_empty(), "{what}");
         assert!(back.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits())), "{what}");
+    }
+
+    #[test]
+    fn columns_of_blocks_before_version_3_are_read() {
+        let integers: Vec<i64> = (0..720).map(|at| 1_000_000 + at * at).collect();
+        let packed = simple_compress(&integers, &config()).unwrap();
+        let mut out = vec![PCO_INTEGERS];
+        put_bytes(&mut out, &packed);
+        assert_eq!(read_integers(&mut Reader::new(&out), 720).unwrap(), integers);
+        let mut out = vec![PCO_SCALED, 3];
+        put_bytes(&mut out, &packed);
+        let values: Vec<f64> = integers.iter().map(|integer| *integer as f64 / 1e3).collect();
+        assert_eq!(read_doubles(&mut Reader::new(&out), 720).unwrap(), values);
+        let mut reader = Reader::new(&out);
+        assert!(skip_doubles(&mut reader, 720).is_some() && reader.is_empty());
     }
 
     #[test]
