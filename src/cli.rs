@@ -1,5 +1,6 @@
 //! The command line: what was asked for, and doing it.
 
+mod bars;
 mod client;
 mod exchange;
 mod import;
@@ -256,8 +257,16 @@ fn check(args: &RunArgs) -> anyhow::Result<()> {
         writeln!(out, "  has the management port on tcp://{}", admin.address)?;
     }
     writeln!(out, "  answers on http://{}", config.http.address)?;
-    let retention = duration::format_ms(config.retention_ms as u64);
-    writeln!(out, "  keeps data in {} for {retention}", config.data_dir.display())?;
+    let windows = (config.windows.interval_ms, config.tiers.windows_retention_ms);
+    let coarser = config.tiers.coarser.iter().map(|tier| (tier.resolution_ms, tier.retention_ms));
+    let shown_ms = |ms: i64| duration::format_ms(ms as u64);
+    let tiers: Vec<String> = std::iter::once(windows)
+        .chain(coarser)
+        .map(|(resolution_ms, retention_ms)| {
+            format!("steps of {} for {}", shown_ms(resolution_ms), shown_ms(retention_ms))
+        })
+        .collect();
+    writeln!(out, "  keeps data in {}: {}", config.data_dir.display(), tiers.join(", "))?;
     for token in &config.http.tokens {
         writeln!(out, "  knows the API key {:?} ({:?})", token.name, token.scopes)?;
     }

@@ -49,11 +49,18 @@ pub enum Transport {
     Tcp = 2,
     UnixDatagram = 3,
     UnixStream = 4,
+    RemoteWrite = 5,
 }
 
 impl Transport {
-    pub const ALL: [Transport; 5] =
-        [Transport::Udp, Transport::Http, Transport::Tcp, Transport::UnixDatagram, Transport::UnixStream];
+    pub const ALL: [Transport; 6] = [
+        Transport::Udp,
+        Transport::Http,
+        Transport::Tcp,
+        Transport::UnixDatagram,
+        Transport::UnixStream,
+        Transport::RemoteWrite,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,6 +69,7 @@ impl Transport {
             Transport::Tcp => "tcp",
             Transport::UnixDatagram => "unixgram",
             Transport::UnixStream => "unix",
+            Transport::RemoteWrite => "remote_write",
         }
     }
 }

@@ -29,6 +29,7 @@ fn check_says_what_a_config_would_do_or_what_is_wrong() {
         &["shows \"Team\" at /dashboard?view=team", "alerts \"E\" when x > 0", "tells \"r\" by webhook"],
         &["hush"],
     );
+    check("", 0, &["steps of 10s for 2d, steps of 1m for 30d, steps of 15m for 2y"], &[]);
     check("lisen = 1", 1, &["c.toml:1", "did you mean `listen`?"], &["ok"]);
     let unreadable = "[[receiver]]\nname = \"r\"\nslack = { url_file = \"nowhere\" }";
     check(unreadable, 1, &["receiver \"r\": cannot read", "nowhere"], &["ok"]);

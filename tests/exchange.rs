@@ -6,7 +6,7 @@ use statsdeck::catalogue::Catalogue;
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::label::NAME;
 use statsdeck::model::{FlushBatch, Histogram, Labels, MetricType, SeriesId, SeriesKey, Sketch};
-use statsdeck::store::{FsBackend, Options, Store};
+use statsdeck::store::{FsBackend, Maintained, Options, Store, Tier};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,10 +59,13 @@ fn key(name: &str, metric_type: MetricType) -> SeriesKey {
 /// A store with one series of each type, whose last window ended a minute ago;
 /// returns that window's end.
 fn fill(dir: &Path, windows: i64) -> i64 {
+    fill_with(Options::new(dir.join("data")), windows)
+}
+
+fn fill_with(options: Options, windows: i64) -> i64 {
     let catalogue = Arc::new(Catalogue::new(100));
     let last_ms = (now_ms() - 60_000) / WINDOW_MS * WINDOW_MS;
-    let (store, _) =
-        Store::open(Options::new(dir.join("data")), FsBackend, catalogue.clone(), last_ms).unwrap();
+    let (store, _) = Store::open(options, FsBackend, catalogue.clone(), last_ms).unwrap();
     let register = |name, metric_type| catalogue.register(key(name, metric_type)).unwrap();
     let counter = register("etl.records", MetricType::Counter);
     let gauge = register("etl.queue", MetricType::Gauge);
@@ -72,7 +75,7 @@ fn fill(dir: &Path, windows: i64) -> i64 {
         let end_ms = last_ms - (windows - at) * WINDOW_MS;
         store.append(&window([counter, gauge, timer, set], at, end_ms)).unwrap();
     }
-    store.maintain(last_ms).unwrap();
+    while store.maintain(last_ms).unwrap() != Maintained::default() {}
     close(store);
     last_ms
 }
@@ -159,7 +162,31 @@ fn an_hdr_log_has_the_values_of_a_timer() {
     assert_eq!(intervals, 20);
     let output = run(dir.path(), &["export", "--match", "etl_queue", "--format", "hdr"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("0 match"), "{}", said(&output));
+    assert!(said(&output).contains("none matches"), "{}", said(&output));
+}
+
+#[test]
+fn an_hdr_log_tells_how_long_a_step_is_where_only_steps_are_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[[tier]]\nresolution = \"10s\"\nretention = \"2h\"\n[[tier]]\nresolution = \"1m\"\nretention = \"1d\"\n";
+    std::fs::write(dir.path().join("statsdeck.toml"), config).unwrap();
+    let tiers = vec![Tier { resolution_ms: 60_000, retention_ms: 86_400_000 }];
+    let options = Options::new(dir.path().join("data")).with_retention(7_200_000).with_tiers(tiers);
+    let last_ms = fill_with(options, 8 * 360);
+    let from = (last_ms / 1000 - 8 * 3600).to_string();
+    let arguments = ["--config", "statsdeck.toml", "export", "--match", "etl_duration", "--format", "hdr"];
+    let text = ok(dir.path(), &[&arguments[..], &["--from", &from]].concat());
+    let (mut found, mut seconds) = (Vec::new(), 0);
+    for entry in interval_log::IntervalLogIterator::new(text.as_bytes()) {
+        let interval_log::LogEntry::Interval(interval) = entry.unwrap() else { continue };
+        let length = interval.duration().as_secs();
+        seconds += length;
+        if found.last() != Some(&length) {
+            found.push(length);
+        }
+    }
+    assert_eq!(found, [60, 10], "steps of old, then windows");
+    assert!((8 * 3600..=8 * 3600 + 60).contains(&seconds), "{seconds}");
 }
 
 /// Standard base64, padded.
@@ -363,4 +390,170 @@ fn an_import_that_cannot_be_says_why_and_changes_nothing() {
     let output = run(dir.path(), &["import", "in.om"]);
     assert!(said(&output).contains("in use by another statsdeck"), "{}", said(&output));
     close(held);
+}
+
+#[test]
+fn open_metrics_out_come_back_and_types_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let last_s = (now_ms() / 1000 - 20 * 3600) / 60 * 60;
+    let mut text = String::from("# TYPE jobs counter\n# TYPE took histogram\n# TYPE queue gauge\n");
+    for at in (0..60).map(|minute| last_s - 3600 + minute * 60) {
+        let n = at - last_s + 3600;
+        text += &format!("jobs_total{{job=\"a\\\"b\\\\c\"}} {n} {at}\n");
+        text += &format!("took_bucket{{le=\"0.5\"}} {n} {at}\ntook_bucket{{le=\"+Inf\"}} {} {at}\n", 2 * n);
+        text += &format!("took_count {} {at}\ntook_sum {}.5 {at}\nqueue -{n}.25 {at}\n", 2 * n, 3 * n);
+    }
+    std::fs::write(dir.path().join("in.om"), text).unwrap();
+    ok(dir.path(), &["import", "in.om"]);
+    let out = ok(dir.path(), &["export", "--format", "openmetrics"]);
+    let types: Vec<&str> = out.lines().filter(|line| line.starts_with('#')).collect();
+    assert_eq!(types, ["# TYPE jobs counter", "# TYPE queue gauge", "# TYPE took histogram", "# EOF"]);
+    assert!(out.contains(&format!("jobs_total{{job=\"a\\\"b\\\\c\"}} 3540 {}.000\n", last_s - 60)), "{out}");
+    // Into an empty directory, and out again.
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("in.om"), &out).unwrap();
+    ok(other.path(), &["import", "in.om"]);
+    assert_eq!(ok(other.path(), &["export", "--format", "openmetrics"]), out);
+    let rows = |dir: &Path| ok(dir, &["export", "--format", "jsonl"]);
+    assert_eq!(rows(other.path()), rows(dir.path()));
+    assert!(
+        rows(dir.path())
+            .contains("\"name\":\"took_bucket\",\"labels\":{\"le\":\"0.5\"},\"type\":\"counter\"")
+    );
+}
+
+#[test]
+fn distributions_become_summaries_whose_counts_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), 30);
+    let out = ok(dir.path(), &["export", "--format", "openmetrics", "--percentiles", "50"]);
+    let lines = |begin: &str| out.lines().filter(|line| line.starts_with(begin)).map(str::to_owned).collect();
+    let quantiles: Vec<String> = lines("etl_duration{job=\"a,\\\"b\\\"\",quantile=\"0.5\"} ");
+    let counts: Vec<String> = lines("etl_duration_count{");
+    assert!(out.contains("# TYPE etl_duration summary\n"));
+    assert!(quantiles.len() == counts.len() && !counts.is_empty(), "{out}");
+    let counts: Vec<f64> =
+        counts.iter().map(|line| line.split(' ').nth(1).unwrap().parse().unwrap()).collect();
+    assert!(counts.is_sorted() && counts.last() > counts.first(), "{counts:?}");
+}
+
+#[test]
+fn what_is_imported_as_sampled_goes_on_by_remote_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let last_s = (now_ms() / 1000 - 20 * 3600) / 60 * 60;
+    std::fs::write(dir.path().join("in.om"), open_metrics(last_s)).unwrap();
+    ok(dir.path(), &["import", "--sampled", "in.om"]);
+    // Values are as they were: it begins anew half-way.
+    let total = |at: i64| if at >= 180 { 1000 + (360 - at) * 2 } else { (180 - at) * 2 };
+    let jobs: Vec<(i64, f64)> = (0..360).rev().map(|at| (last_s - at * 60, total(at) as f64)).collect();
+    assert_eq!(exported(dir.path(), "jobs_total"), jobs);
+    let text = ok(dir.path(), &["export", "--match", "jobs_total", "--format", "openmetrics"]);
+    assert!(text.starts_with("# TYPE jobs counter\n"), "{text}");
+}
+
+#[test]
+fn an_import_that_is_killed_leaves_whole_blocks_or_none_and_no_litter() {
+    let lines: String = {
+        let last_s = (now_ms() / 1000 - 8 * 3600) / 60 * 60;
+        let points = (0..50_000).map(|at| format!("m{} {at} {}\n", at % 50, last_s - (at / 50) * 30));
+        points.collect()
+    };
+    let mut complete = 0;
+    for wait_ms in [1u64, 100, 300, 600, 1000] {
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path(), 30);
+        std::fs::write(dir.path().join("in.prom"), &lines).unwrap();
+        let before = ok(dir.path(), &["export", "--match", "{__name__=~\"etl.*\"}"]);
+        let mut child = {
+            let _forking = forking();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_statsdeck"));
+            command.current_dir(dir.path()).args(["--data-dir", "data", "import", "in.prom"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+        let _ = child.kill();
+        complete += u32::from(child.wait().unwrap().success());
+        assert!(ok(dir.path(), &["store", "verify"]).contains("as they were written"), "{wait_ms}");
+        assert_eq!(ok(dir.path(), &["export", "--match", "{__name__=~\"etl.*\"}"]), before, "{wait_ms}");
+        // Of each span all series or none.
+        let rows = ok(dir.path(), &["export", "--match", "{__name__=~\"m.*\"}"]);
+        let mut series: std::collections::BTreeMap<&str, usize> = Default::default();
+        for row in rows.lines().skip(1) {
+            *series.entry(row.split(',').next().unwrap()).or_default() += 1;
+        }
+        assert!(series.values().all(|count| *count == 50), "{wait_ms}");
+        // What is not there can be imported; what is there is told.
+        let again = said(&run(dir.path(), &["import", "in.prom"]));
+        assert!(series.len() == 1000 || again.contains("imported "), "{wait_ms}: {again}");
+        let rows = ok(dir.path(), &["export", "--match", "{__name__=~\"m.*\"}"]);
+        assert_eq!(rows.lines().count(), 50_001, "{wait_ms}");
+        assert!(!dir.path().join("data/import.tmp").exists());
+    }
+    println!("{complete} of 5 were done before they were killed");
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn a_parquet_file_has_the_rows_of_the_csv() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::{Field, Row};
+
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), WINDOWS);
+    std::fs::write(dir.path().join("in.prom"), format!("bare -1.5 {}\n", now_ms() / 1000 - 20 * 3600))
+        .unwrap();
+    ok(dir.path(), &["import", "in.prom"]);
+    ok(dir.path(), &["export", "--format", "parquet", "-o", "out.parquet"]);
+    let file = std::fs::File::open(dir.path().join("out.parquet")).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    let text = |row: &Row| -> String {
+        let columns = row.get_column_iter().map(|(name, field)| match (name.as_str(), field) {
+            ("time", Field::TimestampMillis(at_ms)) => {
+                jiff::Timestamp::from_millisecond(*at_ms).unwrap().to_string()
+            }
+            (_, Field::Str(text)) => format!("{text:?}"),
+            (_, Field::MapInternal(map)) => {
+                let pairs = map.entries().iter().map(|(name, value)| format!("{name}:{value}"));
+                format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
+            }
+            (_, Field::Double(number)) => format!("{number:?}"),
+            (_, Field::Null) => String::new(),
+            other => panic!("{other:?}"),
+        });
+        columns.collect::<Vec<_>>().join(" ")
+    };
+    let found: Vec<String> = reader.get_row_iter(None).unwrap().map(|row| text(&row.unwrap())).collect();
+    // The same by another way.
+    let rows = ok(dir.path(), &["export", "--format", "jsonl"]);
+    let expected: Vec<String> = rows
+        .lines()
+        .map(|line| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            let labels = row["labels"].as_object().unwrap().iter();
+            let labels =
+                labels.map(|(name, value)| format!("{name:?}:{value}")).collect::<Vec<_>>().join(",");
+            let number =
+                |name: &str| row[name].as_f64().map_or(String::new(), |number| format!("{number:?}"));
+            let numbers = ["value", "count", "sum", "min", "max", "p50", "p90", "p95", "p99"].map(number);
+            let (time, name, kind) = (row["time"].as_str().unwrap(), &row["name"], &row["type"]);
+            format!("{time} {name} {{{labels}}} {kind} {}", numbers.join(" "))
+        })
+        .collect();
+    assert!(found.len() > WINDOWS as usize);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected);
+    }
+    assert_eq!(found.len(), expected.len());
+    // For those who have the reader of others: `PYARROW=1` needs pyarrow.
+    if std::env::var_os("PYARROW").is_some() {
+        let script = "import sys, pyarrow.parquet as p; t = p.read_table(sys.argv[1]); print(t.num_rows, t.schema.field('time').type, t.schema.field('labels').type)";
+        let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+        let output =
+            Command::new(python).args(["-c", script]).arg(dir.path().join("out.parquet")).output().unwrap();
+        let told = said(&output);
+        assert!(
+            told.starts_with(&format!("{} timestamp[ms, tz=UTC] map<string, string", found.len())),
+            "{told}"
+        );
+    }
 }

@@ -58,6 +58,10 @@ async fn send(state: &Arc<ApiState>, method: &str, uri: &str, form: &str) -> (St
         .header("content-type", "application/x-www-form-urlencoded")
         .body(Body::from(form.to_owned()))
         .unwrap();
+    answered(state, request).await
+}
+
+async fn answered(state: &Arc<ApiState>, request: Request<Body>) -> (StatusCode, String) {
     let service = TowerToHyperService::new(router().with_state(Arc::clone(state)));
     let response = service.call(request).await.unwrap();
     let status = response.status();
@@ -116,6 +120,11 @@ async fn a_post_takes_its_parameters_from_the_form_and_the_url() {
     let (status, body) = send(&state, "POST", "/api/v1/query?time=60.5", "query=load%20%2B%201").await;
     assert_eq!(status, StatusCode::OK);
     assert!(body.contains(r#""value":[60.500,"1e+21"]"#), "{body}");
+    let (_, body) = send(&state, "POST", "/api/v1/query?time=60.5&query=bad", "query=1").await;
+    assert!(body.contains(r#"[60.500,"1"]"#), "the form comes first: {body}");
+    let posted = Request::post("/api/v1/query?query=2&time=3").body(Body::from("no form")).unwrap();
+    let (_, body) = answered(&state, posted).await;
+    assert!(body.contains(r#"[3,"2"]"#), "as vmalert asks: {body}");
     let form = "match%5B%5D=load&match%5B%5D=bad";
     let (_, body) = send(&state, "POST", "/api/v1/series", form).await;
     assert_eq!(body, r#"{"status":"success","data":[{"__name__":"bad"},{"__name__":"load"}]}"#);

@@ -68,6 +68,7 @@ fn as_on_the_wire(line: &Line<'_>, labels: &str) {
         MetricType::Timer => "|ms".bytes(),
         MetricType::Histogram => "|h".bytes(),
         MetricType::Set => "|s".bytes(),
+        MetricType::Sampled => panic!("no line is of it"),
     });
     for section in line.tags.sections() {
         text.extend(b"|#");

@@ -138,6 +138,7 @@ fn comes_back(line: &Line<'_>) {
             MetricType::Timer => "|ms".bytes(),
             MetricType::Histogram => "|h".bytes(),
             MetricType::Set => "|s".bytes(),
+            MetricType::Sampled => panic!("no line is of it"),
         });
         if text.starts_with(b"_e{") {
             continue;

@@ -171,12 +171,14 @@ impl Cell {
     fn new(observation: &Observation<'_>) -> Self {
         match observation.metric_type {
             MetricType::Counter => Cell::Counter(0.0),
-            MetricType::Gauge => Cell::Gauge(LateGauge {
+            // No line brings what is sampled.
+            MetricType::Gauge | MetricType::Sampled => Cell::Gauge(LateGauge {
                 last: 0.0,
                 min: f64::INFINITY,
                 max: f64::NEG_INFINITY,
                 at_ms: i64::MIN,
                 holds: false,
+                is_sample: false,
             }),
             MetricType::Timer | MetricType::Histogram => {
                 Cell::Distribution(Box::default(), observation.metric_type.unit_divisor())

@@ -14,6 +14,7 @@ pub mod mapped_line;
 pub mod overflow;
 pub mod quota;
 pub mod registry;
+pub mod sampled;
 mod series_list;
 mod spelling;
 mod stage;
@@ -25,5 +26,6 @@ pub mod window;
 
 pub use quota::{Prefix, Quotas};
 pub use registry::Registry;
+pub use sampled::SampleTable;
 pub use table::{Partial, Table};
 pub use window::{Options, Windows};

@@ -20,7 +20,9 @@ use super::spelling::{Spelling, SpellingHasher};
 use super::stage::Stage;
 use super::timer::{Timer, TimerValues};
 use crate::mapping::{Mapper, Treatment};
-use crate::model::{Histogram, Late, Marker, MetricType, Observation, SeriesId, SeriesKey, Sketch, Value};
+use crate::model::{
+    Histogram, Late, Marker, MetricType, Observation, Sample, SeriesId, SeriesKey, Sketch, Value,
+};
 use crate::protocol::{Dialect, Line, Message, Reject, TagStyles, packet};
 use crate::telemetry::{Limited, Telemetry, Transport};
 use foldhash::fast::RandomState;
@@ -95,6 +97,8 @@ pub struct Partial {
     pub buckets: Vec<(SeriesId, BucketCounts)>,
     /// Values for windows before; in any order.
     pub late: Late,
+    /// What was sampled elsewhere, in the order it came.
+    pub samples: Vec<(SeriesId, Sample)>,
     /// How series are treated from now on.
     pub treatments: Vec<(SeriesId, Option<Arc<Treatment>>)>,
 }
@@ -420,7 +424,8 @@ impl Table {
     fn observe_late(&mut self, time: LateTime, cell: u32, observation: &Observation<'_>) -> Outcome {
         let id = match observation.metric_type {
             MetricType::Counter => self.counters.renew(cell),
-            MetricType::Gauge => self.gauges.renew(cell),
+            // No line brings what is sampled.
+            MetricType::Gauge | MetricType::Sampled => self.gauges.renew(cell),
             MetricType::Timer => self.timers.renew(cell),
             MetricType::Histogram => self.histograms.renew(cell),
             MetricType::Set => self.sets.renew(cell),
@@ -476,7 +481,7 @@ impl Table {
     pub(super) fn find(&self, spelling: Spelling, metric_type: MetricType) -> Option<Found> {
         match metric_type {
             MetricType::Counter => self.counters.find(spelling),
-            MetricType::Gauge => self.gauges.find(spelling),
+            MetricType::Gauge | MetricType::Sampled => self.gauges.find(spelling),
             MetricType::Timer => self.timers.find(spelling),
             MetricType::Histogram => self.histograms.find(spelling),
             MetricType::Set => self.sets.find(spelling),
@@ -562,7 +567,7 @@ impl Table {
     fn add(&mut self, spelling: Spelling, metric_type: MetricType, id: SeriesId, effect: u8) -> u32 {
         match metric_type {
             MetricType::Counter => self.counters.add(spelling, id, effect),
-            MetricType::Gauge => self.gauges.add(spelling, id, effect),
+            MetricType::Gauge | MetricType::Sampled => self.gauges.add(spelling, id, effect),
             MetricType::Timer => self.timers.add(spelling, id, effect),
             MetricType::Histogram => self.histograms.add(spelling, id, effect),
             MetricType::Set => self.sets.add(spelling, id, effect),

@@ -4,6 +4,7 @@
 use super::gauge::Gauge;
 use super::late::take_late;
 use super::registry::Registry;
+use super::sampled::SampledSeries;
 use super::series_list::{Entry, Heard, SeriesList};
 use super::table::Partial;
 use super::treated::TreatedSeries;
@@ -36,6 +37,8 @@ impl Options {
             MetricType::Gauge => self.gauge_expire_ms,
             MetricType::Timer | MetricType::Histogram => self.timer_expire_ms,
             MetricType::Set => self.set_expire_ms,
+            // Not ours to set.
+            MetricType::Sampled => 0,
         }
     }
 }
@@ -87,6 +90,7 @@ pub struct Windows {
     distributions: SeriesList<Distribution>,
     /// Distinct members of the last window that had any.
     sets: SeriesList<f64>,
+    sampled: SampledSeries,
     /// Those of which a mapping says something.
     treated: TreatedSeries,
     /// Those that were asked to end at the next flush.
@@ -121,12 +125,18 @@ impl Windows {
             gauges: SeriesList::default(),
             distributions: SeriesList::default(),
             sets: SeriesList::default(),
+            sampled: SampledSeries::default(),
             treated: TreatedSeries::default(),
             ending: HashSet::new(),
             last_end_ms,
             after_gap: false,
         };
         for series in known {
+            if series.metric_type == MetricType::Sampled {
+                let heard = SampledSeries::heard(series.last_ms, series.ended, last_end_ms);
+                windows.sampled.add(series.id, heard);
+                continue;
+            }
             let expire_ms = options.expire_ms(series.metric_type);
             let silent_ms = last_end_ms - series.last_ms;
             let fresh = expire_ms == 0 || silent_ms <= expire_ms;
@@ -179,8 +189,9 @@ impl Windows {
         self.treated.take_over(&partials, |id| self.distributions.get(id).is_some());
         let late = take_late(&mut partials, batch.start_ms);
         let (mut gauges, mut timers, mut sets) = (Vec::new(), Vec::new(), Vec::new());
-        let mut begun = Vec::new();
+        let (mut begun, mut samples) = (Vec::new(), Vec::new());
         for partial in partials {
+            join(&mut samples, partial.samples);
             self.add_counters(partial.counters, &mut begun, &mut batch);
             join(&mut gauges, partial.gauges);
             join(&mut timers, partial.timers);
@@ -190,6 +201,8 @@ impl Windows {
         self.add_timers(timers, &mut batch);
         self.add_sets(sets, &mut batch);
         self.add_late(late, &mut begun, &mut batch);
+        let (interval_ms, ending) = (self.options.interval_ms, &mut self.ending);
+        self.sampled.put(samples, interval_ms, &mut batch, |entry, batch| hear(entry, batch, ending));
         batch.new_series.sort_unstable();
 
         let ending = std::mem::take(&mut self.ending);
@@ -229,7 +242,8 @@ impl Windows {
             closing.lives(entry, MetricType::Set, &mut unmarked);
         }
         batch.stale.sort_unstable();
-        self.telemetry.series_active.set(closing.alive);
+        let alive = closing.alive + self.sampled.close(end_ms) as i64;
+        self.telemetry.series_active.set(alive);
         self.last_end_ms = end_ms;
         batch
     }
@@ -238,6 +252,7 @@ impl Windows {
     pub fn ended(&self) -> Vec<SeriesId> {
         let mut ended = Vec::new();
         self.each(|id, heard, _| ended.extend((!heard.is_alive()).then_some(id)));
+        self.sampled.each(|id, heard| ended.extend((!heard.is_alive()).then_some(id)));
         ended
     }
 
@@ -276,6 +291,12 @@ impl Windows {
                 silent.insert(id);
             }
         });
+        self.sampled.each(|id, heard| {
+            let was_silent = heard.ms().is_none_or(|heard_ms| heard_ms < silent_since_ms);
+            if was_silent && !has(id) {
+                silent.insert(id);
+            }
+        });
         let gone = registry.forget(silent);
         if gone.is_empty() {
             return;
@@ -284,6 +305,7 @@ impl Windows {
         self.gauges.retain(|entry| !gone.contains(&entry.id));
         self.distributions.retain(|entry| !gone.contains(&entry.id));
         self.sets.retain(|entry| !gone.contains(&entry.id));
+        self.sampled.retain(|id| !gone.contains(&id));
         self.treated.retain(|id| !gone.contains(&id));
     }
 
@@ -295,6 +317,7 @@ impl Windows {
                 self.distributions.add(Entry { id, heard, value: Distribution::default() });
             }
             MetricType::Set => self.sets.add(Entry { id, heard, value }),
+            MetricType::Sampled => self.sampled.add(id, heard),
         }
     }
 

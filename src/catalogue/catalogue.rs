@@ -4,6 +4,8 @@
 //! kept under the same name with the label `statsdeck_type`, so that nothing is
 //! lost and a query never meets two series with the same labels. When the first
 //! type is forgotten before the others, they keep the label, and who comes gets it.
+//! What was sampled elsewhere has no part in that: it gets the label, or the other
+//! one does, only where all labels are the same.
 
 use super::dictionary::{Builder, Dictionary};
 use super::key;
@@ -112,18 +114,27 @@ impl Catalogue {
         admitted: impl FnOnce(&SeriesKey) -> bool,
     ) -> Result<SeriesId, Refused> {
         let mut inner = self.write();
-        let (is_apart, is_new) = match inner.owner(series.labels.name()) {
+        let is_sampled = series.metric_type == MetricType::Sampled;
+        let (mut is_apart, is_new) = match inner.owner(series.labels.name()) {
+            _ if is_sampled => (false, false),
             Owner::Nobody => (false, true),
             Owner::First(first) => (first != series.metric_type, false),
             Owner::Gone => (true, false),
         };
+        let mut key = key::encode(&series);
+        if !is_apart {
+            // A new name has no series.
+            if !is_new && let Some(id) = inner.find(&key) {
+                return Ok(SeriesId(id));
+            }
+            is_apart = inner.has_twin(&series);
+        }
         if is_apart {
             series.labels = series.labels.with(TYPE_LABEL, series.metric_type.as_str());
-        }
-        let key = key::encode(&series);
-        // A new name has no series.
-        if !is_new && let Some(id) = inner.find(&key) {
-            return Ok(SeriesId(id));
+            key = key::encode(&series);
+            if let Some(id) = inner.find(&key) {
+                return Ok(SeriesId(id));
+            }
         }
         let own = is_own(&key);
         let ended = inner.ended.min(self.series_max.saturating_mul(ENDED_SHARE_MAX));
@@ -319,6 +330,18 @@ impl Inner {
         self.overlay.key(id).map(<[u8]>::to_vec).or_else(|| self.dictionary.key(id))
     }
 
+    /// Whether there is a series with the same labels, either of both sampled.
+    fn has_twin(&self, series: &SeriesKey) -> bool {
+        let is_sampled = series.metric_type == MetricType::Sampled;
+        let others = MetricType::ALL
+            .into_iter()
+            .filter(|other| *other != series.metric_type && (is_sampled || *other == MetricType::Sampled));
+        others.into_iter().any(|metric_type| {
+            let other = SeriesKey { labels: series.labels.clone(), metric_type };
+            self.find(&key::encode(&other)).is_some()
+        })
+    }
+
     fn owner(&self, name: &str) -> Owner {
         let mut prefix = Vec::new();
         key::put_name(&mut prefix, name);
@@ -329,7 +352,8 @@ impl Inner {
             if cursor.advance().is_none() || !cursor.key().starts_with(&prefix) {
                 break;
             }
-            let Some(metric_type) = key::metric_type(cursor.key()) else { break };
+            let metric_type = key::metric_type(cursor.key());
+            let Some(metric_type) = metric_type.filter(|of| *of != MetricType::Sampled) else { break };
             let labelled = key::decode(cursor.key())
                 .is_some_and(|series| series.labels.get(TYPE_LABEL) == Some(metric_type.as_str()));
             if !labelled {

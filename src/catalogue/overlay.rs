@@ -35,7 +35,8 @@ impl Overlay {
         self.entries.get(at as usize).map(|(_, id)| *id)
     }
 
-    /// The type of the first key that came with this name (a key's part).
+    /// The type of the first key that came with this name (a key's part), of
+    /// those whose names are theirs.
     pub fn type_of(&self, name: &[u8]) -> Option<MetricType> {
         let hash = self.hasher.hash_one(name);
         self.types.find(hash, |(known, _)| *known == hash).map(|(_, metric_type)| *metric_type)
@@ -45,7 +46,9 @@ impl Overlay {
     /// its part that all series of its name share.
     pub fn push(&mut self, key: &[u8], name: &[u8], metric_type: MetricType, id: u32) {
         let name_hash = self.hasher.hash_one(name);
-        if self.types.find(name_hash, |(known, _)| *known == name_hash).is_none() {
+        if metric_type != MetricType::Sampled
+            && self.types.find(name_hash, |(known, _)| *known == name_hash).is_none()
+        {
             self.types.insert_unique(name_hash, (name_hash, metric_type), |(hash, _)| *hash);
         }
         let at = self.entries.len() as u32;

@@ -6,8 +6,8 @@ use crate::catalogue::Catalogue;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::exchange::export::Export;
-use crate::exchange::hdr_log;
 use crate::exchange::row::{RowFormat, RowWriter};
+use crate::exchange::{hdr_log, open_metrics_text};
 use crate::model::{TimeRange, duration};
 use crate::query::parse_selector;
 use crate::store::{FsBackend, Options, ReadOnly, Store};
@@ -28,7 +28,8 @@ Examples:
   statsdeck export --from 1d > all.csv
   statsdeck export --match '{__name__=~\"etl.*\"}' --from 2026-11-01 --to 2026-11-08 --format jsonl -o etl.jsonl
   statsdeck export --match 'etl_duration{job=\"load\"}' --from 1h --percentiles 50,99,99.9
-  statsdeck export --match etl_duration --from 1h --format hdr -o etl.hlog";
+  statsdeck export --match etl_duration --from 1h --format hdr -o etl.hlog
+  statsdeck export --from 30d --format openmetrics -o all.om && promtool tsdb create-blocks-from openmetrics all.om";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXPORT_EXAMPLES)]
@@ -63,6 +64,11 @@ enum Format {
     Jsonl,
     /// An HDR histogram log (V2, deflated) of one timer.
     Hdr,
+    /// OpenMetrics text with times, as promtool's create-blocks-from takes it.
+    #[value(name = "openmetrics")]
+    OpenMetrics,
+    /// A Parquet file, the columns of csv; needs -o, and a build with the feature parquet.
+    Parquet,
 }
 
 pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
@@ -93,6 +99,11 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
         alternatives.push(Vec::new());
     }
     let store = open_for_reading(config, now_ms)?;
+    let mut meter = Meter::new("exporting");
+    if args.format == Format::Parquet {
+        let export = Export { alternatives, range, points_max: Export::POINTS_MAX };
+        return parquet(&export, &store, args, &mut meter);
+    }
     let mut out: Box<dyn Write> = match &args.output {
         Some(path) => {
             let file = File::create(path)
@@ -102,7 +113,6 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
         None => Box::new(BufWriter::new(io::stdout().lock())),
     };
     let export = Export { alternatives, range, points_max: Export::POINTS_MAX };
-    let mut meter = Meter::new("exporting");
     let all = range.end_ms.abs_diff(range.start_ms);
     let progress = |at_ms: i64| meter.tell(at_ms.abs_diff(range.start_ms), all);
     let what = match args.format {
@@ -118,7 +128,19 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
             }
             counted(written.intervals, "interval", "intervals")
         }
-        Format::Csv | Format::Jsonl => {
+        Format::OpenMetrics => {
+            let progress = |done: u64, all: u64| meter.tell(done, all);
+            let written = open_metrics_text::write(&export, &store, &mut out, &args.percentiles, progress)
+                .map_err(plain)?;
+            if written.clashing > 0 {
+                eprintln!(
+                    "statsdeck: {} left out, as another one has the same escaped form",
+                    counted(written.clashing, "name was", "names were")
+                );
+            }
+            counted(written.samples, "sample", "samples")
+        }
+        Format::Csv | Format::Jsonl | Format::Parquet => {
             let format = if args.format == Format::Csv { RowFormat::Csv } else { RowFormat::JsonLines };
             let writer = RowWriter { format, percentiles: args.percentiles.clone() };
             counted(export.rows(&store, &mut out, &writer, progress).map_err(plain)?, "row", "rows")
@@ -126,15 +148,41 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
     };
     out.flush()?;
     meter.clear();
-    let lost = store.stats();
-    let damaged = lost.blocks_lost + lost.chunks_lost + lost.frames_lost;
-    if damaged > 0 {
-        eprintln!("statsdeck: some data is damaged and left out; see 'statsdeck store verify'");
-    }
+    tell_damage(&store);
     if args.output.is_some() {
         eprintln!("statsdeck: {what} written");
     }
     Ok(())
+}
+
+fn tell_damage(store: &Store) {
+    let lost = store.stats();
+    if lost.blocks_lost + lost.chunks_lost + lost.frames_lost > 0 {
+        eprintln!("statsdeck: some data is damaged and left out; see 'statsdeck store verify'");
+    }
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(export: &Export, store: &Store, args: &ExportArgs, meter: &mut Meter) -> anyhow::Result<()> {
+    // Its end tells where all is: nothing for a pipe to a terminal.
+    let path = args.output.as_ref().ok_or_else(|| anyhow::anyhow!("a Parquet file needs a name: -o FILE"))?;
+    let file =
+        File::create(path).map_err(|error| anyhow::anyhow!("cannot create {}: {error}", path.display()))?;
+    let all = export.range.end_ms.abs_diff(export.range.start_ms);
+    let progress = |at_ms: i64| meter.tell(at_ms.abs_diff(export.range.start_ms), all);
+    let out = BufWriter::new(file);
+    let rows = crate::exchange::parquet_file::write(export, store, out, &args.percentiles, progress)?;
+    meter.clear();
+    tell_damage(store);
+    eprintln!("statsdeck: {} written", counted(rows, "row", "rows"));
+    Ok(())
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(_: &Export, _: &Store, _: &ExportArgs, _: &mut Meter) -> anyhow::Result<()> {
+    anyhow::bail!(
+        "this statsdeck cannot write Parquet: build it with 'cargo build --release --features parquet'"
+    )
 }
 
 /// A closed pipe must be known as one.

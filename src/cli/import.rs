@@ -4,7 +4,7 @@ use super::store::{Meter, counted};
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::exchange::import::{Handle, Import, Imported, Refused};
+use crate::exchange::import::{Handle, Import, Imported, Refused, SPOOL_DIR};
 use crate::exchange::{open_metrics, whisper};
 use crate::store::{FsBackend, Options, Store};
 use clap::Args;
@@ -15,9 +15,6 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Folder in the data directory for points on their way.
-const SPOOL_DIR: &str = "import.tmp";
-
 const EXAMPLES: &str = "\
 A folder is a tree of Whisper files: web/errors.wsp becomes the gauge web.errors. Any other file is OpenMetrics
 or Prometheus text with a time on each line, .gz too; - is stdin. Points go where nothing was written before;
@@ -26,7 +23,7 @@ those of a time that has data already, or that is older than what is kept, are l
 Examples:
   statsdeck import /var/lib/graphite/whisper
   statsdeck import --data-dir /var/lib/statsdeck metrics.om.gz
-  promtool tsdb dump-openmetrics /var/lib/prometheus | statsdeck import -";
+  promtool tsdb dump-openmetrics /var/lib/prometheus | statsdeck import --sampled -";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -34,6 +31,10 @@ pub struct ImportArgs {
     /// Files and folders to read.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Keep values of text as they are, as remote write does: series that go on by remote write need it. Else they
+    /// become what StatsD would have made of them, and a counter that begins anew goes on as a total that does not.
+    #[arg(long)]
+    sampled: bool,
 }
 
 pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
@@ -49,27 +50,45 @@ pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
     let mut meter = Meter::new("reading");
     for path in &args.files {
         if path.is_dir() || path.extension().is_some_and(|extension| extension == "wsp") {
-            take_whisper(&mut import, path, &mut meter)?;
+            take_whisper(&mut import, path, now_ms, &mut meter)?;
         } else {
-            take_text(&mut import, path, &mut meter)?;
+            take_text(&mut import, path, args.sampled, &mut meter)?;
         }
     }
     meter.clear();
     let mut meter = Meter::new("writing");
     let imported = import.finish(|done, all| meter.tell(done, all))?;
     meter.clear();
+    build_tiers(&store, now_ms)?;
     print!("{}", text(&imported));
     anyhow::ensure!(imported.samples > 0 || imported.refused.all() == 0, "nothing was imported");
     Ok(())
 }
 
-fn take_whisper(import: &mut Import<'_>, root: &Path, meter: &mut Meter) -> anyhow::Result<()> {
+/// What is older than its windows are kept shall not wait for the daemon.
+fn build_tiers(store: &Store, now_ms: i64) -> anyhow::Result<()> {
+    let mut meter = Meter::new("building coarser steps");
+    let mut built = 0;
+    loop {
+        let done = store.maintain(now_ms)?;
+        if done.blocks_built == 0 {
+            meter.clear();
+            return Ok(());
+        }
+        built += done.blocks_built as u64;
+        // How many there will be is not known.
+        meter.tell(built, built + 1);
+    }
+}
+
+fn take_whisper(import: &mut Import<'_>, root: &Path, now_ms: i64, meter: &mut Meter) -> anyhow::Result<()> {
     let files = whisper::files(root)?;
     anyhow::ensure!(!files.is_empty(), "{}: there are no .wsp files in it", root.display());
     let all = files.len() as u64;
+    let now_s = u64::try_from(now_ms / 1000).unwrap_or_default();
     for (at, file) in files.into_iter().enumerate() {
         let series = import.series(file.key);
-        for sample in whisper::read(&file.path)? {
+        for sample in whisper::read(&file.path, now_s)? {
             import.point(series, sample)?;
         }
         meter.tell(at as u64 + 1, all);
@@ -77,7 +96,7 @@ fn take_whisper(import: &mut Import<'_>, root: &Path, meter: &mut Meter) -> anyh
     Ok(())
 }
 
-fn take_text(import: &mut Import<'_>, path: &Path, meter: &mut Meter) -> anyhow::Result<()> {
+fn take_text(import: &mut Import<'_>, path: &Path, sampled: bool, meter: &mut Meter) -> anyhow::Result<()> {
     let is_gzip = path.extension().is_some_and(|extension| extension == "gz");
     // Of what is packed or comes through a pipe, the length is not known.
     let mut bytes = None;
@@ -102,7 +121,8 @@ fn take_text(import: &mut Import<'_>, path: &Path, meter: &mut Meter) -> anyhow:
         let series = match known.get(line.series) {
             Some(series) => *series,
             None => {
-                let series = import.series(key()?);
+                let key = key()?;
+                let series = import.series(if sampled { open_metrics::sampled(key) } else { key });
                 if series.is_some() {
                     known.insert(line.series.into(), series);
                 }
@@ -123,7 +143,7 @@ fn text(imported: &Imported) -> String {
     );
     let Refused { too_old, taken, open, before_total, no_number, series_limit } = imported.refused;
     for (count, why) in [
-        (too_old, "older than what is kept; see retention in the config"),
+        (too_old, "older than what is kept (see retention in the config), or than what a coarser tier has"),
         (taken, "of a time that has data already"),
         (open, "of a time that is not over yet, or that the newest data is of"),
         (before_total, "of counters that have later totals already"),

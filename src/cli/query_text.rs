@@ -3,15 +3,11 @@
 //!
 //! Everything in an answer came from outside: no control character gets through.
 
+use super::bars::{self, Bucket};
 use super::client::printable;
 use crate::model::Labels;
 use jiff::Timestamp;
 use serde_json::Value as Json;
-
-/// Rows that a histogram is drawn in.
-const ROWS: usize = 20;
-/// Characters of the longest bar.
-const BAR: usize = 40;
 
 /// The `data` of a query's answer.
 pub fn text(data: &Json) -> String {
@@ -81,35 +77,14 @@ fn matrix(result: &Json) -> String {
     if out.is_empty() { "no series\n".into() } else { out }
 }
 
-/// Count, sum, and a bar for each bucket, or for several that are neighbours.
+/// Count, sum, and bars.
 fn histogram(value: &Json) -> String {
-    let mut out = format!("  {}\n", summary(value));
-    let buckets: Vec<(f64, f64, f64)> = value["buckets"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|bucket| (number(&bucket[1]), number(&bucket[2]), number(&bucket[3])))
-        .collect();
-    let rows: Vec<(f64, f64, f64)> = buckets
-        .chunks(buckets.len().div_ceil(ROWS).max(1))
-        .filter_map(|rows| {
-            Some((rows.first()?.0, rows.last()?.1, rows.iter().map(|(_, _, count)| count).sum()))
-        })
-        .collect();
-    let texts: Vec<[String; 3]> =
-        rows.iter().map(|(low, high, count)| [low, high, count].map(|number| short(*number))).collect();
-    let width = |at: usize| texts.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let (low_width, high_width, count_width) = (width(0), width(1), width(2));
-    let most = rows.iter().map(|(_, _, count)| count.abs()).fold(0.0, f64::max);
-    for ([low, high, count], (_, _, weight)) in texts.iter().zip(&rows) {
-        let share = if most > 0.0 { weight.abs() / most } else { 0.0 };
-        // What there is can be seen, as little as it may be.
-        let length = (share * BAR as f64).ceil().clamp(0.0, BAR as f64) as usize;
-        let bar = "█".repeat(length);
-        let row = format!("  {low:>low_width$} … {high:>high_width$}  {count:>count_width$}  {bar}");
-        out += &format!("{}\n", row.trim_end());
-    }
-    out
+    let buckets = value["buckets"].as_array().into_iter().flatten();
+    let buckets = buckets.map(|bucket| {
+        let [low, high, count] = [1, 2, 3].map(|at| number(&bucket[at]));
+        Bucket { low, high, count }
+    });
+    format!("  {}\n{}", summary(value), bars::drawn(&buckets.collect::<Vec<_>>()))
 }
 
 fn summary(value: &Json) -> String {
@@ -136,18 +111,6 @@ fn word(value: &Json) -> String {
 fn time(seconds: f64) -> String {
     let at = Timestamp::from_millisecond((seconds * 1000.0).round() as i64);
     at.map_or_else(|_| seconds.to_string(), |at| at.to_string())
-}
-
-/// Four digits that matter.
-fn short(value: f64) -> String {
-    if !value.is_finite() || value == 0.0 {
-        return crate::query::number::format_value(value);
-    }
-    let places = 3 - (value.abs().log10().floor() as i32);
-    let scale = 10f64.powi(places);
-    let rounded = (value * scale).round() / scale;
-    let is_plain = rounded.is_finite() && (1e-4..1e15).contains(&value.abs());
-    crate::query::number::format_value(if is_plain { rounded } else { value })
 }
 
 #[cfg(test)]
@@ -190,15 +153,6 @@ mod tests {
         for (data, expected) in cases {
             assert_eq!(text(&data), expected);
         }
-    }
-
-    #[test]
-    fn many_buckets_are_drawn_in_few_rows() {
-        let buckets: Vec<Json> =
-            (0..1000).map(|at| json!([0, at.to_string(), (at + 1).to_string(), "1"])).collect();
-        let drawn = histogram(&json!({"count": "1000", "sum": "0", "buckets": buckets}));
-        assert_eq!(drawn.lines().count(), 21);
-        assert!(drawn.contains("  950 … 1000  50  ██"), "{drawn}");
     }
 
     #[test]

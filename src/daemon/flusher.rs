@@ -5,7 +5,7 @@
 
 use super::allocator;
 use super::self_metrics::SelfMetrics;
-use crate::aggregate::{Registry, Table, Windows};
+use crate::aggregate::{Partial, Registry, SampleTable, Table, Windows};
 use crate::clock::Clock;
 use crate::lock::lock;
 use crate::model::FlushBatch;
@@ -31,6 +31,8 @@ pub struct Flusher {
     pub clock: Arc<dyn Clock>,
     pub interval: Duration,
     pub tables: Vec<Arc<Mutex<Table>>>,
+    /// What was sampled elsewhere.
+    pub samples: Arc<Mutex<SampleTable>>,
     pub registry: Arc<Registry>,
     pub windows: Arc<Mutex<Windows>>,
     pub store: Arc<Store>,
@@ -82,6 +84,7 @@ impl Flusher {
         let begun = Instant::now();
         let mut partials: Vec<_> = self.tables.iter().map(|table| lock(table).take()).collect();
         partials.push(self.own.partial(&self.telemetry, &self.registry, end_ms));
+        partials.push(Partial { samples: lock(&self.samples).take(end_ms), ..Partial::default() });
         // After the tables, so that every series in them is named.
         let new_series = self.registry.take_new();
         let batch = {
@@ -243,6 +246,7 @@ mod tests {
             clock: clock.clone(),
             interval: Duration::from_secs(10),
             tables: vec![table.clone()],
+            samples: Arc::new(Mutex::new(SampleTable::new(registry.clone()))),
             registry,
             windows: Arc::new(Mutex::new(Windows::new(options, telemetry.clone(), vec![], 0))),
             store: Arc::new(store),

@@ -1,7 +1,6 @@
-//! The thread that keeps the house: old blocks go, forgotten series go, the
-//! kernel's figures come into the books.
+//! The thread that keeps the house: complete spans become blocks, blocks become
+//! coarser ones, old blocks and forgotten series go.
 
-use super::kernel_drops::{self, Told, Watched};
 use crate::aggregate::{Registry, Windows};
 use crate::clock::Clock;
 use crate::lock::lock;
@@ -10,10 +9,8 @@ use crate::telemetry::Telemetry;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-/// How often the store tidies up and drops old blocks.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
-/// How often the kernel is asked for its drops.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the store tidies up. A build may take longer: the next one waits.
+const INTERVAL: Duration = Duration::from_secs(60);
 
 /// See the module's head.
 pub struct Keeper {
@@ -22,26 +19,18 @@ pub struct Keeper {
     pub windows: Arc<Mutex<Windows>>,
     pub registry: Arc<Registry>,
     pub telemetry: Arc<Telemetry>,
-    pub watched: Vec<Arc<Watched>>,
-    pub told: Arc<Told>,
     pub retention_ms: i64,
 }
 
 impl Keeper {
     /// Runs until the other end of `stop` is dropped.
     pub fn run(self, stop: &mpsc::Receiver<()>) {
-        let mut until_maintenance = Duration::ZERO;
         loop {
-            kernel_drops::look(&self.watched, &self.told, self.clock.now_ms());
-            if until_maintenance.is_zero() {
-                self.maintain();
-                until_maintenance = MAINTENANCE_INTERVAL;
-            }
-            match stop.recv_timeout(WATCH_INTERVAL) {
+            self.maintain();
+            match stop.recv_timeout(INTERVAL) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
-            until_maintenance = until_maintenance.saturating_sub(WATCH_INTERVAL);
         }
     }
 

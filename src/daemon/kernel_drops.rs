@@ -5,6 +5,7 @@
 //! the data directory holds how much of the count is told, so that nothing is
 //! told twice and drops during a restart are told after it.
 
+use crate::clock::Clock;
 use crate::ingest::socket;
 use crate::telemetry::Socket as Books;
 use socket2::Socket;
@@ -12,8 +13,11 @@ use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
+/// How often the kernel is asked.
+const INTERVAL: Duration = Duration::from_secs(1);
 /// What counts as recent, and the grain of it.
 const RECENT_MS: i64 = 3_600_000;
 const GRAIN_MS: i64 = 60_000;
@@ -125,6 +129,18 @@ impl Told {
         let new = self.path.with_extension("new");
         fs::write(&new, text)?;
         fs::rename(&new, &self.path)
+    }
+}
+
+/// Looks at all of them, again and again, until the other end of `stop` is
+/// dropped. A thread of its own: a store that builds blocks does not make it late.
+pub fn watch(watched: &[Arc<Watched>], told: &Told, clock: &dyn Clock, stop: &mpsc::Receiver<()>) {
+    loop {
+        look(watched, told, clock.now_ms());
+        match stop.recv_timeout(INTERVAL) {
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 

@@ -16,5 +16,6 @@ pub mod secret_file;
 pub mod self_metrics;
 pub mod service;
 mod store_figures;
+mod threads;
 
 pub use run::{Daemon, Error};

@@ -5,7 +5,7 @@ use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
 use super::flusher::Flusher;
 use super::keeper::Keeper;
-use super::kernel_drops::{Told, Watched};
+use super::kernel_drops::{self, Told, Watched};
 use super::marker_writer::{self, MarkerWriter};
 use super::notices::notices;
 use super::receive::{self, Around, Receivers};
@@ -13,16 +13,20 @@ use super::reject_log::RejectLog;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
 use super::store_figures;
+use super::threads::Threads;
 use crate::admin::AdminState;
 use crate::aggregate::window::Known;
-use crate::aggregate::{Quotas, Registry, Table, Windows};
+use crate::aggregate::{Quotas, Registry, SampleTable, Table, Windows};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::exchange::import::SPOOL_DIR;
+use crate::exchange::spool;
 use crate::http::api::ApiState;
 use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
 use crate::http::api::markers::MarkersState;
+use crate::http::api::write::WriteState;
 use crate::http::auth::Auth;
 use crate::http::cors::Cors;
 use crate::http::guard::Guard;
@@ -44,13 +48,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc as async_mpsc, watch};
 
 /// A flush waits so long for the rules, and half a window at most.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Without it nothing becomes durable.
+const FLUSH_THREAD: &str = "flush";
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +92,7 @@ pub struct Daemon {
     reloadable: Reloadable,
     alerting: Arc<Alerting>,
     flushed: Arc<Mutex<Option<watch::Sender<i64>>>>,
-    stop_flusher: mpsc::Sender<()>,
-    flusher: JoinHandle<()>,
-    stop_keeper: mpsc::Sender<()>,
-    keeper: JoinHandle<()>,
-    stop_markers: mpsc::Sender<()>,
-    markers: JoinHandle<()>,
+    threads: Threads,
 }
 
 /// What a reload exchanges.
@@ -181,6 +181,7 @@ impl Daemon {
             table
         };
         let http_table = new_table(Transport::Http, TagStyles::NONE);
+        let samples = Arc::new(Mutex::new(SampleTable::new(registry.clone())));
         let mut sources = vec![("http".to_owned(), http_table.clone())];
         let rejects = Arc::new(RejectLog::default());
         let told = Arc::new(Told::read(&config.data_dir));
@@ -207,11 +208,11 @@ impl Daemon {
         let (flushed, follows) = watch::channel(0);
         let flushed = Arc::new(Mutex::new(Some(flushed)));
         let (health_follows, scrape_follows) = (follows.clone(), follows.clone());
-        let (stop_flusher, flusher_stops) = mpsc::channel();
         let flusher = Flusher {
             clock: clock.clone(),
             interval: Duration::from_millis(config.windows.interval_ms as u64),
             tables: tables.clone(),
+            samples: samples.clone(),
             registry: registry.clone(),
             windows: windows.clone(),
             store: store.clone(),
@@ -230,23 +231,24 @@ impl Daemon {
             own: SelfMetrics::default(),
             waiting: VecDeque::new(),
         };
-        let flusher =
-            std::thread::Builder::new().name("flush".into()).spawn(move || flusher.run(&flusher_stops))?;
+        let mut threads = Threads::default();
+        threads.start(FLUSH_THREAD, move |stop| flusher.run(stop))?;
 
         let keeper = Keeper {
             clock: clock.clone(),
-            store,
+            store: store.clone(),
             windows: windows.clone(),
             registry: registry.clone(),
             telemetry: telemetry.clone(),
-            watched: receivers.watched().to_vec(),
-            told,
             retention_ms: config.retention_ms,
         };
         store_figures::add(&telemetry, &keeper.store);
-        let (stop_keeper, keeper_stops) = mpsc::channel();
-        let keeper =
-            std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run(&keeper_stops))?;
+        threads.start("keeper", move |stop| keeper.run(stop))?;
+
+        let (watched, watch_clock) = (receivers.watched().to_vec(), clock.clone());
+        threads.start("kernel-drops", move |stop| {
+            kernel_drops::watch(&watched, &told, &*watch_clock, stop);
+        })?;
 
         let makers =
             Makers::new(windows.clone(), registry.clone(), telemetry.clone(), clock.clone(), sources);
@@ -257,10 +259,7 @@ impl Daemon {
             waiting,
             retention_ms: config.retention_ms,
         };
-        let (stop_markers, markers_stop) = mpsc::channel();
-        let markers = std::thread::Builder::new()
-            .name("markers".into())
-            .spawn(move || marker_writer.run(&markers_stop))?;
+        threads.start("markers", move |stop| marker_writer.run(stop))?;
 
         let parts = PageParts {
             engine: engine.clone(),
@@ -307,6 +306,7 @@ impl Daemon {
             port.serve(state, stop_http.subscribe())
         });
         let (ready, is_ready) = watch::channel(true);
+        let write_rejects = rejects.clone();
         let (reload_sender, reload_requests) = async_mpsc::channel(1);
         let parts = Parts {
             guard: Guard {
@@ -324,6 +324,19 @@ impl Daemon {
                 telemetry: telemetry.clone(),
                 auth: auth.clone(),
                 clock: clock.clone(),
+            }),
+            write: Arc::new(WriteState {
+                samples,
+                limits: config.table,
+                interval_ms: config.windows.interval_ms,
+                store,
+                refused: Arc::new(move |now_ms, series, refusal| {
+                    write_rejects.note(now_ms, "remote write", series.as_bytes(), refusal);
+                }),
+                telemetry: telemetry.clone(),
+                auth: auth.clone(),
+                clock: clock.clone(),
+                turns: WriteState::turns(),
             }),
             markers: Arc::new(MarkersState {
                 store: alerting.store(),
@@ -373,12 +386,7 @@ impl Daemon {
             },
             alerting,
             flushed,
-            stop_flusher,
-            flusher,
-            stop_keeper,
-            keeper,
-            stop_markers,
-            markers,
+            threads,
         })
     }
 
@@ -399,7 +407,7 @@ impl Daemon {
 
     /// Whether windows are still flushed.
     pub fn is_healthy(&self) -> bool {
-        !self.flusher.is_finished()
+        self.threads.is_running(FLUSH_THREAD)
     }
 
     pub fn telemetry(&self) -> &Arc<Telemetry> {
@@ -438,18 +446,9 @@ impl Daemon {
             tracing::error!(%error, "the management port ended badly");
         }
         self.receivers.stop().await;
-        let (stop_flusher, flusher) = (self.stop_flusher, self.flusher);
-        let (stop_keeper, keeper) = (self.stop_keeper, self.keeper);
-        let (stop_markers, markers) = (self.stop_markers, self.markers);
-        let joined = tokio::task::spawn_blocking(move || {
-            drop(stop_markers);
-            drop(stop_keeper);
-            drop(stop_flusher);
-            let others = markers.join().is_ok() & keeper.join().is_ok();
-            flusher.join().is_ok() && others
-        });
-        if !joined.await.unwrap_or(false) {
-            tracing::error!("a thread ended by a panic");
+        let threads = self.threads;
+        if tokio::task::spawn_blocking(move || threads.stop()).await.is_err() {
+            tracing::error!("the threads were not waited for");
         }
         // Last, so that what the last window brought is told.
         self.alerting.stop().await;
@@ -512,6 +511,10 @@ fn open_store(
         .with_max_bytes(config.max_bytes)
         .with_lateness(config.lateness_ms);
     let (store, recovered) = Store::open(options, FsBackend, catalogue, now_ms)?;
+    // Nobody imports while the store is ours.
+    if let Err(error) = spool::remove(&config.data_dir.join(SPOOL_DIR)) {
+        tracing::warn!(%error, "what an import left cannot be removed");
+    }
     let stats = store.stats();
     tracing::info!(
         data_dir = %config.data_dir.display(),

@@ -76,7 +76,7 @@ impl Reader {
             MetricType::Timer | MetricType::Histogram => self.distribution_lines(selection, show, unit),
             MetricType::Counter => self.counter_lines(selection, show),
             MetricType::Set => self.set_line(selection),
-            MetricType::Gauge => self.gauge_lines(selection, unit),
+            MetricType::Gauge | MetricType::Sampled => self.gauge_lines(selection, unit),
         }
     }
 
@@ -135,7 +135,7 @@ impl Reader {
                 let within = Span { start_ms: span.start_ms + 1, ..span };
                 merged_sketches(&self.select(selection, within, MetricType::Set)?)
             }
-            MetricType::Gauge => {
+            MetricType::Gauge | MetricType::Sampled => {
                 let at = span.end_ms.min(self.newest_ms);
                 let lookback = self.engine.options().lookback_ms;
                 let near = Span { start_ms: at - lookback, end_ms: at };
@@ -378,7 +378,7 @@ fn default_show(metric_type: MetricType) -> &'static [Show] {
             &[Show::Quantile(0.5), Show::Quantile(0.95), Show::Quantile(1.0)]
         }
         MetricType::Counter => &[Show::Rate],
-        MetricType::Gauge | MetricType::Set => &[Show::Last],
+        MetricType::Gauge | MetricType::Set | MetricType::Sampled => &[Show::Last],
     }
 }
 
@@ -389,7 +389,7 @@ fn check_show(metric_type: MetricType, show: Show) -> Result<(), Error> {
         MetricType::Timer | MetricType::Histogram => true,
         MetricType::Counter => matches!(show, Show::Total | Show::Rate | Show::Last),
         MetricType::Set => matches!(show, Show::Total | Show::Last),
-        MetricType::Gauge => show == Show::Last,
+        MetricType::Gauge | MetricType::Sampled => show == Show::Last,
     };
     let instead = match metric_type {
         MetricType::Counter => "show = \"total\" or \"rate\"",

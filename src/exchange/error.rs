@@ -13,10 +13,17 @@ pub enum Error {
     Write(io::Error),
     #[error("one moment has more than {limit} points; narrow --match")]
     TooMuch { limit: usize },
-    #[error("an HDR log is of one timer or histogram, {found} match; narrow --match: {examples}")]
-    NotOneTimer { found: usize, examples: String },
+    #[error(
+        "an HDR log is of one timer or histogram, and none matches in that time; see --match, --from and --to"
+    )]
+    NoTimer,
+    #[error("an HDR log is of one timer or histogram, more match; narrow --match: {examples}, …")]
+    NotOneTimer { examples: String },
     #[error("a histogram cannot be written as HDR: {0}")]
     Hdr(String),
+    #[cfg(feature = "parquet")]
+    #[error("cannot write the Parquet file: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// A file that is not what it should be; `line` 0 means the whole of it.

@@ -41,10 +41,24 @@ impl Export {
     pub fn slices(
         &self,
         store: &Store,
+        progress: impl FnMut(i64),
+        each: impl FnMut(Vec<Series>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.slices_from(store, FIRST_SLICE_MS, progress, each)
+    }
+
+    /// The same, with a first slice of `slice_ms`.
+    ///
+    /// # Errors
+    /// As [`Export::slices`].
+    pub(super) fn slices_from(
+        &self,
+        store: &Store,
+        mut slice_ms: i64,
         mut progress: impl FnMut(i64),
         mut each: impl FnMut(Vec<Series>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let (mut start_ms, mut slice_ms) = (self.range.start_ms, FIRST_SLICE_MS);
+        let mut start_ms = self.range.start_ms;
         while start_ms <= self.range.end_ms {
             let end_ms = start_ms.saturating_add(slice_ms - 1).min(self.range.end_ms);
             match self.slice(store, TimeRange { start_ms, end_ms }) {
@@ -56,10 +70,12 @@ impl Export {
                     progress(end_ms);
                     start_ms = end_ms + 1;
                     if points < GROW_BELOW.min(self.points_max / 4) {
-                        slice_ms = (slice_ms * 2).min(SLICE_MAX_MS);
+                        slice_ms = slice_ms.saturating_mul(2).min(SLICE_MAX_MS);
                     }
                 }
-                Err(store::Error::Limit { what: "points", .. }) if slice_ms > 1 => slice_ms /= 2,
+                Err(store::Error::Limit { what: "points", .. }) if slice_ms > 1 => {
+                    slice_ms = (slice_ms.min(self.range.end_ms.saturating_sub(start_ms)) / 2).max(1);
+                }
                 Err(store::Error::Limit { limit, .. }) => return Err(Error::TooMuch { limit }),
                 Err(error) => return Err(error.into()),
             }

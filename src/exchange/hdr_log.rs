@@ -7,7 +7,7 @@
 
 use super::error::Error;
 use super::export::Export;
-use crate::model::{Histogram, MetricType, Points, Series};
+use crate::model::{Histogram, MetricType, Points, Series, TimeRange};
 use crate::store::Store;
 use hdrhistogram::Histogram as Hdr;
 use hdrhistogram::serialization::V2DeflateSerializer;
@@ -34,7 +34,7 @@ pub struct HdrWritten {
 /// others. `window_ms` is the length of a window.
 ///
 /// # Errors
-/// [`Error::NotOneTimer`] when it is not one, [`Error::Hdr`], [`Error::Write`]
+/// [`Error::NoTimer`], [`Error::NotOneTimer`], [`Error::Hdr`], [`Error::Write`]
 /// and those of reading.
 pub fn write(
     export: &Export,
@@ -55,9 +55,12 @@ pub fn write(
         let points = found.into_iter().map(|series| series.points);
         for (at_ms, histogram) in points.filter_map(histograms).flatten() {
             let hdr = hdr(&histogram, scale, &mut written.clamped)?;
-            let start =
-                Duration::from_millis(u64::try_from(at_ms).unwrap_or_default().saturating_sub(window_ms));
-            log.write_histogram(&hdr, start, Duration::from_millis(window_ms), None::<Tag<'_>>)
+            // Where only steps are left, a point is of a whole one.
+            let step_ms = store.resolution_ms(TimeRange { start_ms: at_ms, end_ms: at_ms });
+            let length_ms = window_ms.max(step_ms.unsigned_abs());
+            let start_ms = u64::try_from(at_ms).unwrap_or_default().saturating_sub(length_ms);
+            let (start, length) = (Duration::from_millis(start_ms), Duration::from_millis(length_ms));
+            log.write_histogram(&hdr, start, length, None::<Tag<'_>>)
                 .map_err(|error| Error::Hdr(error.to_string()))?;
             written.intervals += 1;
         }
@@ -84,8 +87,11 @@ fn one_series(export: &Export, store: &Store) -> Result<Series, Error> {
     {
         return Ok(one);
     }
+    if known.is_empty() {
+        return Err(Error::NoTimer);
+    }
     let examples: Vec<String> = known.iter().take(EXAMPLES).map(|series| series.labels.to_string()).collect();
-    Err(Error::NotOneTimer { found: known.len(), examples: examples.join(", ") })
+    Err(Error::NotOneTimer { examples: examples.join(", ") })
 }
 
 fn histograms(points: Points) -> Option<Vec<(i64, Histogram)>> {

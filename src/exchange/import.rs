@@ -15,6 +15,12 @@ use crate::store::{Recovered, RecoveredSeries};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+/// Folder in the data directory for points on their way.
+pub const SPOOL_DIR: &str = "import.tmp";
+/// Spans that are remembered, free or not: decades of them. Times of a hostile
+/// file may be of any.
+const PLACES_MAX: usize = 1 << 18;
+
 /// What became of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
@@ -28,7 +34,7 @@ pub struct Imported {
 /// Points that were left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// Older than the retention.
+    /// Older than the retention, or than what a coarser tier has.
     pub too_old: u64,
     /// Of a time of which there is data already.
     pub taken: u64,
@@ -102,6 +108,9 @@ impl<'a> Import<'a> {
     pub fn point(&mut self, series: Handle, sample: Sample) -> Result<(), Error> {
         let span_end_ms = self.store.span_end(sample.timestamp_ms);
         let (store, now_ms) = (self.store, self.now_ms);
+        if self.places.len() >= PLACES_MAX {
+            self.places.clear();
+        }
         let place = *self.places.entry(span_end_ms).or_insert_with(|| store.place(span_end_ms, now_ms));
         let refused = &mut self.imported.refused;
         let Some((id, metric_type)) = series else {

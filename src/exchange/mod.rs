@@ -6,6 +6,9 @@ pub mod export;
 pub mod hdr_log;
 pub mod import;
 pub mod open_metrics;
+pub mod open_metrics_text;
+#[cfg(feature = "parquet")]
+pub mod parquet_file;
 pub mod row;
 pub mod spool;
 pub mod whisper;

@@ -9,6 +9,7 @@
 use super::error::Error;
 use crate::model::label::NAME;
 use crate::model::{Labels, MetricType, Sample, SeriesKey};
+use crate::protocol::tag;
 use crate::query::number::parse_float;
 use std::collections::HashMap;
 use std::io::{BufRead, Read};
@@ -88,6 +89,14 @@ pub fn read(
         samples += 1;
         each(parsed.line, &key, bytes)?;
     }
+}
+
+/// The series as remote write would have it.
+pub fn sampled(key: SeriesKey) -> SeriesKey {
+    let others = key.labels.iter().filter(|(name, _)| *name != NAME);
+    let others = others.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let labels = tag::labels_of(key.labels.name().as_bytes(), others, LABELS_MAX);
+    SeriesKey { labels: labels.unwrap_or(key.labels.clone()), metric_type: MetricType::Sampled }
 }
 
 fn take_type(families: &mut HashMap<String, Family>, comment: &str) {

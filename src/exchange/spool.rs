@@ -3,7 +3,7 @@
 //!
 //! A point is 20 bytes: number of the series, time in ms, value, little-endian.
 //! The folder is the import's alone; what an import that was broken off left
-//! there is removed by the next one.
+//! there is removed by the next one, or by the daemon's next start.
 
 use super::error::Error;
 use crate::model::{Sample, SeriesId};
@@ -181,7 +181,11 @@ fn each(path: &Path, mut take: impl FnMut(u32, Sample)) -> Result<(), Error> {
     Ok(())
 }
 
-fn remove(dir: &Path) -> Result<(), Error> {
+/// Removes what an import that was broken off left in `dir`, if there is any.
+///
+/// # Errors
+/// [`Error::Io`]
+pub fn remove(dir: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("remove", dir)(error)),
         _ => Ok(()),

@@ -37,11 +37,12 @@ pub struct WhisperFile {
 /// `root` that is a file is that one alone, by its name.
 ///
 /// # Errors
-/// [`Error::Io`] when a folder cannot be read.
+/// [`Error::Io`] when a folder cannot be read, [`Error::File`] when a path is no
+/// name.
 pub fn files(root: &Path) -> Result<Vec<WhisperFile>, Error> {
-    if root.is_file() {
-        let key = root.file_name().and_then(|name| key_of(Path::new(name)));
-        return Ok(key.map(|key| WhisperFile { path: root.into(), key }).into_iter().collect());
+    if !root.is_dir() {
+        let name = root.file_name().unwrap_or_default();
+        return Ok(vec![named(root.into(), Path::new(name))?]);
     }
     let mut found = Vec::new();
     let mut folders = vec![(root.to_path_buf(), 0)];
@@ -54,13 +55,24 @@ pub fn files(root: &Path) -> Result<Vec<WhisperFile>, Error> {
             if kind.is_dir() && depth < DEPTH_MAX {
                 folders.push((path, depth + 1));
             } else if !kind.is_dir() && path.extension().is_some_and(|extension| extension == "wsp") {
-                let key = path.strip_prefix(root).ok().and_then(key_of);
-                found.extend(key.map(|key| WhisperFile { path, key }));
+                let below = path.strip_prefix(root).unwrap_or(&path).to_path_buf();
+                found.push(named(path, &below)?);
             }
         }
     }
     found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
+}
+
+fn named(path: PathBuf, below: &Path) -> Result<WhisperFile, Error> {
+    match key_of(below) {
+        Some(key) => Ok(WhisperFile { path, key }),
+        None => Err(wrong(&path, "its path makes no name: it is empty, or no UTF-8")),
+    }
+}
+
+fn wrong(path: &Path, reason: &str) -> Error {
+    Error::File { path: path.into(), line: 0, reason: reason.into() }
 }
 
 /// Name and tags, from the path below the root. Carbon keeps series with tags as
@@ -81,21 +93,26 @@ fn key_of(path: &Path) -> Option<SeriesKey> {
     (!name.is_empty()).then_some(SeriesKey { labels, metric_type: MetricType::Gauge })
 }
 
-/// The points of a file, ascending by time.
+/// The points of a file up to `now_s`, in seconds since the epoch, ascending by
+/// time.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::File`] when it is no Whisper file.
-pub fn read(path: &Path) -> Result<Vec<Sample>, Error> {
+pub fn read(path: &Path, now_s: u64) -> Result<Vec<Sample>, Error> {
     let failed = |source| Error::Io { action: "read", path: path.into(), source };
-    let wrong = |reason: &str| Error::File { path: path.into(), line: 0, reason: reason.into() };
-    if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
-        return Err(wrong("it has more than 1 GiB; no Whisper file has"));
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        // One would wait for a pipe, and a device may have no end.
+        return Err(wrong(path, "it is no file"));
     }
-    points(&fs::read(path).map_err(failed)?).ok_or_else(|| wrong("it is no Whisper file"))
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(wrong(path, "it has more than 1 GiB; no Whisper file has"));
+    }
+    points(&fs::read(path).map_err(failed)?, now_s).ok_or_else(|| wrong(path, "it is no Whisper file"))
 }
 
 /// `None` when the bytes are no Whisper file.
-fn points(bytes: &[u8]) -> Option<Vec<Sample>> {
+fn points(bytes: &[u8], now_s: u64) -> Option<Vec<Sample>> {
     let count = u32_at(bytes, 12).filter(|count| (1..=ARCHIVES_MAX).contains(count))?;
     let mut archives = Vec::new();
     for at in 0..count as usize {
@@ -108,8 +125,20 @@ fn points(bytes: &[u8]) -> Option<Vec<Sample>> {
         }
         archives.push(Archive { offset, step_s, points });
     }
+    archives.sort_by_key(|archive| archive.offset);
+    // Each has its own bytes: there are not more points than the file has room for.
+    let mut free = HEADER_BYTES + archives.len() * ARCHIVE_BYTES;
+    for archive in &archives {
+        if archive.offset < free {
+            return None;
+        }
+        free = archive.offset + archive.points as usize * POINT_BYTES;
+    }
     archives.sort_by_key(|archive| archive.step_s);
-    let rings: Vec<Vec<(u32, f64)>> = archives.iter().map(|archive| ring(bytes, archive)).collect();
+    // A clock that was ahead once must not make all the rest look outdated.
+    let past = |(at, _): &(u32, f64)| u64::from(*at) <= now_s;
+    let rings: Vec<Vec<(u32, f64)>> =
+        archives.iter().map(|archive| ring(bytes, archive).into_iter().filter(past).collect()).collect();
     let newest = rings.iter().flatten().map(|(at, _)| *at).max().unwrap_or_default();
     let mut found: Vec<Sample> = Vec::new();
     // What begins before this is in no finer archive.
@@ -151,6 +180,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const NOW_S: u64 = 2_000_000_000;
     type Ring<'a> = (u32, u32, &'a [(u32, f64)]);
 
     /// A file with these archives: step, number of slots, points.
@@ -174,7 +204,7 @@ mod tests {
     }
 
     fn check(archives: &[Ring<'_>], expected: &[(i64, f64)]) {
-        let found = points(&file(archives)).unwrap();
+        let found = points(&file(archives), NOW_S).unwrap();
         let found: Vec<(i64, f64)> = found.iter().map(|s| (s.timestamp_ms / 1000, s.value)).collect();
         assert_eq!(found, expected);
     }
@@ -192,6 +222,46 @@ mod tests {
         );
         // A slot of the turn before is none any more.
         check(&[(10, 3, &[(970, 9.0), (1010, 1.0), (1020, 2.0)])], &[(1020, 1.0), (1030, 2.0)]);
+    }
+
+    #[test]
+    fn a_file_that_lies_about_itself_costs_no_more_than_its_bytes() {
+        // Each of many archives claims the whole file.
+        let count = ARCHIVES_MAX;
+        let mut bytes = [1u32, 0, 0, count].map(u32::to_be_bytes).concat();
+        let slots = 10_000;
+        (0..count).for_each(|at| bytes.extend([784, at + 1, slots].map(u32::to_be_bytes).concat()));
+        bytes.resize(784 + slots as usize * POINT_BYTES, 7);
+        assert!(points(&bytes, NOW_S).is_none());
+        // Archives that lie over the header, or over each other.
+        let [fine, coarse]: [Ring<'_>; 2] = [(10, 6, &[(1000, 1.0)]), (60, 10, &[(960, 1.0)])];
+        for offset in [0u32, 28, 50] {
+            let mut bytes = file(&[fine, coarse]);
+            bytes[28..32].copy_from_slice(&offset.to_be_bytes());
+            assert!(points(&bytes, NOW_S).is_none(), "{offset}");
+        }
+        // In whatever order they lie.
+        let found = points(&file(&[coarse, fine]), NOW_S).unwrap();
+        assert_eq!(found, points(&file(&[fine, coarse]), NOW_S).unwrap());
+    }
+
+    #[test]
+    fn a_point_of_the_future_does_not_hide_those_of_the_past() {
+        check(&[(10, 6, &[(1000, 1.0), (4_000_000_020, 9.0)])], &[(1010, 1.0)]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_or_has_no_name_is_told_not_waited_for() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", dir.path().join("zero.wsp")).unwrap();
+        let found = files(dir.path()).unwrap();
+        let error = read(&found[0].path, NOW_S).unwrap_err().to_string();
+        assert!(error.contains("zero.wsp: it is no file"), "{error}");
+        std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"a\xff.wsp")), "").unwrap();
+        let error = files(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("its path makes no name"), "{error}");
     }
 
     #[test]
@@ -216,7 +286,7 @@ mod tests {
         fn foreign_bytes_do_no_harm(
             bytes in prop::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..200),
         ) {
-            let _ = points(&bytes);
+            let _ = points(&bytes, NOW_S);
         }
     }
 }

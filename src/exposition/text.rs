@@ -149,7 +149,7 @@ fn write_series(page: &mut String, name: &str, inside: &str, shown: &Shown) {
 
 /// The labels as they stand between the braces. Names that become the same are
 /// joined, as their values cannot stand side by side.
-fn label_text(labels: &Labels, kind: Kind) -> String {
+pub fn label_text(labels: &Labels, kind: Kind) -> String {
     let reserved = match kind {
         Kind::Counter | Kind::Gauge => None,
         Kind::Summary => Some("quantile"),
@@ -195,7 +195,8 @@ fn escape_help(help: &str) -> String {
     help.replace('\\', "\\\\").replace('\n', "\\n")
 }
 
-fn number(value: f64) -> String {
+/// A number as the format has it.
+pub fn number(value: f64) -> String {
     if value.is_nan() {
         "NaN".into()
     } else if value.is_infinite() {

@@ -5,6 +5,7 @@ use super::api::alerts::{self, AlertsState};
 use super::api::health::{self, HealthState};
 use super::api::ingest::{self, IngestState};
 use super::api::markers::{self, MarkersState};
+use super::api::write::{self, WriteState};
 use super::cors;
 use super::guard::{self, Guard};
 use super::gzip::{self, Gzip};
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub struct Parts {
     pub guard: Guard,
     pub ingest: Arc<IngestState>,
+    pub write: Arc<WriteState>,
     pub markers: Arc<MarkersState>,
     pub scrape: Arc<ScrapeState>,
     pub api: Arc<api::ApiState>,
@@ -51,6 +53,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(settings)
         // Senders present their token to the handler, whose answers are JSON.
         .merge(ingest::router(parts.ingest))
+        .merge(write::router(parts.write))
         .merge(markers::write_router().with_state(parts.markers))
         .merge(health::router(parts.health))
         .layer(middleware::from_fn_with_state(guard, guard::every))

@@ -245,6 +245,8 @@ fn help(metric_type: MetricType) -> &'static str {
         MetricType::Timer => "Timer received by StatsD, in seconds; quantiles of the last minute.",
         MetricType::Histogram => "Histogram received by StatsD; quantiles of the last minute.",
         MetricType::Set => "Distinct members in the last window, received by StatsD.",
+        // Whoever sampled it exposes it.
+        MetricType::Sampled => "",
     }
 }
 

@@ -32,7 +32,7 @@ impl Kind {
     pub fn of(metric_type: MetricType) -> Self {
         match metric_type {
             MetricType::Counter => Kind::Counter,
-            MetricType::Gauge => Kind::Gauge,
+            MetricType::Gauge | MetricType::Sampled => Kind::Gauge,
             MetricType::Timer | MetricType::Histogram => Kind::Observer,
             MetricType::Set => Kind::Set,
         }

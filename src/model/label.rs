@@ -15,6 +15,14 @@ pub const NAME: &str = "__name__";
 /// names from elsewhere sees to it.
 pub const OWN_PREFIX: &str = "statsdeck_";
 
+/// How the names of counters end, where nothing else tells what a series is.
+pub const COUNTER_ENDINGS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
+
+/// Whether a series of this name counts, as far as names tell.
+pub fn is_counter_name(name: &str) -> bool {
+    COUNTER_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
 /// One label: name and value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label {

@@ -41,6 +41,9 @@ pub struct LateGauge {
     /// Nothing newer was known when it came: it is the gauge's value from its
     /// window on, not in it alone.
     pub holds: bool,
+    /// It was sampled elsewhere, at the very moment that stands for the window's
+    /// end; which need not lie before the batch's own window, only before its end.
+    pub is_sample: bool,
 }
 
 impl Late {
@@ -122,7 +125,8 @@ mod tests {
     #[test]
     fn one_value_is_left_for_each_series_and_window() {
         let late = |id, end_ms, value| LateValue { id: SeriesId(id), end_ms, value };
-        let gauge = |last, at_ms| LateGauge { last, min: last, max: last, at_ms, holds: false };
+        let gauge =
+            |last, at_ms| LateGauge { last, min: last, max: last, at_ms, holds: false, is_sample: false };
         let mut all = Late {
             interval_ms: 10,
             counters: vec![late(2, 10, 1.0), late(1, 20, 2.0), late(2, 10, 3.0), late(1, 10, 4.0)],

@@ -18,11 +18,20 @@ pub enum MetricType {
     Histogram = 3,
     /// `s`: a number of distinct members.
     Set = 4,
+    /// Not received as StatsD: values as another tool took them, at the times
+    /// at which it took them. A counter among them may begin anew.
+    Sampled = 5,
 }
 
 impl MetricType {
-    pub const ALL: [MetricType; 5] =
-        [MetricType::Counter, MetricType::Gauge, MetricType::Timer, MetricType::Histogram, MetricType::Set];
+    pub const ALL: [MetricType; 6] = [
+        MetricType::Counter,
+        MetricType::Gauge,
+        MetricType::Timer,
+        MetricType::Histogram,
+        MetricType::Set,
+        MetricType::Sampled,
+    ];
 
     /// The word for it in config, pages, APIs and files.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +41,7 @@ impl MetricType {
             MetricType::Timer => "timer",
             MetricType::Histogram => "histogram",
             MetricType::Set => "set",
+            MetricType::Sampled => "sampled",
         }
     }
 

@@ -36,10 +36,23 @@ pub enum Reject {
     BadJson,
     /// By HTTP: good in itself, but another item of its request was bad.
     Batch,
+    /// By remote write: a body that cannot be read; it counts as one.
+    BadWrite,
+    /// By remote write: labels that do not make a series.
+    BadLabels,
+    /// By remote write: a label's name or value is longer than
+    /// `limits.label_bytes`.
+    LabelTooLong,
+    /// By remote write: older than what is still open.
+    TooOld,
+    /// By remote write: of the future.
+    TooNew,
+    /// By remote write: a native histogram.
+    NativeHistogram,
 }
 
 impl Reject {
-    pub const ALL: [Reject; 15] = [
+    pub const ALL: [Reject; 21] = [
         Reject::EmptyName,
         Reject::NoValue,
         Reject::NoType,
@@ -55,6 +68,12 @@ impl Reject {
         Reject::BadCheck,
         Reject::BadJson,
         Reject::Batch,
+        Reject::BadWrite,
+        Reject::BadLabels,
+        Reject::LabelTooLong,
+        Reject::TooOld,
+        Reject::TooNew,
+        Reject::NativeHistogram,
     ];
 
     /// The value of the `reason` label.
@@ -75,6 +94,12 @@ impl Reject {
             Reject::BadCheck => "bad_service_check",
             Reject::BadJson => "bad_json",
             Reject::Batch => "batch",
+            Reject::BadWrite => "bad_write",
+            Reject::BadLabels => "bad_labels",
+            Reject::LabelTooLong => "label_too_long",
+            Reject::TooOld => "too_old",
+            Reject::TooNew => "too_new",
+            Reject::NativeHistogram => "native_histogram",
         }
     }
 
@@ -98,6 +123,17 @@ impl Reject {
             Reject::BadCheck => "not a service check; write _sc|name|0, |1, |2 or |3",
             Reject::BadJson => "not JSON of the form {\"metric\": …, \"value\": …, \"type\": …}",
             Reject::Batch => "another item of the same request was bad",
+            Reject::BadWrite => "the body cannot be read",
+            Reject::BadLabels => {
+                "the labels make no series; it needs a __name__, no empty name, no name twice, and UTF-8"
+            }
+            Reject::LabelTooLong => "a label is longer than limits.label_bytes",
+            Reject::TooOld => {
+                "it is too old: its time is in blocks already, or more than a day ago; \
+                 'statsdeck import --sampled' takes what is older, where there is nothing yet"
+            }
+            Reject::TooNew => "it is of the future; are the clocks right?",
+            Reject::NativeHistogram => "native histograms are not taken; send classic ones",
         }
     }
 }

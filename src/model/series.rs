@@ -124,6 +124,8 @@ impl Grains {
             MetricType::Counter => self.counters_ms,
             MetricType::Gauge => self.gauges_ms,
             MetricType::Timer | MetricType::Histogram | MetricType::Set => self.windows_ms,
+            // A gauge or a counter: what is asked of it is asked of one of both.
+            MetricType::Sampled => self.counters_ms.max(self.gauges_ms),
         }
     }
 }

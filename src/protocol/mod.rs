@@ -10,6 +10,7 @@ pub mod message;
 pub mod number;
 pub mod packet;
 mod reject;
+pub mod remote_write;
 pub mod tag;
 pub mod tag_style;
 

@@ -339,9 +339,10 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// How old the latest sample of a series may be, in ms.
-    pub fn lookback_ms(&self) -> i64 {
-        self.engine.options.lookback_ms
+    /// How far from the edge of a range the sample may be that tells what was
+    /// known there, in ms.
+    pub fn edges_lookback_ms(&self) -> i64 {
+        self.loaded.edges_lookback_ms
     }
 
     fn selector(&self, at: usize) -> Result<(&'a Selector, &Input<'a>), Error> {

@@ -8,15 +8,17 @@ use crate::model::{GaugePart, Grains, TimeRange};
 /// `increase` and `rate` of counters stretch what lies between the first and the
 /// last point of a range to its edges: points should be as near to them as this
 /// part of the range.
-const POINTS_OF_RANGE: i64 = 12;
+const POINTS_OF_RANGE: i64 = 60;
 
 /// Of a selector that is evaluated at `ends` (each `step_ms`; 0: once) and is the
-/// argument of `function`.
+/// argument of `function`; what was known at an edge is looked for as far back
+/// as `lookback_ms`.
 pub(super) fn grains(
     selector: &Selector,
     ends: TimeRange,
     step_ms: i64,
     function: Option<Function>,
+    lookback_ms: i64,
 ) -> Grains {
     let edges_ms = gcd(ends.start_ms, step_ms);
     let Some(range_ms) = selector.range_ms else {
@@ -26,8 +28,10 @@ pub(super) fn grains(
         return Grains { counters_ms: floats_ms, gauges_ms: floats_ms, ..Grains::default() };
     };
     let edges_ms = gcd(edges_ms, range_ms);
-    let plain = selector.edges == Edges::Plain;
-    let counters_ms = if plain { gcd(edges_ms, range_ms / POINTS_OF_RANGE) } else { edges_ms };
+    // A counter that nobody ended and that goes on within a step has no point
+    // between; what it had before must be near enough to be found.
+    let near_ms = if selector.edges == Edges::Plain { range_ms / POINTS_OF_RANGE } else { lookback_ms };
+    let counters_ms = gcd(edges_ms, near_ms);
     match function {
         Some(Function::Increase | Function::Rate) => {
             Grains { counters_ms, windows_ms: edges_ms, ..Grains::default() }

@@ -18,6 +18,8 @@ pub(crate) struct Loaded<'a> {
     pub infos: Vec<String>,
     /// How old a value may be: more than usual where only coarse steps are left.
     pub lookback_ms: i64,
+    /// The same of what was known at the edges of a range.
+    pub edges_lookback_ms: i64,
 }
 
 /// When a part of the expression is evaluated, and as whose argument.
@@ -37,10 +39,11 @@ pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Re
     let range = TimeRange { start_ms: grid.start_ms, end_ms: grid.end_ms() };
     let times = Times { range, step_ms: if grid.steps > 1 { grid.step_ms } else { 0 }, function: None };
     walk.expr(&parsed.expr, times, &parsed.selectors, &mut spans);
-    let mut loaded = Loaded { lookback_ms, ..Loaded::default() };
+    let mut loaded = Loaded { lookback_ms, edges_lookback_ms: lookback_ms, ..Loaded::default() };
     for (selector, need) in parsed.selectors.iter().zip(&mut spans) {
         let Some(need) = need.as_mut() else { continue };
-        if selector.range_ms.is_some() && need.estimate.is_none() {
+        let is_plain_range = selector.range_ms.is_some() && selector.edges == Edges::Plain;
+        if is_plain_range && need.estimate.is_none() {
             continue;
         }
         let resolution_ms = engine.source.resolution_ms(need.range);
@@ -52,11 +55,19 @@ pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Re
                 function.name()
             ));
         }
-        if selector.range_ms.is_some() {
+        if is_plain_range {
             continue;
         }
-        need.range.start_ms -= (resolution_ms - lookback_ms).max(0);
-        loaded.lookback_ms = loaded.lookback_ms.max(resolution_ms);
+        let more_ms = (resolution_ms - lookback_ms).max(0);
+        need.range.start_ms -= more_ms;
+        if selector.range_ms.is_none() {
+            loaded.lookback_ms = loaded.lookback_ms.max(resolution_ms);
+            continue;
+        }
+        loaded.edges_lookback_ms = loaded.edges_lookback_ms.max(resolution_ms);
+        if selector.edges == Edges::Smoothed {
+            need.range.end_ms = need.range.end_ms.saturating_add(more_ms);
+        }
     }
     for (selector, need) in parsed.selectors.iter().zip(spans) {
         loaded.selectors.push(Input::open(engine, selector, need, &mut loaded.warnings)?);
@@ -108,7 +119,7 @@ impl Walk {
                     }
                     // Ranges are open at their start.
                     let range = TimeRange { start_ms: ends.start_ms - back_ms + 1, end_ms };
-                    let grains = grains(selector, ends, times.step_ms, times.function);
+                    let grains = grains(selector, ends, times.step_ms, times.function, self.lookback_ms);
                     let estimate = times.function.filter(|_| selector.range_ms.is_some());
                     let estimate = estimate.filter(|function| is_estimate(*function));
                     *span = Some(Need { range, grains, estimate });

@@ -3,10 +3,8 @@
 
 use super::annotation::Annotations;
 use super::distribution::Notes;
+use crate::model::label::is_counter_name;
 use crate::model::{Labels, MetricType};
-
-/// Endings of the names of counters.
-const COUNTER_ENDINGS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 
 /// Where to tell it, and of what.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +61,7 @@ impl Told<'_> {
                 );
                 self.annotations.info(self.at, &message);
             }
-            None if COUNTER_ENDINGS.iter().any(|ending| name.ends_with(ending)) => {}
+            None if is_counter_name(name) => {}
             None => {
                 let message = format!(
                     "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?}"

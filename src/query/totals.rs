@@ -17,6 +17,9 @@ use std::collections::HashMap;
 
 /// Longest time read at once, unless one span is longer.
 const READ_MS: i64 = 86_400_000;
+/// Longest step of a tier: where only steps are left, what a counter had at a
+/// boundary may be as old as one, if all stood still then.
+const STEP_MAX_MS: i64 = 3_600_000;
 /// Distributions that are too many are read by shorter times, down to this.
 const LEAST_READ_MS: i64 = 3_600_000;
 
@@ -43,9 +46,8 @@ impl Engine {
             let spans = within.max(1).min(rest.len());
             let Some(ends_ms) = boundaries_ms.get(first..=first + spans).filter(|_| spans > 0) else { break };
             let last_ms = ends_ms.last().copied().unwrap_or(*start_ms);
-            // At the first boundary the total may be as old as a value may be.
-            let range =
-                TimeRange { start_ms: start_ms.saturating_sub(self.options.lookback_ms), end_ms: last_ms };
+            let back_ms = self.options.lookback_ms.max(STEP_MAX_MS);
+            let range = TimeRange { start_ms: start_ms.saturating_sub(back_ms), end_ms: last_ms };
             for series in self.select(matchers, range, &grains)? {
                 self.cancel.check()?;
                 if series.metric_type != Some(MetricType::Counter) {

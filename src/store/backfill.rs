@@ -9,8 +9,8 @@ use super::block_source::Gathered;
 use super::block_writer::{Contents, Writer, install, names};
 use super::error::Error;
 use super::head::span_end;
+use super::point::Class;
 use super::store::Store;
-use super::tier::{self, Tier};
 use crate::catalogue::key;
 use crate::model::{MetricType, Sample, SeriesId, TimeRange};
 
@@ -21,12 +21,11 @@ pub type Part = Vec<(SeriesId, Vec<Sample>)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Free,
-    /// There is a block that has points of its time.
+    /// There is a block of its time, of windows or of steps.
     Taken,
     /// It is not over yet, or the log has windows of its time.
     Open,
-    /// It is older than the retention of all tiers, or than that of the windows
-    /// while coarser tiers, which never go back, are past it.
+    /// It is older than the retention of all tiers.
     TooOld,
 }
 
@@ -42,14 +41,10 @@ impl Store {
         let span = TimeRange { start_ms: start_ms + 1, end_ms: span_end_ms };
         let state = self.state();
         let log_ms = state.head.frames().next().map_or(i64::MAX, |frame| frame.start_ms);
-        // A first point may be a start, at the last moment of the span before.
-        let is_of = |range: &TimeRange| range.start_ms < span_end_ms && range.end_ms > start_ms;
-        let taken = |block: &Block| block.footer.end_ms == span_end_ms || is_of(&block.footer.range);
-        let newest_ms = state.newest_ms(now_ms);
-        let is_old = span_end_ms <= newest_ms.saturating_sub(self.options.retention_ms);
-        let is_built = |tier: &Tier| tier::built(&state.blocks, tier.resolution_ms) >= span_end_ms;
-        let is_lost = is_old && self.options.tiers.iter().any(is_built);
-        if state.readable(span).is_none() || is_lost {
+        // Of windows a first point may be a start, at the last moment of the span
+        // before. What is built into steps is not built again.
+        let taken = |block: &Block| block.footer.start_ms < span_end_ms && block.footer.end_ms > start_ms;
+        if state.readable(span).is_none() {
             Place::TooOld
         } else if span_end_ms > now_ms || span_end_ms > log_ms {
             Place::Open
@@ -62,7 +57,7 @@ impl Store {
 
     /// Writes the block of the span that ends at `span_end_ms`, of the parts
     /// that `next` gives until there is none; ids ascend from one to the next.
-    /// Series are counters and gauges that the catalogue knows. Returns how
+    /// Series are counters, gauges and sampled ones that the catalogue knows. Returns how
     /// many points there are in it. Who calls has seen that the place is free.
     ///
     /// # Errors
@@ -105,7 +100,11 @@ impl Store {
             file.sync().map_err(Error::io("sync", unfinished))?;
             Ok::<u64, E>(points)
         })?;
-        self.state_mut().add_block(block);
+        let mut state = self.state_mut();
+        state.add_block(block);
+        // As the next start would have it.
+        state.sealed_ms = state.sealed_ms.max(span_end_ms);
+        state.floor_ms = state.floor_ms.max(span_end_ms);
         Ok(points)
     }
 
@@ -114,7 +113,7 @@ impl Store {
         let known = part.iter().filter_map(|(id, samples)| {
             let key = self.catalogue().key(*id)?;
             let metric_type = key::metric_type(&key)?;
-            let is_float = matches!(metric_type, MetricType::Counter | MetricType::Gauge);
+            let is_float = Class::of(metric_type) == Class::Floats;
             is_float.then_some((key, *id, metric_type, &**samples))
         });
         let mut known: Vec<_> = known.collect();

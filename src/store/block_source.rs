@@ -140,12 +140,10 @@ fn steps(
     ids: &[u32],
     catalogue: &Catalogue,
 ) -> Result<Vec<Gathered>, Error> {
-    let metric_type = |id: &u32| catalogue.series(SeriesId(*id)).map(|key| key.metric_type);
     // What nobody knows the name of is left out by who writes.
-    let mut all: Vec<Option<Steps>> = ids
-        .iter()
-        .map(|id| metric_type(id).map(|metric_type| Steps::new(build.resolution_ms, metric_type)))
-        .collect();
+    let key = |id: &u32| catalogue.series(SeriesId(*id));
+    let mut all: Vec<Option<Steps>> =
+        ids.iter().map(|id| key(id).map(|key| Steps::new(build.resolution_ms, &key))).collect();
     for part in &build.parts {
         let Some(file) = part.block.file(backend)? else { continue };
         let mut entries: Vec<Entry> = Vec::new();
@@ -184,7 +182,8 @@ fn chunk(block: &Block, file: &dyn super::backend::File, entry: &Entry) -> Resul
     }
 }
 
-/// Whether a series is a gauge: then its steps have numbers beside them.
+/// Whether a series is a gauge, or may be one: then its steps have numbers
+/// beside them.
 pub(super) fn has_stats(metric_type: MetricType, resolution_ms: i64) -> bool {
-    metric_type == MetricType::Gauge && resolution_ms > 0
+    matches!(metric_type, MetricType::Gauge | MetricType::Sampled) && resolution_ms > 0
 }

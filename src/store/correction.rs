@@ -14,6 +14,7 @@
 use super::backend::Backend;
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
+use super::gathering::in_order;
 use super::late::{LateKind, Value};
 use super::point::{sound_histogram, sound_sketch};
 use super::sample::{Kind, Value as FrameValue};
@@ -154,6 +155,9 @@ pub(super) fn apply(
         Points::Floats(samples) if corrections.iter().any(|c| matches!(c.value, Value::Gauge(..))) => {
             set_gauge(samples, corrections, keep);
         }
+        Points::Floats(samples) if corrections.iter().any(|c| matches!(c.value, Value::Sample(_))) => {
+            add_samples(samples, corrections, keep);
+        }
         Points::Floats(samples) => correct_totals(samples, corrections, ahead, is_start, keep),
         Points::Histograms(windows) => {
             for correction in corrections {
@@ -175,25 +179,43 @@ pub(super) fn apply(
 }
 
 /// A counter's deltas, by window.
-struct Deltas(Vec<(i64, i64, f64)>);
+struct Deltas(Vec<Delta>);
+
+struct Delta {
+    window_ms: i64,
+    until_ms: i64,
+    /// The last `until_ms` of this one and all before it: what is over by a time
+    /// is passed over at once, as a block has thousands of them.
+    reach_ms: i64,
+    delta: f64,
+}
 
 impl Deltas {
     fn of(corrections: &[Correction]) -> Self {
         let delta = |correction: &Correction| match correction.value {
-            Value::Counter(delta) => Some((correction.window_ms, correction.until_ms, delta)),
+            Value::Counter(delta) => {
+                let Correction { window_ms, until_ms, .. } = *correction;
+                Some(Delta { window_ms, until_ms, reach_ms: until_ms, delta })
+            }
             _ => None,
         };
-        let mut deltas: Vec<_> = corrections.iter().filter_map(delta).collect();
-        deltas.sort_by_key(|(window_ms, ..)| *window_ms);
+        let mut deltas: Vec<Delta> = corrections.iter().filter_map(delta).collect();
+        deltas.sort_by_key(|delta| delta.window_ms);
+        let mut reach_ms = i64::MIN;
+        for delta in &mut deltas {
+            reach_ms = reach_ms.max(delta.until_ms);
+            delta.reach_ms = reach_ms;
+        }
         Deltas(deltas)
     }
 
     /// What windows up to `window_ms` add to a total that the log has at
     /// `at_ms`: the frames that brought it came later.
     fn through(&self, window_ms: i64, at_ms: i64) -> f64 {
-        let up_to = self.0.partition_point(|(window, ..)| *window <= window_ms);
-        let later = self.0.iter().take(up_to).filter(|(_, until_ms, _)| at_ms < *until_ms);
-        later.map(|(.., delta)| delta).sum()
+        let over = self.0.partition_point(|delta| delta.reach_ms <= at_ms);
+        let up_to = self.0.partition_point(|delta| delta.window_ms <= window_ms);
+        let deltas = self.0.get(over..up_to).unwrap_or_default().iter();
+        deltas.filter(|delta| at_ms < delta.until_ms).map(|delta| delta.delta).sum()
     }
 }
 
@@ -250,9 +272,11 @@ fn set_gauge(samples: &mut Vec<Sample>, corrections: &[Correction], keep: impl F
         let Value::Gauge(value, holds) = correction.value else { continue };
         let window_ms = correction.window_ms;
         let until_ms = if holds { correction.until_ms } else { window_ms + 1 };
-        let of_time = |sample: &&mut Sample| (window_ms..until_ms).contains(&sample.timestamp_ms);
+        let from = samples.partition_point(|sample| sample.timestamp_ms < window_ms);
+        let to = samples.partition_point(|sample| sample.timestamp_ms < until_ms);
         let mut is_there = false;
-        for sample in samples.iter_mut().filter(of_time).filter(|sample| !is_stale(sample.value)) {
+        let of_time = samples.get_mut(from..to).unwrap_or_default().iter_mut();
+        for sample in of_time.filter(|sample| !is_stale(sample.value)) {
             sample.value = value;
             is_there |= sample.timestamp_ms == window_ms;
         }
@@ -260,6 +284,18 @@ fn set_gauge(samples: &mut Vec<Sample>, corrections: &[Correction], keep: impl F
             add(samples, vec![Sample { timestamp_ms: window_ms, value }]);
         }
     }
+}
+
+/// Adds what was sampled elsewhere; of two of the same time that of the later
+/// frame counts.
+fn add_samples(samples: &mut Vec<Sample>, corrections: &[Correction], keep: impl Fn(i64, i64) -> bool) {
+    let sample = |correction: &Correction| match correction.value {
+        Value::Sample(value) => Some(Sample { timestamp_ms: correction.window_ms, value }),
+        _ => None,
+    };
+    let added = corrections.iter().filter_map(sample);
+    samples.extend(added.filter(|sample| keep(sample.timestamp_ms, sample.timestamp_ms)));
+    in_order(samples, |sample| sample.timestamp_ms);
 }
 
 /// Adds samples in their places; one takes the place of a stale marker, and

@@ -84,6 +84,12 @@ impl Head {
         self.closed.retain(|span| span.end_ms != end_ms);
     }
 
+    /// The last moments of its spans, ascending.
+    pub(super) fn span_ends(&self) -> impl Iterator<Item = i64> {
+        let closed = self.closed.iter().map(|span| &**span);
+        closed.chain(&self.open).map(|span| span.end_ms)
+    }
+
     /// All frames, oldest first.
     pub(super) fn frames(&self) -> impl DoubleEndedIterator<Item = &Arc<Frame>> {
         let closed = self.closed.iter().map(|span| &**span);

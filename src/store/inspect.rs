@@ -127,8 +127,7 @@ impl FileReport {
     }
 }
 
-/// Says what is in `dir`. `progress` is told after every file, and now and then
-/// within large ones.
+/// Says what is in `dir`. `progress` is told after every file.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Version`] when a newer statsdeck wrote a file.
@@ -161,7 +160,8 @@ pub(super) fn inspect_as(
     let mut segments: Vec<(u64, &String)> =
         names.iter().filter_map(|name| Some((segment_number(name)?, name))).collect();
     segments.sort_unstable();
-    let sizes = names.iter().map(|name| backend.open(&dir.join(name)).and_then(|file| file.size()));
+    let read = blocks.iter().copied().chain(segments.iter().map(|(_, name)| *name));
+    let sizes = read.map(|name| backend.open(&dir.join(name)).and_then(|file| file.size()));
     let mut told = Progress {
         files_read: 0,
         files: blocks.len() + segments.len(),

@@ -12,6 +12,10 @@ use super::section::{Section, Table, Wanted};
 use crate::model::late::{LateGauge, LateValue};
 use crate::model::{Histogram, Late, SeriesId, Sketch, TimeRange};
 
+/// Stands before a value that was sampled elsewhere, in the place of whether it
+/// holds.
+const SAMPLE: u8 = 2;
+
 /// Kinds of late values; their sections stand in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LateKind {
@@ -40,6 +44,8 @@ pub(super) enum Value {
     Counter(f64),
     /// The value, and whether it holds from its window on.
     Gauge(f64, bool),
+    /// What was sampled elsewhere, at its own time.
+    Sample(f64),
     Distribution(Histogram),
     Set(Sketch),
 }
@@ -72,7 +78,11 @@ pub(super) fn put_late(out: &mut Vec<u8>, table: &mut Table, kind: LateKind, lat
             put_number(out, *sum);
         }),
         LateKind::Gauges => put_groups(out, table, kind, &late.gauges, end_ms, |out, gauge| {
-            let LateGauge { last, min, max, holds, .. } = *gauge;
+            let LateGauge { last, min, max, holds, is_sample, .. } = *gauge;
+            if is_sample {
+                out.push(SAMPLE);
+                return put_number(out, last);
+            }
             out.push(u8::from(holds));
             [last, min, max].into_iter().for_each(|number| put_number(out, number));
         }),
@@ -130,11 +140,13 @@ pub(super) fn read_late(
             let window_ms = end_ms.checked_sub(i64::try_from(reader.varint()?).ok()?)?;
             let value = match kind {
                 LateKind::Counters => Value::Counter(reader.number()?),
-                LateKind::Gauges => {
-                    let (holds, last) = (reader.byte()? == 1, reader.number()?);
-                    let (_min, _max) = (reader.number()?, reader.number()?);
-                    Value::Gauge(last, holds)
-                }
+                LateKind::Gauges => match (reader.byte()?, reader.number()?) {
+                    (SAMPLE, value) => Value::Sample(value),
+                    (holds, last) => {
+                        let (_min, _max) = (reader.number()?, reader.number()?);
+                        Value::Gauge(last, holds == 1)
+                    }
+                },
                 LateKind::Distributions => Value::Distribution(read_histogram(reader)?),
                 LateKind::Sets => Value::Set(read_sketch(reader)?),
             };
@@ -176,7 +188,14 @@ mod tests {
                 .map(|l| LateValue {
                     id: l.id,
                     end_ms: l.end_ms,
-                    value: LateGauge { last: 1.5, min: 0.0, max: 2.0, at_ms: 0, holds: l.id.0 == 7 },
+                    value: LateGauge {
+                        last: 1.5,
+                        min: 0.0,
+                        max: 2.0,
+                        at_ms: 0,
+                        holds: l.id.0 == 7,
+                        is_sample: l.id.0 == 500,
+                    },
                 })
                 .collect(),
             timers: places

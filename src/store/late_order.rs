@@ -4,7 +4,7 @@
 //! What lies before the floor is in a block that does not change any more, and
 //! counts in the batch's own window, as does what is not late at all.
 
-use crate::model::late::LateValue;
+use crate::model::late::{LateGauge, LateValue};
 use crate::model::{FlushBatch, SeriesId, TimeRange};
 use std::borrow::Cow;
 
@@ -29,7 +29,12 @@ pub(super) fn placed<'a>(
     let late = &mut batch.late;
     // Their totals have it already.
     drop(without_place(&mut late.counters, &end_of));
+    // What was sampled elsewhere keeps its own time, in a window or beside all.
+    let is_sample = |late: &mut LateValue<LateGauge>| late.value.is_sample;
+    let mut samples: Vec<LateValue<LateGauge>> = late.gauges.extract_if(.., is_sample).collect();
+    samples.retain(|sample| sample.end_ms > floor_ms && sample.end_ms < batch.end_ms);
     drop(without_place(&mut late.gauges, &end_of));
+    late.gauges.append(&mut samples);
     let timers = without_place(&mut late.timers, &end_of);
     add(&mut batch.timers, timers, |ours, late| ours.merge(late));
     let sets = without_place(&mut late.sets, &end_of);

@@ -20,7 +20,7 @@ pub(super) enum Class {
 impl Class {
     pub(super) fn of(metric_type: MetricType) -> Self {
         match metric_type {
-            MetricType::Counter | MetricType::Gauge => Class::Floats,
+            MetricType::Counter | MetricType::Gauge | MetricType::Sampled => Class::Floats,
             MetricType::Timer | MetricType::Histogram => Class::Histograms,
             MetricType::Set => Class::Sketches,
         }

@@ -157,7 +157,9 @@ impl Reading {
         budget.check()?;
         let series = keys.iter().zip(gathered).zip(log).map(|((key, gathered), log)| {
             let (points, counts) = gathered.finish(log);
-            Series { labels: key.labels.clone(), metric_type: Some(key.metric_type), points, counts }
+            // What was sampled elsewhere is as in Prometheus.
+            let metric_type = Some(key.metric_type).filter(|of| *of != MetricType::Sampled);
+            Series { labels: key.labels.clone(), metric_type, points, counts }
         });
         Ok(series.filter(|series| !series.points.is_empty()).collect())
     }

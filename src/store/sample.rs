@@ -37,7 +37,7 @@ impl Kind {
     pub(super) fn of(metric_type: MetricType) -> Kind {
         match metric_type {
             MetricType::Counter => Kind::Counters,
-            MetricType::Gauge => Kind::Gauges,
+            MetricType::Gauge | MetricType::Sampled => Kind::Gauges,
             MetricType::Timer | MetricType::Histogram => Kind::Distributions,
             MetricType::Set => Kind::Sets,
         }

@@ -3,27 +3,34 @@
 //! Of counters and gauges the last value of each step is kept with its own
 //! time, and the marker where the step ends without any: a choice among the
 //! points, none is made up. Where a counter begins is kept, so that its first
-//! increase is; hence the total at the end of any step is exact. Distributions
-//! and sets are merged, at the end of the step.
+//! increase is; hence the total at the end of any step is exact. Of a counter
+//! that was sampled elsewhere both ends of each fall are kept: it began anew
+//! there. Distributions and sets are merged, at the end of the step.
 
+use super::block_source::has_stats;
 use super::chunk::Chunk;
 use super::gauge::Stats;
 use super::head::span_end;
 use super::point::{Class, sound_histogram, sound_sketch};
 use super::stream::Stream;
+use crate::model::label::is_counter_name;
 use crate::model::sample::{is_stale, stale_nan};
-use crate::model::{Histogram, MetricType, Points, Sample, Sketch, TimeRange};
+use crate::model::{Histogram, MetricType, Points, Sample, SeriesKey, Sketch, TimeRange};
 
 /// The steps of a series, as they come about.
 pub(super) struct Steps {
     resolution_ms: i64,
     metric_type: MetricType,
+    /// A fall is a new beginning.
+    restarts: bool,
     stream: Stream,
     /// Of a gauge, one for each value in the stream.
     stats: Vec<Stats>,
     open: Open,
     /// Time of the last point, and whether it was a marker.
     before: Option<(i64, bool)>,
+    /// The last value.
+    last: f64,
 }
 
 /// The step that is not full yet.
@@ -40,9 +47,18 @@ struct Open {
 }
 
 impl Steps {
-    pub(super) fn new(resolution_ms: i64, metric_type: MetricType) -> Self {
-        let (stream, open) = (Stream::default(), Open::default());
-        Steps { resolution_ms, metric_type, stream, stats: Vec::new(), open, before: None }
+    pub(super) fn new(resolution_ms: i64, key: &SeriesKey) -> Self {
+        let restarts = key.metric_type == MetricType::Sampled && is_counter_name(key.labels.name());
+        Steps {
+            resolution_ms,
+            metric_type: key.metric_type,
+            restarts,
+            stream: Stream::default(),
+            stats: Vec::new(),
+            open: Open::default(),
+            before: None,
+            last: f64::NAN,
+        }
     }
 
     /// Takes in those points of a block that lie in `range`; blocks ascend.
@@ -98,13 +114,18 @@ impl Steps {
         let resolution_ms = self.resolution_ms;
         let begins = self.before.is_none_or(|(before_ms, ended)| ended || at_ms - before_ms > resolution_ms);
         self.open.marker_ms = None;
+        let falls = self.restarts && sample.value < self.last;
+        self.last = sample.value;
+        if falls {
+            self.close_value();
+        }
         if self.metric_type == MetricType::Counter && begins && !self.open.has_value {
             self.stream.push_float(at_ms, sample.value);
         } else {
             self.open.value = Some(sample);
         }
         self.open.has_value = true;
-        if self.metric_type == MetricType::Gauge {
+        if has_stats(self.metric_type, self.resolution_ms) {
             let stats = stats.unwrap_or(Stats::of(sample.value));
             match &mut self.open.stats {
                 Some(open) => open.add(stats),
@@ -112,6 +133,9 @@ impl Steps {
             }
         }
         self.before = Some((at_ms, false));
+        if falls {
+            self.close_value();
+        }
     }
 
     /// Closes the open step when a point lies beyond it.
@@ -123,12 +147,17 @@ impl Steps {
         }
     }
 
-    fn close(&mut self) {
-        let open = std::mem::take(&mut self.open);
-        if let Some(value) = open.value {
+    /// Keeps the open step's value, with the numbers beside it.
+    fn close_value(&mut self) {
+        if let Some(value) = self.open.value.take() {
             self.stream.push_float(value.timestamp_ms, value.value);
-            self.stats.extend(open.stats);
+            self.stats.extend(self.open.stats.take());
         }
+    }
+
+    fn close(&mut self) {
+        self.close_value();
+        let open = std::mem::take(&mut self.open);
         if let Some(marker_ms) = open.marker_ms {
             self.stream.push_float(marker_ms, stale_nan());
         }
@@ -159,7 +188,7 @@ fn merge_histogram(open: &mut Option<Histogram>, histogram: Histogram) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::GaugePart;
+    use crate::model::{GaugePart, Labels};
     use crate::store::coding::Reader;
     use crate::store::gauge::{put_stats, take_part};
 
@@ -173,7 +202,16 @@ mod tests {
 
     /// Points of windows of 10, and what steps of 60 keep of them; `E` is an end.
     fn check(metric_type: MetricType, points: &[(i64, f64)], expected: &[(i64, f64)]) -> Vec<Stats> {
-        let mut steps = Steps::new(60, metric_type);
+        check_named("x_total", metric_type, points, expected)
+    }
+
+    fn check_named(
+        name: &str,
+        metric_type: MetricType,
+        points: &[(i64, f64)],
+        expected: &[(i64, f64)],
+    ) -> Vec<Stats> {
+        let mut steps = Steps::new(60, &SeriesKey { labels: Labels::of_name(name), metric_type });
         steps.take(Chunk { points: Points::Floats(samples(points)), stats: Vec::new() }, &ALL);
         let (stream, stats) = steps.finish();
         let Some(Points::Floats(found)) = stream.read(Class::Floats) else { panic!("floats") };
@@ -207,6 +245,17 @@ mod tests {
             &[(60, 1.0), (80, 3.0), (190, 3.0), (200, 4.0), (240, 5.0)],
             &[(60, 1.0), (80, 3.0), (190, 3.0), (240, 5.0)],
         );
+    }
+
+    #[test]
+    fn of_a_sampled_counter_each_new_beginning_is_kept() {
+        let points = [(9, 5.0), (24, 7.0), (39, 1.0), (54, 9.0), (69, 2.0), (84, stale_nan()), (99, 3.0)];
+        let stats =
+            check(MetricType::Sampled, &points, &[(24, 7.0), (39, 1.0), (54, 9.0), (69, 2.0), (99, 3.0)]);
+        assert_eq!(stats[0], Stats { min: 5.0, max: 7.0, sum: 12.0, count: 2 });
+        assert_eq!(stats[1..], [1.0, 9.0, 2.0, 3.0].map(Stats::of));
+        let stats = check_named("x", MetricType::Sampled, &points, &[(54, 9.0), (99, 3.0)]);
+        assert_eq!(stats.iter().map(|stats| stats.count).collect::<Vec<_>>(), [4, 2]);
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub struct Options {
     /// Coarser tiers, ascending. A tier that the directory has and that is not
     /// among them is read, not added to, and not dropped by age.
     pub tiers: Vec<Tier>,
-    /// Bytes of all files beyond which the oldest blocks of the finest tier are
-    /// dropped before their time.
+    /// Bytes of log and blocks beyond which blocks are dropped before their time:
+    /// those that a coarser tier has, then the oldest.
     pub max_bytes: Option<u64>,
     /// How long a block waits for values that come late, in ms.
     pub lateness_ms: i64,
@@ -337,6 +337,18 @@ impl Store {
             }
         }
         ids.iter().map(|id| (SeriesId(*id), found.get(id).copied())).collect()
+    }
+
+    /// What is not later is in blocks that do not change any more, now or until
+    /// the windows come to `until_ms`: what was sampled elsewhere has no place
+    /// there.
+    pub fn late_floor_ms(&self, until_ms: i64) -> i64 {
+        let state = self.state();
+        let ends = state.head.span_ends().filter(|end_ms| {
+            let sealed_ms = end_ms.saturating_add(self.options.lateness_ms);
+            sealed_ms <= until_ms
+        });
+        ends.fold(state.floor_ms, i64::max)
     }
 
     /// Which series have points now. What the store has no points of may be

@@ -127,7 +127,8 @@ pub(super) fn next_build(
         span_ms = span_of(tier, span_ms, retention_ms);
         retention_ms = tier.retention_ms;
         let resolution_ms = tier.resolution_ms;
-        let built_ms = built(blocks, resolution_ms);
+        let built = Built::of(blocks, resolution_ms);
+        let too_old_ms = sealed_ms.saturating_sub(tier.retention_ms);
         // What a tier that was taken out of the config had, too.
         let sources: Vec<Arc<Block>> = blocks
             .iter()
@@ -137,10 +138,15 @@ pub(super) fn next_build(
             })
             .cloned()
             .collect();
-        let oldest_ms = sources.iter().filter(|block| block.footer.end_ms > built_ms);
-        let Some(oldest_ms) = oldest_ms.map(|block| block.footer.start_ms).min() else { continue };
-        let start_ms = built_ms.max(oldest_ms);
-        let end_ms = span_end(start_ms.saturating_add(1), span_ms);
+        let recent = sources.iter().filter(|block| block.footer.end_ms > too_old_ms);
+        let lacking = recent.filter_map(|block| built.lacks(block.footer.start_ms, block.footer.end_ms));
+        let Some(start_ms) = lacking.min() else { continue };
+        let mut end_ms = span_end(start_ms.saturating_add(1), span_ms);
+        if let Some(next_ms) = built.next(start_ms) {
+            // The past was filled before what there is: no further than that, and
+            // than what there is of it, so that more may come.
+            end_ms = end_ms.min(next_ms).min(end_of_row(&sources, start_ms));
+        }
         if end_ms > sealed_ms {
             continue;
         }
@@ -150,12 +156,51 @@ pub(super) fn next_build(
     None
 }
 
-/// Last moment for which a tier needs nothing finer any more. What a coarser
-/// one has was in this one: it is not built again when it was dropped, of files
-/// that a power cut brought back.
-pub(super) fn built(blocks: &[Arc<Block>], resolution_ms: i64) -> i64 {
-    let of_tier = blocks.iter().filter(|block| block.footer.resolution_ms >= resolution_ms);
-    of_tier.map(|block| block.footer.end_ms).max().unwrap_or(i64::MIN)
+/// Times, open at their starts, for which a tier needs nothing finer any more.
+/// What a coarser one has was in this one: it is not built again when it was
+/// dropped, of files that a power cut brought back.
+pub(super) struct Built(Vec<(i64, i64)>);
+
+impl Built {
+    pub(super) fn of(blocks: &[Arc<Block>], resolution_ms: i64) -> Self {
+        let of_tier = blocks.iter().filter(|block| block.footer.resolution_ms >= resolution_ms);
+        let mut spans: Vec<(i64, i64)> =
+            of_tier.map(|block| (block.footer.start_ms, block.footer.end_ms)).collect();
+        spans.sort_unstable();
+        spans.dedup_by(|next, kept| {
+            let joins = next.0 <= kept.1;
+            if joins {
+                kept.1 = kept.1.max(next.1);
+            }
+            joins
+        });
+        Built(spans)
+    }
+
+    /// The first moment of a time, open at its start, that is lacking.
+    pub(super) fn lacks(&self, start_ms: i64, end_ms: i64) -> Option<i64> {
+        let at = self.0.partition_point(|(_, built_ms)| *built_ms <= start_ms);
+        match self.0.get(at) {
+            Some((from_ms, until_ms)) if *from_ms <= start_ms => (*until_ms < end_ms).then_some(*until_ms),
+            _ => Some(start_ms),
+        }
+    }
+
+    /// Where what is built begins again after `start_ms`, if it does.
+    fn next(&self, start_ms: i64) -> Option<i64> {
+        self.0.iter().map(|(from_ms, _)| *from_ms).find(|from_ms| *from_ms >= start_ms)
+    }
+}
+
+/// Where the blocks that follow each other from `start_ms` on come to an end.
+fn end_of_row(blocks: &[Arc<Block>], start_ms: i64) -> i64 {
+    let mut spans: Vec<(i64, i64)> =
+        blocks.iter().map(|block| (block.footer.start_ms, block.footer.end_ms)).collect();
+    spans.sort_unstable();
+    let joined = |end_ms: i64, (from_ms, until_ms): (i64, i64)| {
+        if from_ms <= end_ms { end_ms.max(until_ms) } else { end_ms }
+    };
+    spans.into_iter().filter(|(_, until_ms)| *until_ms > start_ms).fold(start_ms, joined)
 }
 
 /// Span of a tier's blocks: a multiple of that of the tier before, long enough

@@ -99,7 +99,7 @@ fn correct(
 
 fn class(value: &late::Value) -> Class {
     match value {
-        late::Value::Counter(_) | late::Value::Gauge(..) => Class::Floats,
+        late::Value::Counter(_) | late::Value::Gauge(..) | late::Value::Sample(_) => Class::Floats,
         late::Value::Distribution(_) => Class::Histograms,
         late::Value::Set(_) => Class::Sketches,
     }

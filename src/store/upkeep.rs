@@ -13,7 +13,7 @@ use super::block_writer;
 use super::error::Error;
 use super::head::Complete;
 use super::store::{State, Store};
-use super::tier::{self, Build, Windows};
+use super::tier::{self, Build, Built, Tier, Windows};
 use crate::lock::lock;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,11 +63,28 @@ impl Store {
             })?;
             written += 1;
         }
+        self.remove_log()?;
+        Ok(written)
+    }
+
+    /// Removes the segments of the log that blocks have. Without the lock of
+    /// writers: large files take the system a while.
+    fn remove_log(&self) -> Result<(), Error> {
         let sealed_ms = self.state().sealed_ms;
+        let mut over = lock(&self.writer).wal.take_through(sealed_ms);
+        let mut removed = Ok(());
+        while let Some(closed) = over.first() {
+            let path = closed.segment.path();
+            removed = remove_if_there(&*self.backend, path).map_err(Error::io("remove", path));
+            if removed.is_err() {
+                break;
+            }
+            over.remove(0);
+        }
         let mut writer = lock(&self.writer);
-        let removed = writer.wal.remove_through(sealed_ms);
+        writer.wal.put_back(over);
         self.count_log(&writer.wal);
-        removed.map(|()| written)
+        removed
     }
 
     /// The next span for a block. From now on nothing comes late for it.
@@ -120,7 +137,9 @@ impl Store {
             let mut state = self.state_mut();
             state.move_horizon(now_ms, &self.options);
             let newest_ms = state.newest_ms(now_ms);
-            let is_over = |block: &&Arc<Block>| self.is_over(&state.blocks, block, newest_ms);
+            let built = |tier: &Tier| (*tier, Built::of(&state.blocks, tier.resolution_ms));
+            let tiers: Vec<(Tier, Built)> = self.options.tiers.iter().map(built).collect();
+            let is_over = |block: &&Arc<Block>| self.is_over(&tiers, block, newest_ms);
             state.blocks.iter().filter(is_over).cloned().collect()
         };
         self.drop_blocks(&old)
@@ -128,14 +147,14 @@ impl Store {
 
     /// Whether a block is too old: for its own tier, and for those that it would
     /// still have to be built into.
-    fn is_over(&self, blocks: &[Arc<Block>], block: &Block, newest_ms: i64) -> bool {
+    fn is_over(&self, tiers: &[(Tier, Built)], block: &Block, newest_ms: i64) -> bool {
         let is_older = |age_ms: i64| block.footer.end_ms <= newest_ms.saturating_sub(age_ms);
         if !self.options.retention_of(block).is_some_and(is_older) {
             return false;
         }
-        let coarser = self.options.tiers.iter().filter(|t| t.resolution_ms > block.footer.resolution_ms);
-        for tier in coarser {
-            if tier::built(blocks, tier.resolution_ms) >= block.footer.end_ms {
+        let coarser = tiers.iter().filter(|(tier, _)| tier.resolution_ms > block.footer.resolution_ms);
+        for (tier, built) in coarser {
+            if built.lacks(block.footer.start_ms, block.footer.end_ms).is_none() {
                 return true;
             }
             if !is_older(tier.retention_ms) {
@@ -145,14 +164,28 @@ impl Store {
         true
     }
 
-    /// Drops blocks until the directory is as small as it should be: of the
-    /// finest tier first, of a tier the oldest. Returns how many.
+    /// Drops blocks until the directory is as small as it should be: first those
+    /// whose time a coarser tier has, of the finest tier the oldest; then the
+    /// oldest of all, or what is new would leave before it is in any tier.
+    /// Returns how many.
     fn drop_too_much(&self) -> Result<usize, Error> {
         let Some(max_bytes) = self.options.max_bytes else { return Ok(0) };
         let mut blocks = self.state().blocks.clone();
-        blocks.sort_by_key(|block| (block.footer.resolution_ms, block.footer.end_ms));
         let of_blocks: u64 = blocks.iter().map(|block| block.bytes()).sum();
         let mut bytes = of_blocks.saturating_add(self.wal_bytes.load(Ordering::Relaxed));
+        if bytes <= max_bytes {
+            return Ok(0);
+        }
+        let key = |block: &Block| (block.footer.resolution_ms, block.footer.start_ms, block.footer.end_ms);
+        let keys: Vec<(i64, i64, i64)> = blocks.iter().map(|block| key(block)).collect();
+        blocks.sort_by_cached_key(|block| {
+            let (step_ms, _, end_ms) = key(block);
+            let has_it = |(other_ms, start_ms, until_ms): &(i64, i64, i64)| {
+                *other_ms > step_ms && *start_ms < end_ms && *until_ms >= end_ms
+            };
+            let is_last = !keys.iter().any(has_it);
+            (is_last, if is_last { 0 } else { step_ms }, end_ms)
+        });
         let too_much = blocks.iter().take_while(|block| {
             let is_over = bytes > max_bytes;
             bytes = bytes.saturating_sub(block.bytes());
@@ -163,7 +196,7 @@ impl Store {
             tracing::warn!(
                 blocks = too_much.len(),
                 max_bytes,
-                "the data takes more room than it may; the oldest of the finest is dropped before its time"
+                "the data takes more room than it may; blocks are dropped before their time"
             );
         }
         self.drop_blocks(&too_much)

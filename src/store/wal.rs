@@ -6,7 +6,7 @@
 //! anything else is written, so that a batch is there once or not at all.
 
 use super::admission::{Admitted, Known, admit};
-use super::backend::{Backend, File, remove_if_there};
+use super::backend::{Backend, File};
 use super::error::Error;
 use super::frame::{Contents, Frame, Header, put_frame};
 use super::id_set::IdSet;
@@ -167,19 +167,18 @@ impl Wal {
         })
     }
 
-    /// Removes the segments whose windows all end at or before `end_ms`: they
-    /// are in blocks.
-    pub(super) fn remove_through(&mut self, end_ms: i64) -> Result<(), Error> {
+    /// Takes out the segments whose windows all end at or before `end_ms`: they
+    /// are in blocks. Their files are the caller's to remove, and those
+    /// that cannot be removed come back by [`Wal::put_back`].
+    pub(super) fn take_through(&mut self, end_ms: i64) -> Vec<Closed> {
         if self.active.as_ref().is_some_and(|active| active.span_end_ms <= end_ms) {
             self.closed.extend(self.active.take().map(Active::closed));
         }
-        while let Some(at) = self.closed.iter().position(|closed| closed.end_ms <= end_ms) {
-            let Some(closed) = self.closed.get(at) else { break };
-            let path = closed.segment.path();
-            remove_if_there(&*self.backend, path).map_err(Error::io("remove", path))?;
-            self.closed.remove(at);
-        }
-        Ok(())
+        self.closed.extract_if(.., |closed| closed.end_ms <= end_ms).collect()
+    }
+
+    pub(super) fn put_back(&mut self, closed: Vec<Closed>) {
+        self.closed.extend(closed);
     }
 
     /// Bytes of all segments.

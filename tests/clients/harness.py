@@ -100,7 +100,7 @@ def fetch(url, body=None, headers=None, method=None, timeout=30.0):
 class Daemon:
     """A statsdeck with a data directory of its own, on free ports."""
 
-    def __init__(self, config="", dialect="statsd", interval="1s", env=None, prefix=(), receive_buffer="8MiB"):
+    def __init__(self, config="", dialect="statsd", interval="1s", env=None, prefix=(), receive_buffer="8MiB", http=""):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="statsdeck-test-"))
         self.udp_port = free_port(socket.SOCK_DGRAM)
         self.http_port = free_port()
@@ -113,7 +113,7 @@ class Daemon:
         self.config_path.write_text(
             f'[[listen]]\naddress = "udp://127.0.0.1:{self.udp_port}"\ndialect = "{dialect}"\n'
             f'receive_buffer = "{receive_buffer}"\n'
-            f'[http]\naddress = "127.0.0.1:{self.http_port}"\n'
+            f'[http]\naddress = "127.0.0.1:{self.http_port}"\n{http}\n'
             f'[window]\ninterval = "{interval}"\n{config}'
         )
 

@@ -20,6 +20,8 @@ import cases_json
 import cases_node
 import cases_prometheus
 import cases_python
+import cases_query
+import cases_remote_write
 import cases_slack
 import cases_transport
 

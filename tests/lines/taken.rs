@@ -121,6 +121,7 @@ fn metric(line: &Line<'_>, styles: TagStyles, labels_max: usize) -> Result<Taken
             MetricType::Timer => 't',
             MetricType::Histogram => 'h',
             MetricType::Set => 's',
+            MetricType::Sampled => panic!("no line is of it"),
         };
         Seen { kind, number, member: member.to_vec(), weight: observation.weight }
     });

@@ -96,7 +96,7 @@ REQUESTS = [
     ("series", {"match[]": "line", "start": "x"}, 400),
     ("series", {"match[]": "line", "start": "END", "end": "START"}, 200),
     ("series", {"match[]": ""}, 400),
-    ("labels", {}, 200),
+    ("labels", {}, 200, "our own series have labels, too"),
     ("labels", RANGE, 200),
     ("labels", {"match[]": "line", **RANGE}, 200),
     ("labels", {"match[]": ["line", "build_info"], **RANGE}, 200),

@@ -108,7 +108,8 @@ fn add_late(window: &mut Window, late_totals: &mut BTreeMap<SeriesId, f64>) {
         all.counters.push(LateValue { id: counter.id, end_ms, value: 2.0 });
     }
     if let Some(id) = batch.gauges.first().map(|gauge| gauge.id) {
-        let gauge = LateGauge { last: 0.5, min: -1.0, max: 0.5, at_ms: end_ms, holds: false };
+        let gauge =
+            LateGauge { last: 0.5, min: -1.0, max: 0.5, at_ms: end_ms, holds: false, is_sample: false };
         all.gauges.push(LateValue { id, end_ms, value: gauge });
     }
     if let Some((id, _)) = batch.timers.first() {

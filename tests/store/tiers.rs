@@ -4,9 +4,11 @@
 use crate::world::{ALL, Dice, Model, SPAN_MS, START_MS, TestStore, WINDOW_MS, World, options};
 use statsdeck::model::sample::is_stale;
 use statsdeck::model::{
-    GaugePart, Grains, Histogram, MetricType, Points, Sample, Select, Series, Sketch, TimeRange,
+    GaugePart, Grains, Histogram, Labels, MetricType, Points, Sample, Select, Series, SeriesKey, Sketch,
+    TimeRange,
 };
 use statsdeck::query;
+use statsdeck::store::backfill::Place;
 use statsdeck::store::memory::Fault;
 use statsdeck::store::{Maintained, MemoryBackend, Options, Store, Tier};
 
@@ -210,6 +212,63 @@ fn fine_blocks_leave_by_age_and_the_oldest_of_the_finest_for_want_of_room() {
     let stats = store.stats();
     assert!(stats.block_bytes + stats.wal_bytes <= bytes * 3 / 4);
     assert!(count("0") < found.0 && count("1m40s") == found.2, "the finest go first");
+}
+
+#[test]
+fn with_little_room_coarse_steps_of_new_time_take_the_place_of_the_oldest() {
+    let backend = MemoryBackend::new();
+    let (store, mut world, mut model) = filled(&backend, tiered(), 120);
+    let bytes = |of: &str| -> u64 {
+        let files = backend.files().into_iter().filter(|(path, _)| path.display().to_string().contains(of));
+        files.map(|(_, bytes)| bytes.len() as u64).sum()
+    };
+    // For what is coarse, the log, and one or two blocks of windows.
+    let max_bytes = bytes("block-1m40s-") + bytes("wal-") + bytes("block-0-") / 6;
+    drop(store);
+    let store = open(&backend, Options { max_bytes: Some(max_bytes), ..tiered() });
+    store.catalogue.restore(model.named(), 0);
+    let bounded_ms = world.end_ms;
+    for at in 0..120 * SPAN_MS / WINDOW_MS {
+        let window = world.window(0);
+        store.append(&window).unwrap();
+        model.apply(&window);
+        if at % 5 == 0 {
+            store.maintain(world.end_ms).unwrap();
+            assert!(store.stats().block_bytes + store.stats().wal_bytes <= max_bytes);
+        }
+    }
+    let range =
+        TimeRange { start_ms: bounded_ms + 30 * SPAN_MS + 1, end_ms: world.end_ms / STEP_MS * STEP_MS };
+    check(&store, &model, range, "new");
+    let oldest = TimeRange { start_ms: START_MS, end_ms: START_MS + 12 * SPAN_MS };
+    assert!(select(&store, oldest, STEP_MS, GaugePart::Last).is_empty(), "the oldest makes room");
+}
+
+#[test]
+fn the_past_is_not_filled_where_a_coarser_tier_would_hide_it() {
+    let backend = MemoryBackend::new();
+    let (store, mut world, _) = filled(&backend, Options { retention_ms: 1000 * SPAN_MS, ..tiered() }, 4);
+    // Nothing for twenty spans; coarser blocks reach into that time.
+    for at in 0..60 * SPAN_MS / WINDOW_MS {
+        store.append(&world.window(if at == 0 { 20 * SPAN_MS / WINDOW_MS } else { 0 })).unwrap();
+    }
+    while store.maintain(world.end_ms).unwrap() != Maintained::default() {}
+    let mut hidden = 0;
+    for span in 6..22 {
+        let end_ms = store.span_end(START_MS + span * SPAN_MS);
+        if store.place(end_ms, world.end_ms) != Place::Free {
+            hidden += 1;
+            continue;
+        }
+        let samples = vec![Sample { timestamp_ms: end_ms, value: 7.0 }];
+        let key = SeriesKey { labels: Labels::of_name("past"), metric_type: MetricType::Gauge };
+        let id = store.catalogue.register(key).unwrap();
+        let mut part = Some(vec![(id, samples)]);
+        store.backfill::<statsdeck::store::Error>(end_ms, || Ok(part.take())).unwrap();
+        let range = TimeRange { start_ms: end_ms - STEP_MS + 1, end_ms };
+        assert!(!select(&store, range, STEP_MS, GaugePart::Last).is_empty(), "span {span}");
+    }
+    assert!(hidden > 0, "no coarser tier reaches there");
 }
 
 #[test]

@@ -178,7 +178,7 @@ impl World {
                 live.total += number;
                 batch.counters.push(CounterValue { id, total: live.total, start_total });
             }
-            MetricType::Gauge => {
+            MetricType::Gauge | MetricType::Sampled => {
                 live.total = number;
                 let wide = f64::from(many.is_multiple_of(2) as u8);
                 let gauge = GaugeValue { id, last: number, min: number - wide, max: number + wide };
@@ -241,6 +241,11 @@ impl Model {
         }
     }
 
+    /// The series that there are.
+    pub fn named(&self) -> Vec<(SeriesId, SeriesKey)> {
+        self.keys.iter().map(|(id, key)| (*id, key.clone())).collect()
+    }
+
     fn put(&mut self, id: SeriesId, timestamp_ms: i64, value: Value) {
         self.points.entry(id).or_default().insert(timestamp_ms, value);
     }
@@ -259,7 +264,7 @@ impl Model {
                 }
             }
             let points = match key.metric_type {
-                MetricType::Counter | MetricType::Gauge => Points::Floats(floats),
+                MetricType::Counter | MetricType::Gauge | MetricType::Sampled => Points::Floats(floats),
                 MetricType::Timer | MetricType::Histogram => Points::Histograms(histograms),
                 MetricType::Set => Points::Sketches(sketches),
             };

@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::answer::Failure;
+use super::params::{Params, invalid};
 use crate::alert::{Alert, Board, RuleView, Snapshot, Transition, number};
 use crate::notify::{ReceiverView, Status};
 use arc_swap::ArcSwap;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -40,11 +41,6 @@ pub fn router() -> Router<Arc<AlertsState>> {
 struct Success<T> {
     status: &'static str,
     data: T,
-}
-
-#[derive(Deserialize)]
-struct RulesQuery {
-    r#type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -142,18 +138,29 @@ struct ReceiverJson {
     last_error_at: Option<String>,
 }
 
-async fn rules(State(state): State<Arc<AlertsState>>, Query(query): Query<RulesQuery>) -> Response {
-    let groups = match query.r#type.as_deref() {
-        None | Some("" | "alert") => groups(&state.board.snapshot()),
+async fn rules(State(state): State<Arc<AlertsState>>, params: Params) -> Result<Response, Failure> {
+    let mut groups = match params.text("type") {
+        None | Some("alert") => groups(&state.board.snapshot()),
         // There are no recording rules.
         Some("record") => Vec::new(),
-        Some(other) => {
-            let error = format!("type {other:?} is not known; write alert or record");
-            let body = serde_json::json!({"status": "error", "errorType": "bad_data", "error": error});
-            return (StatusCode::BAD_REQUEST, Json(body)).into_response();
-        }
+        Some(other) => return Err(invalid("type", format!("{other:?} is not known; write alert or record"))),
     };
-    success(RulesData { groups })
+    // What is not named is all.
+    let is_wanted = |key: &str, name: &str| {
+        let mut names = params.all(key).peekable();
+        names.peek().is_none() || names.any(|wanted| wanted == name)
+    };
+    let excludes_alerts =
+        matches!(params.text("exclude_alerts"), Some("true" | "1" | "t" | "T" | "TRUE" | "True"));
+    groups.retain(|group| is_wanted("rule_group[]", group.name) && is_wanted("file[]", group.file));
+    for group in &mut groups {
+        group.rules.retain(|rule| is_wanted("rule_name[]", &rule.name));
+        if excludes_alerts {
+            group.rules.iter_mut().for_each(|rule| rule.alerts.clear());
+        }
+    }
+    groups.retain(|group| !group.rules.is_empty());
+    Ok(success(RulesData { groups }))
 }
 
 async fn alerts(State(state): State<Arc<AlertsState>>) -> Response {
@@ -374,6 +381,23 @@ mod tests {
         let (_, history) = call(&state, "/api/v1/alerts/history?limit=1");
         assert_eq!(history["data"].as_array().unwrap().len(), 1);
         assert_eq!(history["data"][0]["to"], "firing");
+    }
+
+    #[test]
+    fn rules_are_given_by_name_group_and_file() {
+        let state = Arc::new(AlertsState { board: ruler().board(), ..Default::default() });
+        let cases = [
+            ("", 1),
+            ("rule_name[]=EtlErrors&rule_name[]=Other", 1),
+            ("rule_name[]=Other", 0),
+            ("rule_group[]=config&file[]=config&exclude_alerts=true", 1),
+            ("rule_group[]=another", 0),
+            ("file[]=another", 0),
+        ];
+        for (query, expected) in cases {
+            let (_, answer) = call(&state, &format!("/api/v1/rules?{query}"));
+            assert_eq!(answer["data"]["groups"].as_array().unwrap().len(), expected, "{query}");
+        }
     }
 
     #[test]

@@ -179,7 +179,8 @@ fn push_result(out: &mut String, result: &QueryResult, stats: Option<Stats>) {
             format_args!(
                 ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{evaluated},\"resultSortTime\":0,\
                  \"queryPreparationTime\":0,\"innerEvalTime\":{evaluated},\"execQueueTime\":{waited},\
-                 \"execTotalTime\":{}}},\"samples\":{{\"totalQueryableSamples\":{samples},\"peakSamples\":{samples}}}}}",
+                 \"execTotalTime\":{}}},\"samples\":{{\"totalQueryableSamples\":{samples},\
+                 \"peakSamples\":{samples}}}}}",
                 waited + evaluated,
                 samples = stats.samples,
             ),

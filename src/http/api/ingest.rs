@@ -174,7 +174,7 @@ fn key_of(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     auth::presented(text("authorization")?)
 }
 
-fn refuse_auth(error: AuthError) -> Response {
+pub(super) fn refuse_auth(error: AuthError) -> Response {
     let status = match error {
         AuthError::Missing | AuthError::Unknown => StatusCode::UNAUTHORIZED,
         AuthError::Forbidden => StatusCode::FORBIDDEN,

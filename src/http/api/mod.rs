@@ -14,6 +14,7 @@ mod series;
 mod state;
 mod status;
 pub mod top;
+pub mod write;
 
 pub use state::{ApiState, Bounds};
 

@@ -1,10 +1,11 @@
 //! Parameters of a call: from the URL, and from the form of a POST, as
-//! Prometheus takes them. Reads and checks values; knows no routes.
+//! Prometheus takes them. Reads and checks values; knows no routes. A body that is
+//! no form is not read: some clients post with all they have to say in the URL.
 
 use super::answer::Failure;
 use crate::model::duration;
 use axum::extract::{Form, FromRequest, Query, Request};
-use axum::http::Method;
+use axum::http::{Method, header};
 
 /// Longest body of a POST, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 64 << 10;
@@ -17,14 +18,20 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let Query(mut pairs) = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
+        let Query(of_url) = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
             .map_err(|error| Failure::bad_data(format!("cannot read the URL's parameters: {error}")))?;
-        if request.method() == Method::POST {
-            let Form(form) = Form::<Vec<(String, String)>>::from_request(request, state)
+        let is_form = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
+            let essence = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+            essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+        });
+        let mut pairs = Vec::new();
+        if request.method() == Method::POST && is_form {
+            Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, state)
                 .await
                 .map_err(|error| Failure::bad_data(format!("cannot read the form: {error}")))?;
-            pairs.extend(form);
         }
+        // What is in both counts as in the form.
+        pairs.extend(of_url);
         Ok(Params(pairs))
     }
 }

@@ -5,7 +5,7 @@ use super::ApiState;
 use super::answer::{Failure, push_labels, push_list, push_text, success};
 use super::evaluation::evaluated;
 use super::params::{Params, invalid};
-use crate::model::label::NAME;
+use crate::model::label::{NAME, is_counter_name};
 use crate::model::{Matcher, MetricType, SeriesKey, TimeRange};
 use crate::query::{Engine, Error, parse_selector};
 use axum::Router;
@@ -62,6 +62,7 @@ async fn label_values(
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, Failure> {
+    let name = unescaped(&name);
     if name.is_empty() {
         return Err(invalid("name", "it is empty"));
     }
@@ -79,7 +80,8 @@ async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Result<
     evaluated(&state, &params, move |engine| {
         let mut types: BTreeMap<String, BTreeSet<&'static str>> = BTreeMap::new();
         for key in request.keys(&engine)? {
-            types.entry(key.labels.name().to_owned()).or_default().insert(prometheus_type(key.metric_type));
+            let name = key.labels.name();
+            types.entry(name.to_owned()).or_default().insert(prometheus_type(name, key.metric_type));
         }
         let mut data = String::from("{");
         for (at, (name, types)) in types.iter().take(request.limit.unwrap_or(usize::MAX)).enumerate() {
@@ -98,9 +100,39 @@ async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Result<
     .await
 }
 
+/// A label's name as it stands in a path: those that are not of letters, digits
+/// and underscores alone begin with `U__` there, with `_2e_` for a dot and `__` for
+/// an underscore.
+fn unescaped(name: &str) -> String {
+    let Some(mut rest) = name.strip_prefix("U__") else { return name.to_owned() };
+    let mut out = String::with_capacity(rest.len());
+    while let Some((before, after)) = rest.split_once('_') {
+        out.push_str(before);
+        rest = match after.strip_prefix('_') {
+            Some(after) => {
+                out.push('_');
+                after
+            }
+            None => {
+                let escaped = after.split_once('_').and_then(|(code, after)| {
+                    Some((u32::from_str_radix(code, 16).ok().and_then(char::from_u32)?, after))
+                });
+                // As Prometheus does: what is no such name is taken as it is.
+                let Some((c, after)) = escaped else { return name.to_owned() };
+                out.push(c);
+                after
+            }
+        };
+    }
+    out.push_str(rest);
+    out
+}
+
 /// What Prometheus calls a series of this type.
-fn prometheus_type(metric_type: MetricType) -> &'static str {
+fn prometheus_type(name: &str, metric_type: MetricType) -> &'static str {
     match metric_type {
+        MetricType::Sampled if is_counter_name(name) => "counter",
+        MetricType::Sampled => "gauge",
         MetricType::Counter => "counter",
         MetricType::Gauge | MetricType::Set => "gauge",
         MetricType::Timer | MetricType::Histogram => "histogram",
@@ -157,5 +189,27 @@ impl Request {
         push_list(&mut data, items.into_iter().take(limit), push);
         let warnings = truncated.then(|| "results truncated due to limit".to_owned());
         success(&data, &warnings.into_iter().collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_any_letters_stand_in_a_path() {
+        let cases = [
+            ("job", "job"),
+            ("http.status", "http.status"),
+            ("U__http_2e_status", "http.status"),
+            ("U__a__b_e9_", "a_bé"),
+            ("U__", ""),
+            ("U__a_zz_b", "U__a_zz_b"),
+            ("U__a_", "U__a_"),
+            ("U__a_110000_", "U__a_110000_"),
+        ];
+        for (escaped, expected) in cases {
+            assert_eq!(unescaped(escaped), expected, "{escaped}");
+        }
     }
 }
