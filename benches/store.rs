@@ -3,7 +3,7 @@
 //! `cargo bench --bench store`; the directory is made under the target folder,
 //! because a temporary one may be in memory.
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use statsdeck::catalogue::Catalogue;
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::label::NAME;
@@ -17,7 +17,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const WINDOW_MS: i64 = 10_000;
+/// The beginning of a block's span, and the windows of one.
 const START_MS: i64 = 1_699_992_000_000;
+const SPAN_WINDOWS: i64 = 720;
+const FLUSHES: i64 = 300;
 
 /// Half counters, three tenths gauges, two tenths timers of 20 values.
 fn metric_type(id: u32) -> MetricType {
@@ -81,24 +84,26 @@ fn options(name: &str) -> Options {
     Options::new(dir)
 }
 
-fn flush(criterion: &mut Criterion) {
+/// How long a flush takes until it is durable: one of a hundred takes longer than p99.
+fn flush(_: &mut Criterion) {
     let series = 100_000;
-    let mut group = criterion.benchmark_group("flush, durable");
-    group.throughput(Throughput::Elements(u64::from(series))).sample_size(20);
     let store = open(options("flush"), series);
     store.append(&batch(series, 0)).expect("there is room");
-    let mut window = 0;
-    group.bench_function("100k series, of these 20k timers of 20 values", |bencher| {
-        bencher.iter_batched(
-            || {
-                window += 1;
-                batch(series, window)
-            },
-            |batch| store.append(&batch).expect("there is room"),
-            BatchSize::PerIteration,
-        );
-    });
-    group.finish();
+    let mut took: Vec<Duration> = Vec::new();
+    for window in 1..=FLUSHES {
+        let batch = batch(series, window);
+        let begun = Instant::now();
+        store.append(&batch).expect("there is room");
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
+    println!(
+        "flush of {series} series, of these 20,000 timers of 20 values, durable: median {:?}, p99 {:?}, greatest {:?}",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
 }
 
 fn read(criterion: &mut Criterion) {
@@ -165,9 +170,7 @@ fn million(criterion: &mut Criterion) {
     };
     let mut took: Vec<Duration> = Vec::new();
     for window in 0..windows {
-        let start_ms = START_MS + window * WINDOW_MS;
-        let counters = counters(window);
-        let batch = FlushBatch { start_ms, end_ms: start_ms + WINDOW_MS, counters, ..FlushBatch::default() };
+        let batch = batch_of(window, counters(window));
         let begun = Instant::now();
         store.append(&batch).expect("there is room");
         took.push(begun.elapsed());
@@ -203,6 +206,60 @@ fn million(criterion: &mut Criterion) {
         bencher.iter(|| assert_eq!(reopened(options.clone()).2.series.len(), series as usize));
     });
     group.finish();
+    let (store, ..) = reopened(options);
+    for window in windows..SPAN_WINDOWS {
+        store.append(&batch_of(window, counters(window))).expect("there is room");
+    }
+    compaction(&store, |window| batch_of(window, counters(window)));
+}
+
+fn batch_of(window: i64, counters: Vec<CounterValue>) -> FlushBatch {
+    let start_ms = START_MS + window * WINDOW_MS;
+    FlushBatch { start_ms, end_ms: start_ms + WINDOW_MS, counters, ..FlushBatch::default() }
+}
+
+/// Flushes while the span of a block is written, and the memory of that.
+fn compaction(store: &Store, batch: impl Fn(i64) -> FlushBatch) {
+    let (before, mut took) = (resident("VmRSS"), Vec::new());
+    // From now on the peak is told anew.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let upkeep = scope.spawn(|| store.maintain(START_MS + SPAN_WINDOWS * WINDOW_MS));
+        for window in SPAN_WINDOWS.. {
+            let batch = batch(window);
+            let begun = Instant::now();
+            store.append(&batch).expect("there is room");
+            took.push(begun.elapsed());
+            if upkeep.is_finished() {
+                upkeep.join().expect("it does not panic").expect("there is room");
+                break;
+            }
+        }
+    });
+    took.sort();
+    println!(
+        "a span of {SPAN_WINDOWS} windows became a block in {:?}; {} flushes meanwhile: median {:?}, greatest {:?}",
+        begun.elapsed(),
+        took.len(),
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
+    println!(
+        "memory of the process: {} MiB before, {} MiB at the peak; a batch in memory is {} MiB",
+        before >> 20,
+        resident("VmHWM") >> 20,
+        batch(SPAN_WINDOWS).memory() >> 20
+    );
+    println!("{:#?}", store.stats());
+}
+
+/// Bytes of resident memory, as the kernel tells.
+fn resident(what: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    kib.unwrap_or_default() << 10
 }
 
 /// Takes the files away again.

@@ -1,5 +1,5 @@
-//! Threads that help with a computation, as many as there are cores without
-//! one, for all computations of the process together.
+//! Threads that compute: in the background, and helpers, as many as there are
+//! cores without one, for all computations of the process together.
 //!
 //! Whoever asks works as well, so that nothing waits for a helper that is not
 //! there. What is made is taken in the order of its numbers by one thread at a
@@ -12,6 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
+use tokio::sync::oneshot;
+
+/// A tenth of what threads of the usual priority get where both want to run.
+const NICENESS: libc::c_int = 10;
 
 /// Helpers at work in the whole process.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
@@ -60,6 +64,32 @@ pub fn all<T: Send, E: Send>(count: usize, make: impl Fn(usize) -> Result<T, E> 
         Ok(())
     })?;
     Ok(made)
+}
+
+/// Runs `work` on a thread of its own that gives way to all others: where there
+/// is not time for all, those who receive come first. The receiver has what came
+/// of it; nothing, when it panicked or there was no thread to be had.
+pub fn in_background<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> oneshot::Receiver<T> {
+    let (sender, receiver) = oneshot::channel();
+    let work = move || {
+        give_way();
+        // Who does not wait any more does not want it.
+        let _ = sender.send(work());
+    };
+    // Without a thread the sender is dropped, which the receiver tells.
+    let _ = thread::Builder::new().name(name.to_owned()).spawn(work);
+    receiver
+}
+
+/// Lowers the priority of this thread, and of those that it starts, for good.
+fn give_way() {
+    // SAFETY: takes numbers alone. 0 is the calling thread; failing, it stays as it is.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS);
+    }
 }
 
 /// Helpers that are called; free again when dropped.
@@ -190,6 +220,12 @@ mod tests {
         assert!(made.load(Ordering::Relaxed) < 100);
         let take = |number| if number == 3 { Err("taken") } else { Ok(()) };
         assert_eq!(in_order(1_000_000, Ok, take), Err("taken"));
+    }
+
+    #[test]
+    fn work_in_the_background_is_done_or_given_up() {
+        assert_eq!(in_background("test", || 7).blocking_recv(), Ok(7));
+        assert!(in_background("test", || panic!("as is tested")).blocking_recv().is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// A million where the build is fast enough for it.
 const SERIES: u32 = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
 const WINDOW_MS: i64 = 10_000;
+const SPAN_WINDOWS: i64 = 720;
 const START_MS: i64 = 1_700_006_400_000 - 4 * WINDOW_MS;
 
 struct Counting;
@@ -33,11 +34,18 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Of a million that are stored, so many are still sent.
+const ACTIVE: u32 = SERIES / 100;
+
 fn append(store: &Store, window: i64) {
+    append_some(store, window, SERIES);
+}
+
+fn append_some(store: &Store, window: i64, series: u32) {
     let start_ms = START_MS + window * WINDOW_MS;
     let total = |id: u32| f64::from(id % 1000) + window as f64;
     let counters =
-        (0..SERIES).map(|id| CounterValue { id: SeriesId(id), total: total(id), start_total: None });
+        (0..series).map(|id| CounterValue { id: SeriesId(id), total: total(id), start_total: None });
     let counters = counters.collect();
     let batch = FlushBatch { start_ms, end_ms: start_ms + WINDOW_MS, counters, ..FlushBatch::default() };
     store.append(&batch).unwrap();
@@ -71,6 +79,13 @@ fn a_million_series_take_40_bytes_each_in_store_and_catalogue() {
     assert_eq!(store.maintain(START_MS + 4 * WINDOW_MS).unwrap().blocks_written, 1);
     append(&store, 4);
     check("in a block and the log", before, &store, &catalogue);
+    // The next spans have but few of them, and what is in a block costs no memory a series.
+    for window in (5..4 + 3 * SPAN_WINDOWS).step_by(180) {
+        append_some(&store, window, ACTIVE);
+    }
+    let done = store.maintain(START_MS + (4 + 3 * SPAN_WINDOWS) * WINDOW_MS).unwrap();
+    assert_eq!(done.blocks_written, 2);
+    check("a hundredth active", before, &store, &catalogue);
     drop((store, catalogue));
 
     let before = ALLOCATED.load(Ordering::Relaxed);

@@ -12,6 +12,7 @@ use crate::dashboard::reading::Reader;
 use crate::dashboard::view::View;
 use crate::model::Marker;
 use crate::query::{Cancel, Engine};
+use crate::workers;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,7 +171,7 @@ impl PageState {
         let cancel = Cancel::new();
         let guard = CancelOnDrop(cancel.clone());
         let reader = Reader { engine: reader.engine.with_cancel(cancel.clone()), ..reader };
-        let mut running = tokio::task::spawn_blocking(move || {
+        let mut running = workers::in_background("page", move || {
             let _permit = permit;
             read(&reader)
         });

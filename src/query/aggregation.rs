@@ -16,6 +16,7 @@ use super::number::format_plain;
 use super::sum;
 use super::tally;
 use super::told;
+use super::top;
 use crate::model::Labels;
 use std::collections::HashMap;
 
@@ -71,7 +72,13 @@ fn aggregated(
 ) -> Result<Vec<Row>, Error> {
     // By its name a group may be told of members that drop theirs.
     if tally::is_tallied(node.op) && (node.without || !node.labels.iter().any(|name| is_identity(name))) {
-        return tally::eval(eval, node, grid);
+        return tally::eval(eval, node, numbers, grid);
+    }
+    if matches!(node.op, AggregateOp::TopK | AggregateOp::BottomK) && grid.steps > 1 {
+        let limits = counts(numbers)?;
+        if limits.iter().all(|limit| *limit <= top::MAX_BEST) {
+            return top::eval(eval, node, &limits, grid);
+        }
     }
     let rows = eval.vector(&node.expr, grid)?;
     if node.op == AggregateOp::Quantile && !rows.is_empty() {
@@ -330,15 +337,25 @@ fn chosen(
                 if *limit > 0 {
                     ignored_histograms(eval, node, &members);
                 }
-                let mut values: Vec<(usize, f64)> = members
+                let values: Vec<(usize, f64)> = members
                     .cells()
                     .filter_map(|(number, cell)| match cell {
                         Cell::Float(value) => Some((number, *value)),
                         _ => None,
                     })
                     .collect();
-                values.sort_by(|a, b| by_value(a.1, b.1, op == AggregateOp::TopK));
-                values.into_iter().take(*limit).map(|(number, _)| number).collect()
+                // Of equal ones the first of those that are sorted by labels.
+                let mut places: Vec<usize> = (0..values.len()).collect();
+                let order = |a: &usize, b: &usize| {
+                    let value = |at: &usize| values.get(*at).map_or(f64::NAN, |(_, value)| *value);
+                    by_value(value(a), value(b), op == AggregateOp::TopK).then(a.cmp(b))
+                };
+                if *limit < places.len() {
+                    places.select_nth_unstable_by(*limit, order);
+                    places.truncate(*limit);
+                }
+                places.sort_unstable_by(order);
+                places.into_iter().filter_map(|at| values.get(at)).map(|(number, _)| *number).collect()
             };
             for number in &numbers {
                 if let Some(kept) = keep.get_mut(*number).and_then(|steps| steps.get_mut(step)) {

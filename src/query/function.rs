@@ -94,13 +94,19 @@ fn value(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error
         }
 
         HistogramCount | HistogramSum | HistogramAvg | HistogramStddev | HistogramStdvar => {
-            Ok(Column::Vector(histogram_function::property(call.function, args.vector(0)?)))
+            let mut rows = Vec::new();
+            let read = |some| Ok(histogram_function::property(call.function, some));
+            eval.rows_each(args.expr(0)?, grid, read, |some: Vec<Row>| {
+                rows.extend(some);
+                eval.check_size(rows.len(), grid.steps)
+            })?;
+            Ok(Column::Vector(rows))
         }
         HistogramQuantile => {
             let quantiles = args.scalar(0)?;
             let question = Question::Quantile(quantiles, args.start(0));
             let asked = Asked { eval, grid, at: args.start(1) };
-            Ok(Column::Vector(histogram_function::ask(&asked, &question, &args.vector(1)?)?))
+            Ok(Column::Vector(histogram_function::ask_each(&asked, &question, args.expr(1)?)?))
         }
         HistogramQuantiles => {
             let label = args.string(1)?;
@@ -114,7 +120,7 @@ fn value(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error
         HistogramFraction => {
             let question = Question::Fraction(args.scalar(0)?, args.scalar(1)?);
             let asked = Asked { eval, grid, at: args.start(2) };
-            Ok(Column::Vector(histogram_function::ask(&asked, &question, &args.vector(2)?)?))
+            Ok(Column::Vector(histogram_function::ask_each(&asked, &question, args.expr(2)?)?))
         }
         _ => over_ranges(&args),
     }

@@ -6,6 +6,7 @@ use super::column::{Cell, Grid, Row};
 use super::distribution::Distribution;
 use super::error::Error;
 use super::eval::Evaluator;
+use super::expr::Expr;
 use super::function_table::Function;
 use super::label_function::with_label;
 use super::native_reading::NanEffect;
@@ -105,6 +106,17 @@ impl Question {
         value
     }
 
+    /// The answers of a row without classic buckets.
+    fn answered(&self, mut row: Row, asked: &Asked<'_, '_>) -> Row {
+        row.drops_name = true;
+        for (step, cell) in row.cells.iter_mut().enumerate() {
+            if let Cell::Histogram(histogram) = cell {
+                *cell = Cell::Float(self.ask_native(step, histogram, asked, &row.labels));
+            }
+        }
+        row
+    }
+
     fn ask_classic(
         &self,
         step: usize,
@@ -184,6 +196,37 @@ struct Family {
     classic: Vec<(f64, usize)>,
     /// More than one where a name that is dropped stands beside one that stays.
     natives: Vec<usize>,
+}
+
+/// Answers `question` for every histogram that `expr` gives. Those that are not
+/// classic are answered as they come, and not kept.
+pub(crate) fn ask_each(asked: &Asked<'_, '_>, question: &Question, expr: &Expr) -> Result<Vec<Row>, Error> {
+    let (eval, grid) = (asked.eval, asked.grid);
+    let is_answered = |row: &Row| !row.cells.iter().any(|cell| matches!(cell, Cell::Float(_)));
+    let answer = |rows: Vec<Row>| {
+        let answered = |row: Row| match is_answered(&row) {
+            true => (true, question.answered(row, asked)),
+            false => (false, row),
+        };
+        Ok(rows.into_iter().map(answered).collect::<Vec<_>>())
+    };
+    let (mut answered, mut others) = (Vec::new(), Vec::new());
+    eval.rows_each(expr, grid, answer, |rows| {
+        for (is_answered, row) in rows {
+            if is_answered { &mut answered } else { &mut others }.push(row);
+        }
+        eval.check_size(answered.len() + others.len(), grid.steps)
+    })?;
+    if !others.is_empty() && !answered.is_empty() {
+        // Some may belong together after all.
+        others = eval.vector(expr, grid)?;
+        answered.clear();
+    }
+    if !others.is_empty() {
+        return ask(asked, question, &others);
+    }
+    question.check(asked);
+    Ok(answered)
 }
 
 /// Answers `question` for every histogram in `rows`.

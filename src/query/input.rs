@@ -123,8 +123,8 @@ impl<'a> Input<'a> {
         let distance_ms = metric_type.map_or(WINDOW_MS, |of| grains.of(of)).max(WINDOW_MS);
         let points = usize::try_from((range.end_ms - range.start_ms) / distance_ms).unwrap_or_default();
         let each = match metric_type {
-            Some(MetricType::Counter | MetricType::Gauge) | None => 1,
-            Some(_) => DISTRIBUTION_WEIGHT,
+            Some(MetricType::Timer | MetricType::Histogram | MetricType::Set) => DISTRIBUTION_WEIGHT,
+            _ => 1,
         };
         points.saturating_add(steps).saturating_add(1).saturating_mul(each)
     }

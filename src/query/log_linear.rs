@@ -2,6 +2,7 @@
 
 use crate::model::Histogram;
 use crate::model::histogram::BucketKey;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// Widest span of bucket numbers that is summed in a flat array.
@@ -29,14 +30,7 @@ pub(crate) fn merge_all<'a>(histograms: impl IntoIterator<Item = &'a Histogram> 
     let span = i64::from(highest) - i64::from(lowest) + 1;
     let all = histograms.into_iter().flat_map(|histogram| histogram.buckets());
     let buckets = if span <= DENSE_SPAN {
-        let mut weights = vec![0.0; span as usize];
-        for (key, weight) in all {
-            if let Some(slot) = weights.get_mut((i64::from(key.0) - i64::from(lowest)) as usize) {
-                *slot += weight;
-            }
-        }
-        let numbered = weights.into_iter().enumerate().filter(|(_, weight)| *weight != 0.0);
-        numbered.map(|(at, weight)| (BucketKey(lowest + at as i32), weight)).collect()
+        DENSE.with_borrow_mut(|dense| dense.sums(lowest, span as usize, all))
     } else {
         let mut weights: BTreeMap<BucketKey, f64> = BTreeMap::new();
         for (key, weight) in all {
@@ -46,6 +40,55 @@ pub(crate) fn merge_all<'a>(histograms: impl IntoIterator<Item = &'a Histogram> 
     };
     merged.add_buckets(buckets);
     merged
+}
+
+thread_local! {
+    static DENSE: RefCell<Dense> = RefCell::default();
+}
+
+/// Weights by the number of their bucket, and a bit for each that was touched.
+/// Between uses all is zero; at most [`DENSE_SPAN`] of both are kept.
+#[derive(Default)]
+struct Dense {
+    weights: Vec<f64>,
+    touched: Vec<u64>,
+}
+
+impl Dense {
+    /// Sums of the weights of each bucket that are not zero, ascending; keys are
+    /// `span` numbers from `lowest` on.
+    fn sums<'a>(
+        &mut self,
+        lowest: i32,
+        span: usize,
+        buckets: impl Iterator<Item = &'a (BucketKey, f64)>,
+    ) -> Vec<(BucketKey, f64)> {
+        if self.weights.len() < span {
+            self.weights.resize(span, 0.0);
+            self.touched.resize(span.div_ceil(64), 0);
+        }
+        for (key, weight) in buckets {
+            let at = key.0.wrapping_sub(lowest) as usize;
+            if let (Some(slot), Some(word)) = (self.weights.get_mut(at), self.touched.get_mut(at / 64)) {
+                *slot += weight;
+                *word |= 1 << (at % 64);
+            }
+        }
+        let words = self.touched.get_mut(..span.div_ceil(64)).unwrap_or_default();
+        let many: u32 = words.iter().map(|word| word.count_ones()).sum();
+        let mut sums = Vec::with_capacity(many as usize);
+        for (place, word) in words.iter_mut().enumerate() {
+            while *word != 0 {
+                let at = place * 64 + word.trailing_zeros() as usize;
+                *word &= *word - 1;
+                let weight = self.weights.get_mut(at).map(std::mem::take).unwrap_or_default();
+                if weight != 0.0 {
+                    sums.push((BucketKey(lowest + at as i32), weight));
+                }
+            }
+        }
+        sums
+    }
 }
 
 /// `left` less `right`, bucket by bucket; what is below zero stays so. Its

@@ -100,6 +100,7 @@ pub mod testlang;
 mod testlang_expected;
 mod testlang_nhcb;
 mod told;
+mod top;
 mod totals;
 mod track;
 mod value;

@@ -1,5 +1,10 @@
 //! Floats as text, the way Go's `strconv` writes them for Prometheus.
 
+use std::fmt::Write;
+
+/// Whole numbers below it are an `i64`, exactly.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// Shortest text that reads back the same, never with an exponent: as
 /// `count_values` writes label values.
 pub fn format_plain(value: f64) -> String {
@@ -32,6 +37,38 @@ pub fn format_value(value: f64) -> String {
     }
 }
 
+/// Writes what [`format_value`] gives behind `out`.
+pub fn push_value(out: &mut String, value: f64) {
+    let size = value.abs();
+    if size < WHOLE_MAX && value == value.trunc() && (value != 0.0 || value.is_sign_positive()) {
+        push_integer(out, value as i64);
+    } else if (1e-6..1e21).contains(&size) {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{value}");
+    } else {
+        out.push_str(&format_value(value));
+    }
+}
+
+/// Writes a number in decimal digits behind `out`.
+pub fn push_integer(out: &mut String, number: i64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut rest = number.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        out.push('-');
+    }
+    out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+}
+
 /// As [`format_value`], whole numbers with a `.0`: as OpenMetrics writes the
 /// values of labels.
 pub fn format_open_metrics(value: f64) -> String {
@@ -57,6 +94,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whole_numbers_are_written_as_all_others() {
+        for value in [0.0, 7.0, -10.0, 120.0, -9_007_199_254_740_991.0, 9_007_199_254_740_992.0, 1e18, 0.5] {
+            let mut pushed = String::new();
+            push_value(&mut pushed, value);
+            assert_eq!(pushed, format_value(value));
+        }
+        let mut least = String::new();
+        push_integer(&mut least, i64::MIN);
+        assert_eq!(least, i64::MIN.to_string());
+    }
+
+    #[test]
     fn values_are_written_as_prometheus_writes_them() {
         let cases = [
             (1.0, "1"),
@@ -73,6 +122,9 @@ mod tests {
         ];
         for (value, expected) in cases {
             assert_eq!(format_value(value), expected);
+            let mut pushed = String::new();
+            push_value(&mut pushed, value);
+            assert_eq!(pushed, expected);
             let back = parse_float(expected).unwrap();
             assert!(back == value || (back.is_nan() && value.is_nan()));
         }

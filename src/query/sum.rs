@@ -108,8 +108,8 @@ impl Variance {
     }
 }
 
-/// The `q`-quantile, interpolated between neighbours. Sorts `values`, NaN
-/// before all else. ∓∞ for `q` outside of 0 to 1; NaN for no values.
+/// The `q`-quantile, interpolated between neighbours. Reorders `values`; NaN
+/// comes before all else. ∓∞ for `q` outside of 0 to 1; NaN for no values.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
@@ -120,12 +120,14 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
+    let order = |a: &f64, b: &f64| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b));
     let rank = q * (values.len() - 1) as f64;
-    let lower = rank.floor() as usize;
-    let upper = (lower + 1).min(values.len() - 1);
+    let place = (rank.floor() as usize).min(values.len() - 1);
+    let (_, lower, above) = values.select_nth_unstable_by(place, order);
+    let lower = *lower;
+    let upper = above.iter().copied().min_by(order).unwrap_or(lower);
     let weight = rank - rank.floor();
-    values[lower.min(upper)] * (1.0 - weight) + values[upper] * weight
+    lower * (1.0 - weight) + upper * weight
 }
 
 /// Least-squares line through (seconds from `zero_ms`, value) points: slope

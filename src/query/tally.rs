@@ -8,8 +8,9 @@ use super::distribution::{self, Distribution};
 use super::error::Error;
 use super::eval::Evaluator;
 use super::expr::{Aggregate, AggregateOp};
+use super::histogram_function::check_quantiles;
 use super::log_linear;
-use super::sum::{Mean, Sum, Variance};
+use super::sum::{self, Mean, Sum, Variance};
 use super::told;
 use crate::model::Labels;
 use std::collections::HashMap;
@@ -20,25 +21,34 @@ const MERGE_AT: usize = 8;
 /// Whether `op` is worked out here.
 pub(super) fn is_tallied(op: AggregateOp) -> bool {
     use AggregateOp::*;
-    matches!(op, Sum | Avg | Min | Max | Count | Group | Stddev | Stdvar)
+    matches!(op, Sum | Avg | Min | Max | Count | Group | Stddev | Stdvar | Quantile)
 }
 
-/// Value of the aggregation on `grid`.
-pub(super) fn eval(eval: &Evaluator<'_>, node: &Aggregate, grid: &Grid) -> Result<Vec<Row>, Error> {
+/// Value of the aggregation on `grid`; `numbers` are its parameter, if it has one.
+pub(super) fn eval(
+    eval: &Evaluator<'_>,
+    node: &Aggregate,
+    numbers: &[f64],
+    grid: &Grid,
+) -> Result<Vec<Row>, Error> {
     match node.op {
-        AggregateOp::Sum => tallied::<Sum>(eval, node, grid),
-        AggregateOp::Avg => tallied::<Mean>(eval, node, grid),
-        AggregateOp::Min => tallied::<Least>(eval, node, grid),
-        AggregateOp::Max => tallied::<Greatest>(eval, node, grid),
-        AggregateOp::Stddev | AggregateOp::Stdvar => tallied::<Variance>(eval, node, grid),
-        _ => tallied::<Nothing>(eval, node, grid),
+        AggregateOp::Sum => tallied::<Sum>(eval, node, numbers, grid),
+        AggregateOp::Avg => tallied::<Mean>(eval, node, numbers, grid),
+        AggregateOp::Min => tallied::<Least>(eval, node, numbers, grid),
+        AggregateOp::Max => tallied::<Greatest>(eval, node, numbers, grid),
+        AggregateOp::Stddev | AggregateOp::Stdvar => tallied::<Variance>(eval, node, numbers, grid),
+        AggregateOp::Quantile => tallied::<Values>(eval, node, numbers, grid),
+        _ => tallied::<Nothing>(eval, node, numbers, grid),
     }
 }
 
 /// What is kept of the floats of a group at one step.
 trait Tally: Clone + Default {
+    /// Whether it grows with each value.
+    const KEEPS: bool = false;
     fn add(&mut self, value: f64);
-    fn value(&self) -> f64;
+    /// What it comes to, with the parameter at its step.
+    fn value(&mut self, parameter: f64) -> f64;
 }
 
 impl Tally for Sum {
@@ -46,7 +56,7 @@ impl Tally for Sum {
         Sum::add(self, value);
     }
 
-    fn value(&self) -> f64 {
+    fn value(&mut self, _: f64) -> f64 {
         Sum::value(self)
     }
 }
@@ -56,7 +66,7 @@ impl Tally for Mean {
         Mean::add(self, value);
     }
 
-    fn value(&self) -> f64 {
+    fn value(&mut self, _: f64) -> f64 {
         Mean::value(self)
     }
 }
@@ -66,7 +76,7 @@ impl Tally for Variance {
         Variance::add(self, value);
     }
 
-    fn value(&self) -> f64 {
+    fn value(&mut self, _: f64) -> f64 {
         Variance::value(self)
     }
 }
@@ -88,7 +98,7 @@ impl Tally for Least {
         }
     }
 
-    fn value(&self) -> f64 {
+    fn value(&mut self, _: f64) -> f64 {
         self.0
     }
 }
@@ -109,8 +119,24 @@ impl Tally for Greatest {
         }
     }
 
-    fn value(&self) -> f64 {
+    fn value(&mut self, _: f64) -> f64 {
         self.0
+    }
+}
+
+/// All of them.
+#[derive(Clone, Default)]
+struct Values(Vec<f64>);
+
+impl Tally for Values {
+    const KEEPS: bool = true;
+
+    fn add(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    fn value(&mut self, q: f64) -> f64 {
+        sum::quantile(q, &mut self.0)
     }
 }
 
@@ -121,7 +147,7 @@ struct Nothing;
 impl Tally for Nothing {
     fn add(&mut self, _value: f64) {}
 
-    fn value(&self) -> f64 {
+    fn value(&mut self, _: f64) -> f64 {
         f64::NAN
     }
 }
@@ -163,7 +189,12 @@ impl Merge {
     }
 }
 
-fn tallied<T: Tally + Send>(eval: &Evaluator<'_>, node: &Aggregate, grid: &Grid) -> Result<Vec<Row>, Error> {
+fn tallied<T: Tally + Send>(
+    eval: &Evaluator<'_>,
+    node: &Aggregate,
+    numbers: &[f64],
+    grid: &Grid,
+) -> Result<Vec<Row>, Error> {
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut groups: Vec<Group<T>> = Vec::new();
     let mut held = 0;
@@ -189,6 +220,9 @@ fn tallied<T: Tally + Send>(eval: &Evaluator<'_>, node: &Aggregate, grid: &Grid)
                 }
             };
             if let Some(group) = groups.get_mut(place) {
+                if T::KEEPS {
+                    held += row.cells.len();
+                }
                 group.add(row, grid.steps, merges, &mut held);
             }
         }
@@ -196,13 +230,17 @@ fn tallied<T: Tally + Send>(eval: &Evaluator<'_>, node: &Aggregate, grid: &Grid)
     })?;
     let mut rows = Vec::with_capacity(groups.len());
     let mut made = 0;
-    for group in groups {
-        eval.check()?;
+    if node.op == AggregateOp::Quantile && !groups.is_empty() {
+        check_quantiles(&eval.annotations, node.param_start, numbers.iter().copied());
+    }
+    for mut group in groups {
         let mut cells = Vec::with_capacity(grid.steps);
         let mut histograms = group.histograms.into_iter();
-        for (tally, count) in group.floats.iter().zip(&group.counts) {
+        for (step, (tally, count)) in group.floats.iter_mut().zip(&group.counts).enumerate() {
+            eval.check()?;
             let merge = histograms.next().unwrap_or_default();
-            cells.push(eval.made(answer(eval, node, tally, *count, merge), &mut made)?);
+            let value = || tally.value(numbers.get(step).copied().unwrap_or(f64::NAN));
+            cells.push(eval.made(answer(eval, node, value, *count, merge), &mut made)?);
         }
         rows.push(Row { labels: group.labels, drops_name: group.drops_name, cells });
     }
@@ -235,7 +273,13 @@ impl<T: Tally> Group<T> {
     }
 }
 
-fn answer<T: Tally>(eval: &Evaluator<'_>, node: &Aggregate, tally: &T, floats: u32, merge: Merge) -> Cell {
+fn answer(
+    eval: &Evaluator<'_>,
+    node: &Aggregate,
+    value: impl FnOnce() -> f64,
+    floats: u32,
+    merge: Merge,
+) -> Cell {
     let (has_floats, has_histograms) = (floats > 0, merge.count > 0);
     match node.op {
         AggregateOp::Count | AggregateOp::Group if !has_floats && !has_histograms => Cell::None,
@@ -252,8 +296,8 @@ fn answer<T: Tally>(eval: &Evaluator<'_>, node: &Aggregate, tally: &T, floats: u
             }
             match has_floats {
                 false => Cell::None,
-                true if node.op == AggregateOp::Stddev => Cell::Float(tally.value().sqrt()),
-                true => Cell::Float(tally.value()),
+                true if node.op == AggregateOp::Stddev => Cell::Float(value().sqrt()),
+                true => Cell::Float(value()),
             }
         }
     }

@@ -186,6 +186,10 @@ fn read_floats(reader: &mut Reader<'_>, count: usize) -> Option<Vec<Sample>> {
         stale.push(at);
     }
     let mut values = read_doubles(reader, count.checked_sub(stale_count)?)?.into_iter();
+    if stale.is_empty() {
+        let sample = |(timestamp_ms, value)| Sample { timestamp_ms, value };
+        return Some(times.into_iter().zip(values).map(sample).collect());
+    }
     let mut stale = stale.into_iter().peekable();
     let mut samples = Vec::with_capacity(count);
     for (at, timestamp_ms) in times.into_iter().enumerate() {
@@ -252,16 +256,14 @@ pub(super) fn read_times(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i6
         if length > count - times.len() {
             return None;
         }
-        let mut time = first;
-        for at in 0..length {
-            if at > 0 {
-                time = time.checked_add(step)?;
-            }
-            if times.last().is_some_and(|last| *last >= time) {
-                return None;
-            }
-            times.push(time);
+        if length == 0 {
+            continue;
         }
+        // Ascending, and no overflow on the way to the last one.
+        let ascends = (step > 0 || length == 1) && times.last().is_none_or(|last| *last < first);
+        let last = i64::try_from(length - 1).ok()?.checked_mul(step)?.checked_add(first);
+        last.filter(|_| ascends)?;
+        times.extend((0..length as i64).map(|at| first + at * step));
     }
     (times.len() == count).then_some(times)
 }

@@ -66,6 +66,13 @@ impl Starts {
         }
     }
 
+    /// Takes in what was noted of later windows.
+    pub(super) fn append(&mut self, later: Starts) {
+        let begin = later.starts.into_iter().filter(|(id, at_ms)| self.totals.get(id) != Some(at_ms));
+        self.starts.extend(begin);
+        self.totals.extend(later.totals);
+    }
+
     pub(super) fn has(&self, id: u32, at_ms: i64) -> bool {
         self.starts.contains(&(id, at_ms))
     }

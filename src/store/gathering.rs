@@ -162,6 +162,22 @@ pub(super) fn push(points: &mut Points, frame: &Frame, value: Value, range: &Tim
     budget.points += points.weight_from(before);
 }
 
+/// Adds the points of later frames, as if they had been pushed one by one.
+pub(super) fn append_later(points: &mut Points, later: Points) {
+    match (points, later) {
+        (Points::Floats(points), Points::Floats(mut later)) => {
+            let last_ms = points.last().map_or(i64::MIN, |last| last.timestamp_ms);
+            let seam = later.partition_point(|sample| sample.timestamp_ms <= last_ms);
+            later.drain(..seam).for_each(|sample| push_float(points, sample.timestamp_ms, sample.value));
+            append_all(points, &mut later);
+        }
+        (Points::Histograms(points), Points::Histograms(mut later)) => append_all(points, &mut later),
+        (Points::Sketches(points), Points::Sketches(mut later)) => append_all(points, &mut later),
+        // One series is of one type.
+        _ => {}
+    }
+}
+
 /// A float at the time of the one before takes its place (a series that begins
 /// again in the very moment it had ended); an earlier one has no place.
 fn push_float(points: &mut Vec<Sample>, timestamp_ms: i64, value: f64) {

@@ -8,7 +8,7 @@
 use super::correction::{self, Corrections, Starts};
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
-use super::gathering::{Budget, empty, push};
+use super::gathering::{Budget, append_later, empty, push};
 use super::head;
 use super::id_set::IdSet;
 use super::late::LateKind;
@@ -22,9 +22,15 @@ use super::tier::{self, Part};
 use crate::model::{
     Grains, Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange,
 };
+use crate::workers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Samples of the log for which another thread is worth it, and most parts that
+/// are made of it.
+const PART_SAMPLES: usize = 1 << 15;
+const PARTS: usize = 8;
 /// A file that goes away while it is about to be read is in a block by then:
 /// the query looks again, so many times.
 const TRIES: usize = 3;
@@ -68,7 +74,7 @@ impl Store {
                 }
             }
         }
-        Ok(Reading::empty(request.range))
+        Ok(Reading::empty(self, request.range))
     }
 
     /// The series that fulfil all matchers and have points in or around
@@ -275,6 +281,17 @@ fn covers(whole: &TimeRange, range: &TimeRange) -> bool {
     whole.start_ms <= range.start_ms && range.end_ms <= whole.end_ms
 }
 
+/// What is read of frames.
+struct FramesAsked<'a> {
+    store: &'a Store,
+    view: &'a View,
+    /// Ids of each kind, ascending.
+    wanted: &'a [(Kind, Vec<u32>)],
+    last_try: bool,
+    /// Those that all threads have read.
+    points: AtomicUsize,
+}
+
 /// The points that the log has of the series that were found.
 struct LogPoints {
     range: TimeRange,
@@ -297,24 +314,55 @@ impl LogPoints {
         found.map(|(id, _)| id.0).collect()
     }
 
-    /// Frame by frame. False when a file went away meanwhile; then what it held
-    /// is in a block, unless this is the `last_try`: then it is left out.
+    /// Frame by frame, some of them by each thread. False when a file went away
+    /// meanwhile; then what it held is in a block, unless this is the `last_try`:
+    /// then it is left out.
     fn read_frames(&mut self, store: &Store, view: &View, last_try: bool) -> Result<bool, Error> {
         let is_float = |kind| matches!(kind, Kind::Counters | Kind::Gauges);
         let wanted = Kind::ALL.map(|kind| {
             let fits = |of| if kind == Kind::Ends { is_float(of) } else { of == kind };
             (kind, self.ids(|metric_type| kind != Kind::Gone && fits(Kind::of(metric_type))))
         });
+        let asked = FramesAsked { store, view, wanted: &wanted, last_try, points: AtomicUsize::new(0) };
+        let samples = view.frames.len() * self.found.len();
+        let part = view.frames.len().div_ceil((samples / PART_SAMPLES).clamp(1, PARTS)).max(1);
+        let parts: Vec<&[Arc<Frame>]> = view.frames.chunks(part).collect();
+        let read = workers::all(parts.len(), |at| match parts.get(at) {
+            Some(frames) => self.read_some(&asked, frames),
+            None => Ok(None),
+        })?;
+        for some in read {
+            let Some((log, starts)) = some else { return Ok(false) };
+            for (points, later) in self.log.iter_mut().zip(log) {
+                append_later(points, later);
+            }
+            self.starts.append(starts);
+        }
+        self.budget.points = asked.points.into_inner();
+        Ok(true)
+    }
+
+    /// The points in some frames, and which of them are starts of counters.
+    fn read_some(
+        &self,
+        asked: &FramesAsked<'_>,
+        frames: &[Arc<Frame>],
+    ) -> Result<Option<(Vec<Points>, Starts)>, Error> {
+        let FramesAsked { store, view, wanted, last_try, points } = asked;
+        let mut log: Vec<Points> =
+            self.found.iter().map(|(_, key)| empty(Class::of(key.metric_type))).collect();
+        let (mut starts, limit) = (Starts::default(), self.budget.limit);
         let (mut files, mut reader) = (Files::default(), FrameReader::default());
-        for frame in &view.frames {
+        for frame in frames {
             let file = match files.of(store.backend(), frame.segment())? {
                 Some(file) => file,
-                None if last_try => {
+                None if *last_try => {
                     frame.report_damaged();
                     continue;
                 }
-                None => return Ok(false),
+                None => return Ok(None),
             };
+            let mut budget = Budget { points: 0, limit };
             for (kind, ids) in wanted.iter().filter(|(_, ids)| !ids.is_empty()) {
                 let mut place = 0;
                 let read = frame.read(&*file, *kind, Wanted::Ids(ids), &mut reader, |id, value| {
@@ -325,17 +373,19 @@ impl LogPoints {
                     if let Value::Counter(_, start) = &value
                         && !view.late.is_empty()
                     {
-                        self.starts.note(id, frame, start.is_some());
+                        starts.note(id, frame, start.is_some());
                     }
-                    if let Some(points) = self.log.get_mut(place) {
-                        push(points, frame, value, &self.range, &mut self.budget);
+                    if let Some(points) = log.get_mut(place) {
+                        push(points, frame, value, &self.range, &mut budget);
                     }
                 });
                 read.map_err(Error::io("read", frame.segment().path()))?;
             }
-            self.budget.check()?;
+            // What all threads have, together.
+            budget.points += points.fetch_add(budget.points, Ordering::Relaxed);
+            budget.check()?;
         }
-        Ok(true)
+        Ok(Some((log, starts)))
     }
 
     /// Applies what came late to what was read of the log. False when a file

@@ -5,7 +5,7 @@
 //! open, its windows of the log are read. A series is read from each block once;
 //! chunks that lie together in a file, as those of siblings do, are read as one.
 
-use super::backend::File;
+use super::backend::{Backend, File};
 use super::block;
 use super::block_index::Entry;
 use super::chunk::read_part;
@@ -19,17 +19,21 @@ use crate::lock::lock;
 use crate::model::{GaugePart, Grains, MetricType, Points, Series, SeriesId, SeriesKey, TimeRange};
 use crate::workers;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Chunks that lie together are read at once, up to about so many bytes.
 const READ_BYTES: u64 = 1 << 20;
 /// A few bytes that nobody asked for are cheaper than another read.
 const GAP_BYTES: u64 = 4096;
+/// Blocks whose files stay open as long as a reading lasts: those of a few weeks.
+/// The others are opened each time.
+const FILES_MAX: usize = 64;
 /// Series whose index entries are looked up by one thread.
 const LOOKUP_SERIES: usize = 4096;
 
 /// See the module's head.
 pub struct Reading {
+    backend: Arc<dyn Backend>,
     range: TimeRange,
     gauge: GaugePart,
     /// Ascending; `log` has the points of each that are not in a block.
@@ -41,7 +45,8 @@ pub struct Reading {
 /// A block, and where in it the points of series are.
 struct OpenBlock {
     part: Part,
-    file: Box<dyn File>,
+    /// `None` when it is opened each time.
+    file: Option<Box<dyn File>>,
     /// Ascending by place.
     chunks: Vec<ChunkAt>,
 }
@@ -71,9 +76,9 @@ pub(super) struct Asked<'a> {
 
 impl Reading {
     /// Of no series.
-    pub(super) fn empty(range: TimeRange) -> Self {
-        let (keys, blocks) = (Vec::new(), Vec::new());
-        Reading { range, gauge: GaugePart::Last, keys, log: Mutex::default(), blocks }
+    pub(super) fn empty(store: &Store, range: TimeRange) -> Self {
+        let (keys, log, blocks) = (Vec::new(), Mutex::default(), Vec::new());
+        Reading { backend: store.backend.clone(), range, gauge: GaugePart::Last, keys, log, blocks }
     }
 
     /// Of series by number, each with its points of the log. `None` when a file
@@ -105,20 +110,22 @@ impl Reading {
             }
         }
         let opened = workers::all(wanted.len(), |number| match wanted.get(number) {
-            Some((part, ids)) => OpenBlock::open(store, part, ids, &asked.range),
+            Some((part, ids)) => OpenBlock::open(store, part, ids, &asked.range, number < FILES_MAX),
             None => Ok(None),
         })?;
-        let blocks: Vec<OpenBlock> = match opened.iter().any(Option::is_none) && !last_try {
-            true => return Ok(None),
-            false => opened.into_iter().flatten().filter(|block| !block.chunks.is_empty()).collect(),
-        };
+        if opened.iter().any(Option::is_none) && !last_try {
+            return Ok(None);
+        }
+        let blocks: Vec<OpenBlock> =
+            opened.into_iter().flatten().filter(|block| !block.chunks.is_empty()).collect();
         let (mut keys, mut log) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
         for (_, key, points) in found {
             keys.push(key);
             log.push(points);
         }
         let log = Mutex::new(log);
-        Ok(Some(Reading { range: asked.range, gauge: asked.grains.gauge, keys, log, blocks }))
+        let (backend, gauge) = (store.backend.clone(), asked.grains.gauge);
+        Ok(Some(Reading { backend, range: asked.range, gauge, keys, log, blocks }))
     }
 
     /// The series, ascending. Some may turn out to have no points.
@@ -165,6 +172,7 @@ impl OpenBlock {
         part: &Part,
         ids: &[(u32, u32)],
         asked: &TimeRange,
+        stays_open: bool,
     ) -> Result<Option<OpenBlock>, Error> {
         let Some(file) = part.block.file(store.backend())? else { return Ok(None) };
         let mut chunks = Vec::with_capacity(ids.len());
@@ -182,7 +190,7 @@ impl OpenBlock {
             })?;
         }
         chunks.sort_unstable_by_key(|chunk| chunk.place);
-        Ok(Some(OpenBlock { part: part.clone(), file, chunks }))
+        Ok(Some(OpenBlock { part: part.clone(), file: Some(file).filter(|_| stays_open), chunks }))
     }
 
     /// Adds the points of the series at `places` to what was gathered of them.
@@ -197,6 +205,13 @@ impl OpenBlock {
         let until = self.chunks.partition_point(|chunk| (chunk.place as usize) < places.end);
         let mut chunks = self.chunks.get(from..until).unwrap_or_default().to_vec();
         chunks.sort_unstable_by_key(|chunk| chunk.offset);
+        let opened = match &self.file {
+            Some(_) => None,
+            None if chunks.is_empty() => return Ok(()),
+            None => self.part.block.file(&*reading.backend)?,
+        };
+        // Gone meanwhile with all that is in it: it was the oldest there was.
+        let Some(file) = self.file.as_deref().or(opened.as_deref()) else { return Ok(()) };
         let (mut rest, mut bytes) = (&chunks[..], Vec::new());
         while let Some(first) = rest.first() {
             let joins = |pair: &&[ChunkAt]| {
@@ -207,7 +222,7 @@ impl OpenBlock {
             let (run, behind) = rest.split_at(together);
             rest = behind;
             let end = run.last().map_or(first.end(), ChunkAt::end);
-            let is_read = self.part.block.fill(&*self.file, first.offset..end, &mut bytes);
+            let is_read = self.part.block.fill(file, first.offset..end, &mut bytes);
             for chunk in run {
                 let Some(key) = reading.keys.get(chunk.place as usize) else { continue };
                 let slot = (chunk.place as usize).checked_sub(places.start);

@@ -247,7 +247,8 @@ fn push_formatted(out: &mut String, arguments: std::fmt::Arguments<'_>) {
 /// Seconds, with three decimals where they are not whole.
 fn push_time(out: &mut String, at_ms: i64) {
     let (sign, ms) = (if at_ms < 0 { "-" } else { "" }, at_ms.unsigned_abs());
-    push_formatted(out, format_args!("{sign}{}", ms / 1000));
+    out.push_str(sign);
+    number::push_integer(out, (ms / 1000) as i64);
     if ms % 1000 != 0 {
         push_formatted(out, format_args!(".{:03}", ms % 1000));
     }
@@ -256,7 +257,9 @@ fn push_time(out: &mut String, at_ms: i64) {
 fn push_point(out: &mut String, at_ms: i64, value: f64) {
     out.push('[');
     push_time(out, at_ms);
-    push_formatted(out, format_args!(",\"{}\"]", number::format_value(value)));
+    out.push_str(",\"");
+    number::push_value(out, value);
+    out.push_str("\"]");
 }
 
 /// `[time, {count, sum, buckets}]`. A bucket is `[rule, low, high, count]`,

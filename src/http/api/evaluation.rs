@@ -1,5 +1,5 @@
-//! How a call that reads series is run: apart from the threads that serve
-//! connections, so many at a time as there are permits, so many waiting as there
+//! How a call that reads series is run: on a thread of its own that gives way to
+//! those that serve connections and those that receive; so many at a time as there are permits, so many waiting as there
 //! are places.
 //!
 //! It is stopped when its time is up and when the client goes away (its handler
@@ -10,6 +10,7 @@ use super::answer::Failure;
 use super::params::Params;
 use super::state::Outcomes;
 use crate::query::{Cancel, Engine, Error};
+use crate::workers;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -60,7 +61,7 @@ async fn turn<T: Send + 'static>(
     // Dropped with this future, be it done or given up by the client.
     let _given_up = CancelOnDrop(cancel.clone());
     let work = Arc::clone(work);
-    let task = tokio::task::spawn_blocking(move || {
+    let task = workers::in_background("query", move || {
         // Held until the work has really stopped.
         let _permit = permit;
         work(engine)
