@@ -11,7 +11,7 @@ use super::dictionary::{Builder, Dictionary};
 use super::key;
 use super::key_list::KeyList;
 use super::overlay::Overlay;
-use super::selection::{name_prefix, wanted};
+use super::selection::{Match, name_prefix, wanted};
 use crate::model::label::{NAME, OWN_PREFIX};
 use crate::model::{Matcher, MetricType, SeriesId, SeriesKey};
 use std::collections::HashSet;
@@ -256,13 +256,19 @@ impl Catalogue {
     /// Calls `each` with the series that fulfil all matchers, in the order of
     /// their escaped names, until it returns false. No lock is held meanwhile.
     pub fn matching(&self, matchers: &[Matcher], mut each: impl FnMut(SeriesId, SeriesKey) -> bool) {
+        self.matches(matchers, |id, found| found.series().is_none_or(|series| each(id, series)));
+    }
+
+    /// As [`Catalogue::matching`]; what a series is called is worked out for those
+    /// of whom it is asked.
+    pub fn matches(&self, matchers: &[Matcher], mut each: impl FnMut(SeriesId, Match<'_>) -> bool) {
         let (on_name, on_labels): (Vec<&Matcher>, Vec<&Matcher>) =
             matchers.iter().partition(|matcher| matcher.name == NAME);
         let (from, prefix) = name_prefix(&on_name);
         // Consecutive keys share their name: it is judged once.
         let mut judged: (Vec<u8>, bool) = (Vec::new(), false);
         self.walk(&from, &prefix, |id, key| match wanted(key, &on_name, &on_labels, &mut judged) {
-            Some(series) => each(id, series),
+            Some(found) => each(id, found),
             None => true,
         });
     }

@@ -14,3 +14,4 @@ mod selection;
 
 pub use catalogue::{Catalogue, Refused};
 pub use key_list::KeyList;
+pub use selection::Match;

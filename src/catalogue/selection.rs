@@ -7,28 +7,43 @@ use super::key;
 use crate::model::label::escape_name;
 use crate::model::{MatchOp, Matcher, SeriesKey};
 
+/// A series that was looked for.
+pub struct Match<'a> {
+    key: &'a [u8],
+    /// Where it had to be known already.
+    series: Option<SeriesKey>,
+}
+
+impl Match<'_> {
+    /// What the series is; `None` when its key is none.
+    pub fn series(self) -> Option<SeriesKey> {
+        self.series.or_else(|| key::decode(self.key))
+    }
+}
+
 /// The series of `key` if it fulfils the matchers.
-pub(super) fn wanted(
-    key: &[u8],
+pub(super) fn wanted<'k>(
+    key: &'k [u8],
     on_name: &[&Matcher],
     on_labels: &[&Matcher],
     judged: &mut (Vec<u8>, bool),
-) -> Option<SeriesKey> {
+) -> Option<Match<'k>> {
     let name_bytes = name_part(key)?;
-    if judged.0 == name_bytes && !judged.1 && !judged.0.is_empty() {
-        return None;
-    }
-    if judged.0 != name_bytes {
+    if judged.0 != name_bytes || judged.0.is_empty() {
         let name = key::name(key)?;
         judged.0.clear();
         judged.0.extend_from_slice(name_bytes);
         judged.1 = on_name.iter().all(|matcher| matcher.matches_value(&name));
-        if !judged.1 {
-            return None;
-        }
+    }
+    if !judged.1 {
+        return None;
+    }
+    if on_labels.is_empty() {
+        return Some(Match { key, series: None });
     }
     let series = key::decode(key)?;
-    (judged.1 && on_labels.iter().all(|matcher| matcher.matches(&series.labels))).then_some(series)
+    let fits = on_labels.iter().all(|matcher| matcher.matches(&series.labels));
+    fits.then_some(Match { key, series: Some(series) })
 }
 
 /// Escaped name and patch of a key.

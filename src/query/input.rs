@@ -100,7 +100,9 @@ impl<'a> Input<'a> {
         let count = reading.len();
         let weights = (0..count).map(|place| self.weight(reading.metric_type(place), steps));
         let total: usize = weights.sum();
-        let wanted = total.div_ceil(BATCH_WEIGHT).max(PARTS.min(total / SMALL_WEIGHT)).max(1);
+        // Several are held at a time.
+        let batch = BATCH_WEIGHT.min(self.engine.options.max_points / PARTS).max(1);
+        let wanted = total.div_ceil(batch).max(PARTS.min(total / SMALL_WEIGHT)).max(1);
         let most = total.div_ceil(wanted).max(1);
         let (mut parts, mut start, mut weight) = (Vec::new(), 0, 0);
         for place in 0..count {

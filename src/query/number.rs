@@ -66,7 +66,7 @@ pub fn push_integer(out: &mut String, number: i64) {
     if number < 0 {
         out.push('-');
     }
-    out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 /// As [`format_value`], whole numbers with a `.0`: as OpenMetrics writes the

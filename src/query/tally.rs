@@ -16,7 +16,7 @@ use crate::model::Labels;
 use std::collections::HashMap;
 
 /// Distributions of a step that are merged at once.
-const MERGE_AT: usize = 8;
+const MERGE_AT: usize = 4;
 
 /// Whether `op` is worked out here.
 pub(super) fn is_tallied(op: AggregateOp) -> bool {

@@ -181,10 +181,10 @@ impl View {
         let mut found: Vec<(SeriesId, SeriesKey)> = Vec::new();
         // Of those beyond the limit, the numbers alone.
         let mut more: Vec<u32> = Vec::new();
-        store.catalogue().matching(matchers, |id, key| {
+        store.catalogue().matches(matchers, |id, series| {
             if present.contains(id.0) {
                 if found.len() < max_series {
-                    found.push((id, key));
+                    found.extend(series.series().map(|key| (id, key)));
                 } else {
                     more.push(id.0);
                 }

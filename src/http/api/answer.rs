@@ -5,11 +5,17 @@
 //! points, which no tree of JSON values should hold again.
 
 use crate::model::Labels;
-use crate::query::{self, Distribution, Number, QueryResult, SourceError, Value, number};
+use crate::query::{self, Distribution, MatrixSeries, Number, QueryResult, SourceError, Value, number};
+use crate::workers;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use std::convert::Infallible;
 use std::fmt::Write;
 use std::time::Duration;
+
+/// Points that one thread writes at least, and about how long each is.
+const PART_POINTS: usize = 1 << 15;
+const POINT_BYTES: usize = 34;
 
 /// An answer that is not one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,24 +159,7 @@ fn push_result(out: &mut String, result: &QueryResult, stats: Option<Stats>) {
             }
             out.push('}');
         }),
-        Value::Matrix(series) => push_list(out, series, |out, series| {
-            out.push_str("{\"metric\":");
-            push_labels(out, &series.labels);
-            let floats = series.points.iter().filter_map(|(at_ms, n)| Some((*at_ms, n.as_float()?)));
-            if floats.clone().next().is_some() {
-                out.push_str(",\"values\":");
-                push_list(out, floats, |out, (at_ms, value)| push_point(out, at_ms, value));
-            }
-            let histograms = series.points.iter().filter_map(|(at_ms, number)| match number {
-                Number::Histogram(histogram) => Some((*at_ms, histogram)),
-                Number::Float(_) => None,
-            });
-            if histograms.clone().next().is_some() {
-                out.push_str(",\"histograms\":");
-                push_list(out, histograms, |out, (at_ms, histogram)| push_histogram(out, at_ms, histogram));
-            }
-            out.push('}');
-        }),
+        Value::Matrix(series) => push_matrix(out, series),
     }
     if let Some(stats) = stats {
         let [waited, evaluated] = [stats.waited, stats.evaluated].map(|time| time.as_secs_f64());
@@ -187,6 +176,68 @@ fn push_result(out: &mut String, result: &QueryResult, stats: Option<Stats>) {
         );
     }
     out.push('}');
+}
+
+/// A matrix of many points is written by several threads, some series by each.
+fn push_matrix(out: &mut String, series: &[MatrixSeries]) {
+    let mut parts: Vec<&[MatrixSeries]> = Vec::new();
+    let (mut rest, mut points, mut together) = (series, 0, 0);
+    for one in series {
+        (points, together) = (points + one.points.len(), together + 1);
+        if points >= PART_POINTS {
+            let (part, behind) = rest.split_at(together);
+            parts.push(part);
+            (rest, points, together) = (behind, 0, 0);
+        }
+    }
+    parts.push(rest);
+    parts.retain(|part| !part.is_empty());
+    out.push('[');
+    if let [part] = &parts[..] {
+        push_series(out, part);
+    } else {
+        let write = |number: usize| {
+            let part = parts.get(number).copied().unwrap_or_default();
+            let points: usize = part.iter().map(|series| series.points.len()).sum();
+            let mut text = String::with_capacity(points * POINT_BYTES);
+            push_series(&mut text, part);
+            Ok::<_, Infallible>(text)
+        };
+        let mut separator = "";
+        // Writing cannot fail.
+        let _ = workers::in_order(parts.len(), write, |text| {
+            out.push_str(separator);
+            out.push_str(&text);
+            separator = ",";
+            Ok(())
+        });
+    }
+    out.push(']');
+}
+
+/// Series one after the other, without what is around a list.
+fn push_series(out: &mut String, series: &[MatrixSeries]) {
+    for (at, series) in series.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        out.push_str("{\"metric\":");
+        push_labels(out, &series.labels);
+        let floats = series.points.iter().filter_map(|(at_ms, n)| Some((*at_ms, n.as_float()?)));
+        if floats.clone().next().is_some() {
+            out.push_str(",\"values\":");
+            push_list(out, floats, |out, (at_ms, value)| push_point(out, at_ms, value));
+        }
+        let histograms = series.points.iter().filter_map(|(at_ms, number)| match number {
+            Number::Histogram(histogram) => Some((*at_ms, histogram)),
+            Number::Float(_) => None,
+        });
+        if histograms.clone().next().is_some() {
+            out.push_str(",\"histograms\":");
+            push_list(out, histograms, |out, (at_ms, histogram)| push_histogram(out, at_ms, histogram));
+        }
+        out.push('}');
+    }
 }
 
 /// A JSON list of the items.

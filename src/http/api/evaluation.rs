@@ -1,6 +1,6 @@
 //! How a call that reads series is run: on a thread of its own that gives way to
-//! those that serve connections and those that receive; so many at a time as there are permits, so many waiting as there
-//! are places.
+//! those that serve connections and those that receive; so many at a time as
+//! there are permits, so many waiting as there are places.
 //!
 //! It is stopped when its time is up and when the client goes away (its handler
 //! is dropped then), and it is counted once, by what became of it.
