@@ -1,7 +1,13 @@
 //! The command line, as a shell sees it.
 
+use statsdeck::catalogue::Catalogue;
+use statsdeck::clock::{Clock, SystemClock};
+use statsdeck::model::batch::GaugeValue;
+use statsdeck::model::{FlushBatch, Labels, MetricType, SeriesId, SeriesKey};
+use statsdeck::store::{self, FsBackend, Store, Tier};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 fn run(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_statsdeck"));
@@ -67,4 +73,64 @@ fn a_data_dir_that_is_a_file_is_told_as_such() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("data_dir file is a file"), "{said}");
+}
+
+/// Four days of a gauge, kept as the defaults do, up to now.
+fn four_days(dir: &Path) {
+    let tier = |resolution_ms, days: i64| Tier { resolution_ms, retention_ms: days * 86_400_000 };
+    let options = store::Options::new(dir).with_tiers(vec![tier(60_000, 30), tier(900_000, 730)]);
+    let catalogue = Arc::new(Catalogue::new(10));
+    let now_ms = SystemClock.now_ms() / 60_000 * 60_000;
+    let (store, _) = Store::open(options, FsBackend, catalogue.clone(), now_ms).unwrap();
+    let key = SeriesKey { labels: Labels::of_name("depth"), metric_type: MetricType::Gauge };
+    catalogue.restore(vec![(SeriesId(0), key)], 0);
+    for minutes in (0..4 * 24 * 60).rev().step_by(30) {
+        let end_ms = now_ms - minutes * 60_000;
+        let gauge = GaugeValue { id: SeriesId(0), last: 1.0, min: 1.0, max: 1.0 };
+        let start_ms = end_ms - 10_000;
+        store.append(&FlushBatch { start_ms, end_ms, gauges: vec![gauge], ..FlushBatch::default() }).unwrap();
+        store.maintain(end_ms).unwrap();
+    }
+    store.note_tiers().unwrap();
+}
+
+#[test]
+fn a_config_that_keeps_less_needs_a_word_before_anything_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    four_days(&dir.path().join("data"));
+    let config = |tiers: &str| {
+        let head = "[[listen]]\naddress = \"udp://127.0.0.1:0\"\n[http]\naddress = \"127.0.0.1:0\"\n";
+        std::fs::write(dir.path().join("c.toml"), format!("data_dir = \"data\"\n{head}{tiers}")).unwrap();
+    };
+    let tier = |resolution, retention| {
+        format!("[[tier]]\nresolution = \"{resolution}\"\nretention = \"{retention}\"\n")
+    };
+    let says = |arguments: &[&str], code: i32| {
+        let output = run(dir.path(), arguments);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        text
+    };
+    let files = || std::fs::read_dir(dir.path().join("data")).unwrap().count();
+    let before = files();
+    config("");
+    assert!(!says(&["check", "c.toml"], 0).contains("--accept-data-loss"));
+    config(&[tier("10s", "1h"), tier("1m", "1d"), tier("15m", "2y")].concat());
+    let told = says(&["check", "c.toml"], 0);
+    for part in [
+        "--accept-data-loss: windows from",
+        "steps of 1m from",
+        "retention is shorter",
+        "steps of 15m are left",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+    let told = says(&["--config", "c.toml"], 1);
+    for part in ["will be dropped", "Start with --accept-data-loss if that may be"] {
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+    assert_eq!(files(), before, "nothing has left");
+    config(&[tier("10s", "2d"), tier("1m", "2d")].concat());
+    let told = says(&["check", "c.toml"], 0);
+    assert!(told.contains("steps of 1m from") && told.contains("nothing is left of that time"), "{told}");
 }

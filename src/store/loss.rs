@@ -50,8 +50,21 @@ impl Store {
             return Ok(Vec::new());
         }
         let state = self.state();
-        let (leaving, staying) = self.leaving_and_staying(&state.blocks, settled_ms(&state, now_ms));
+        let newest_ms = settled_ms(&state, now_ms);
+        let blocks = state.blocks.clone();
         drop(state);
+        // Those that wait for a coarser tier to take what they have leave, too.
+        let is_old = |block: &Arc<Block>| {
+            block.footer.end_ms <= newest_ms.saturating_sub(self.options.retention_of(block))
+        };
+        let (leaving, staying): (Vec<Arc<Block>>, Vec<Arc<Block>>) = blocks.iter().cloned().partition(is_old);
+        let (over, _) = self.leaving_and_staying(&blocks, newest_ms);
+        let next_ms = |block: &Arc<Block>| {
+            let mut coarser =
+                self.options.tiers.iter().filter(|tier| tier.resolution_ms > block.footer.resolution_ms);
+            let waits = !over.iter().any(|other| Arc::ptr_eq(other, block));
+            coarser.next().filter(|_| waits).map(|tier| tier.resolution_ms)
+        };
         let retention_of = |kept: &Kept, step_ms: i64| kept.iter().find(|tier| tier.0 == step_ms).copied();
         let mut losses: Vec<Loss> = Vec::new();
         for block in &leaving {
@@ -79,13 +92,16 @@ impl Store {
             loss.blocks += 1;
             loss.bytes += block.bytes();
             loss.from_ms = loss.from_ms.min(footer.start_ms);
-            loss.until_ms = loss.until_ms.max(footer.end_ms);
+            if footer.end_ms > loss.until_ms {
+                (loss.until_ms, loss.left_ms) = (footer.end_ms, next_ms(block));
+            }
         }
         for loss in &mut losses {
             let covers = |block: &&Arc<Block>| {
                 block.footer.start_ms < loss.until_ms && loss.until_ms <= block.footer.end_ms
             };
-            loss.left_ms = staying.iter().filter(covers).map(|block| block.footer.resolution_ms).min();
+            let stays = staying.iter().filter(covers).map(|block| block.footer.resolution_ms);
+            loss.left_ms = stays.chain(loss.left_ms).min();
         }
         losses.sort_by_key(|loss| loss.resolution_ms);
         Ok(losses)

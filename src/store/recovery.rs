@@ -58,6 +58,9 @@ pub(super) struct Recovery {
     /// Counters and gauges among the named.
     floats: IdSet,
     lasts: HashMap<u32, Last, foldhash::fast::RandomState>,
+    /// Of the segment that is read: those that ended with a value that is not
+    /// told. An end before that tells nothing of it.
+    untold: IdSet,
     /// Segments of which some names are damaged.
     unclear: Vec<Arc<Segment>>,
     reader: FrameReader,
@@ -200,6 +203,7 @@ impl Recovery {
 
     fn take_frames(&mut self, file: &dyn File, segment: &Segment, frames: &[&Arc<Frame>]) -> io::Result<()> {
         let Some(newest) = frames.last() else { return Ok(()) };
+        self.untold = IdSet::default();
         for (at, frame) in frames.iter().enumerate().rev() {
             self.take(file, frame, Kind::Ends, frame.end_ms, Wanted::ALL)?;
             if let Some(before) = at.checked_sub(1).and_then(|before| frames.get(before)) {
@@ -241,7 +245,13 @@ impl Recovery {
         let mut reader = std::mem::take(&mut self.reader);
         let read = frame.read(file, kind, wanted, &mut reader, |id, value| match value {
             Value::Counter(value, _) | Value::Gauge(value) => self.note(id, at_ms, Some(value), false),
-            Value::End(value) => self.note(id, at_ms, value, kind == Kind::Ends),
+            Value::End(value) => {
+                let value = value.filter(|_| !self.untold.contains(id));
+                if value.is_none() {
+                    self.untold.insert(id);
+                }
+                self.note(id, at_ms, value, kind == Kind::Ends);
+            }
             Value::Distribution(_) | Value::Set(_) => {}
         });
         self.reader = reader;

@@ -163,16 +163,10 @@ impl Store {
         if !is_older(self.options.retention_of(block)) {
             return false;
         }
-        let coarser = tiers.iter().filter(|(tier, _)| tier.resolution_ms > block.footer.resolution_ms);
-        for (tier, built) in coarser {
-            if built.lacks(block.footer.start_ms, block.footer.end_ms).is_none() {
-                return true;
-            }
-            if !is_older(tier.retention_ms) {
-                return false;
-            }
-        }
-        true
+        // A tier for which it is too old needs it no more, the next one may.
+        let mut coarser = tiers.iter().filter(|(tier, _)| tier.resolution_ms > block.footer.resolution_ms);
+        let needs_it = coarser.find(|(tier, _)| !is_older(tier.retention_ms));
+        needs_it.is_none_or(|(_, built)| built.lacks(block.footer.start_ms, block.footer.end_ms).is_none())
     }
 
     /// Drops blocks until the directory is as small as it should be: first those

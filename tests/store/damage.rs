@@ -1,6 +1,6 @@
 //! A damaged byte anywhere costs what it hits, is reported, and never panics.
 
-use crate::world::{ALL, Model, World, dump, open, read};
+use crate::world::{ALL, Model, START_MS, TestStore, World, dump, open, options, read};
 use statsdeck::model::Series;
 use statsdeck::store::{MemoryBackend, Stats};
 use std::path::PathBuf;
@@ -127,4 +127,36 @@ pub fn is_block(path: &std::path::Path) -> bool {
 
 fn is_log(path: &std::path::Path) -> bool {
     path.extension().is_some_and(|extension| extension == "log")
+}
+
+/// A frame of a newer statsdeck at the end of the log, with right checksums.
+#[test]
+fn a_window_in_an_unknown_form_is_refused_and_not_cut_away() {
+    let (files, _) = files();
+    let (at, (path, log)) =
+        files.iter().enumerate().rfind(|(_, (path, _))| path.extension() == Some("log".as_ref())).unwrap();
+    let header = |magic: &[u8; 4], data: &[u8]| {
+        let mut bytes = magic.to_vec();
+        bytes.extend((data.len() as u32).to_le_bytes());
+        bytes.extend(0u32.to_le_bytes());
+        bytes.extend(crc32fast::hash(&[]).to_le_bytes());
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes.extend(data);
+        bytes
+    };
+    // An unknown magic, and a known one whose directory is empty.
+    for magic in [b"SDf9", b"SDf1"] {
+        let mut longer = log.clone();
+        longer.extend(header(magic, b"something newer"));
+        let backend = MemoryBackend::new();
+        for (other, (path, bytes)) in files.iter().enumerate() {
+            backend.put(path, if other == at { &longer } else { bytes });
+        }
+        let opened = TestStore::open(options(), backend.clone(), START_MS);
+        let error = opened.err().expect("it must not open").to_string();
+        let name = path.display().to_string();
+        assert!(error.contains(&name) && error.contains("use the newer one"), "{error}");
+        let kept = backend.files().into_iter().find(|(other, _)| other == path).unwrap().1;
+        assert_eq!(kept, longer, "not a byte is taken away");
+    }
 }

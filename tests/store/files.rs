@@ -54,8 +54,16 @@ fn block(path: &Path) -> Option<(i64, i64)> {
 
 impl Known {
     /// Notes what was removed since the last time; panics where nothing allowed
-    /// it.
-    pub fn note(&mut self, backend: &MemoryBackend, options: &Options, newest_ms: i64, case: &str) {
+    /// it. After a failure a coarser block may be there that the store does not
+    /// have.
+    pub fn note(
+        &mut self,
+        backend: &MemoryBackend,
+        options: &Options,
+        newest_ms: i64,
+        is_ok: bool,
+        case: &str,
+    ) {
         let after = Files::of(backend);
         let mut bytes = after.bytes;
         // For want of room they leave at last.
@@ -68,7 +76,7 @@ impl Known {
             if step_ms == 0 {
                 self.windows_ms = self.windows_ms.max(end_ms);
             }
-            if !after.has_coarser(step_ms, end_ms) {
+            if !is_ok || !after.has_coarser(step_ms, end_ms) {
                 self.steps_ms = self.steps_ms.max(end_ms);
             }
         }

@@ -269,7 +269,7 @@ impl Run {
         let done = store.maintain(self.clock_ms);
         let after = Files::of(&self.backend);
         let newest_ms = model.last_end_ms.unwrap_or(self.clock_ms).min(self.clock_ms);
-        self.known.note(&self.backend, &self.options, newest_ms, &self.case);
+        self.known.note(&self.backend, &self.options, newest_ms, done.is_ok(), &self.case);
         if done.is_ok() {
             model.sealed_ms = model.sealed_ms.max(after.sealed_ms());
             self.world.sealed_ms = model.sealed_ms;

@@ -6,7 +6,7 @@ use crate::world::{ALL, Model, SPAN_MS, START_MS, TestStore, WINDOW_MS, World, o
 use statsdeck::model::{GaugePart, Labels, MetricType, Sample, Series, SeriesKey, TimeRange};
 use statsdeck::query;
 use statsdeck::store::backfill::Place;
-use statsdeck::store::{Maintained, MemoryBackend, Options, Store, Tier};
+use statsdeck::store::{Loss, Maintained, MemoryBackend, Options, Store, Tier};
 
 /// Steps of the tiers.
 const STEPS_MS: [i64; 2] = [2 * WINDOW_MS, STEP_MS];
@@ -170,9 +170,8 @@ fn a_tier_that_is_taken_out_or_added_costs_nothing_that_was_there() {
     let (store, world, model) = filled(&backend, tiered(), 60);
     let range = TimeRange { start_ms: START_MS + 1, end_ms: world.end_ms / STEP_MS * STEP_MS };
     drop(store);
-    // The coarse ones out.
+    // The coarse ones out; they are read as long as they are there.
     let store = open(&backend, Options { tiers: Vec::new(), ..tiered() });
-    store.maintain(world.end_ms).unwrap();
     check(&store, &model, range, "taken out");
     drop(store);
     // Others in.
@@ -184,6 +183,46 @@ fn a_tier_that_is_taken_out_or_added_costs_nothing_that_was_there() {
         let found = select(&store, ALL, step_ms, GaugePart::Last).unwrap();
         assert_eq!(extents(&found), extents(&model.series(ALL)));
     }
+}
+
+/// What opening with other options would cost.
+fn losses(backend: &MemoryBackend, options: &Options, now_ms: i64) -> Vec<Loss> {
+    let store = open(backend, options.clone());
+    store.losses(now_ms).unwrap()
+}
+
+#[test]
+fn what_a_change_of_the_tiers_costs_is_told_before_it_leaves() {
+    let backend = MemoryBackend::new();
+    let (store, world, _) = filled(&backend, tiered(), 60);
+    let now_ms = world.end_ms;
+    assert_eq!(store.losses(now_ms).unwrap(), [], "nothing is known of a time before");
+    store.note_tiers().unwrap();
+    drop(store);
+    let check = |options: &Options, expected: &[(i64, bool, Option<i64>)]| {
+        let found = losses(&backend, options, now_ms);
+        let told: Vec<_> = found.iter().map(|l| (l.resolution_ms, l.is_tier_gone, l.left_ms)).collect();
+        assert_eq!(told, expected, "{found:?}");
+        assert!(found.iter().all(|loss| loss.blocks > 0 && loss.bytes > 0 && loss.from_ms < loss.until_ms));
+    };
+    let [fine, coarse] = STEPS_MS;
+    check(&tiered(), &[]);
+    check(&Options { retention_ms: 20 * SPAN_MS, ..tiered() }, &[]);
+    check(&Options { retention_ms: 4 * SPAN_MS, ..tiered() }, &[(0, false, Some(fine))]);
+    let tiers = tiered().tiers;
+    // The coarse one is gone, and then all of them.
+    check(&Options { tiers: vec![tiers[0]], ..tiered() }, &[(coarse, true, None)]);
+    check(&Options { tiers: vec![], ..tiered() }, &[(fine, true, None), (coarse, true, None)]);
+    check(&Options { tiers: vec![tiers[1]], ..tiered() }, &[(fine, true, Some(coarse))]);
+    // Windows of another length are windows.
+    let before = backend.files().len();
+    let store = open(&backend, Options { tiers: vec![tiers[1]], ..tiered() });
+    assert_eq!(backend.files().len(), before, "nothing has left yet");
+    store.note_tiers().unwrap();
+    store.maintain(now_ms).unwrap();
+    assert!(backend.files().len() < before, "who agreed has it dropped");
+    drop(store);
+    check(&Options { tiers: vec![tiers[1]], ..tiered() }, &[]);
 }
 
 #[test]
