@@ -126,11 +126,12 @@ pub(super) fn next_build(
     newest_ms: i64,
 ) -> Option<Build> {
     let Windows { mut span_ms, mut retention_ms } = windows;
+    let block_span_ms = span_ms;
     for tier in tiers {
         span_ms = span_of(tier, span_ms, retention_ms);
         retention_ms = tier.retention_ms;
         let resolution_ms = tier.resolution_ms;
-        let built = Built::of(blocks, tier, newest_ms);
+        let built = Built::of(blocks, tier, block_span_ms, newest_ms);
         // What a tier that was taken out of the config had, too.
         let sources: Vec<Arc<Block>> = blocks
             .iter()
@@ -165,11 +166,10 @@ pub(super) fn next_build(
 pub(super) struct Built(Vec<(i64, i64)>);
 
 impl Built {
-    pub(super) fn of(blocks: &[Arc<Block>], tier: &Tier, newest_ms: i64) -> Self {
-        let too_old_ms = newest_ms.saturating_sub(tier.retention_ms);
-        // No step is torn.
+    pub(super) fn of(blocks: &[Arc<Block>], tier: &Tier, block_span_ms: i64, newest_ms: i64) -> Self {
+        // No step is torn, of no tier.
         let too_old_ms =
-            too_old_ms.saturating_add(too_old_ms.saturating_neg().rem_euclid(tier.resolution_ms));
+            span_end(newest_ms.saturating_sub(tier.retention_ms).max(i64::MIN / 2), block_span_ms);
         let of_tier = blocks.iter().filter(|block| block.footer.resolution_ms >= tier.resolution_ms);
         let of_tier = of_tier.map(|block| (block.footer.start_ms, block.footer.end_ms));
         let mut spans: Vec<(i64, i64)> = std::iter::once((i64::MIN, too_old_ms)).chain(of_tier).collect();

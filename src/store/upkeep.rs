@@ -151,7 +151,8 @@ impl Store {
         blocks: &[Arc<Block>],
         newest_ms: i64,
     ) -> (Vec<Arc<Block>>, Vec<Arc<Block>>) {
-        let built = |tier: &Tier| (*tier, Built::of(blocks, tier, newest_ms));
+        let span_ms = self.options.block_span_ms;
+        let built = |tier: &Tier| (*tier, Built::of(blocks, tier, span_ms, newest_ms));
         let tiers: Vec<(Tier, Built)> = self.options.tiers.iter().map(built).collect();
         blocks.iter().cloned().partition(|block| self.is_over(&tiers, block, newest_ms))
     }
