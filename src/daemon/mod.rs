@@ -5,6 +5,7 @@ pub mod alerting;
 pub mod allocator;
 pub mod evaluator;
 pub mod flusher;
+mod intake;
 pub mod keeper;
 pub mod kernel_drops;
 pub mod marker_writer;

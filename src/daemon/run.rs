@@ -4,8 +4,9 @@ use super::admin_port::{self, AdminPort};
 use super::alerting::{self, Alerting};
 use super::evaluator::Evaluator;
 use super::flusher::Flusher;
+use super::intake::intake;
 use super::keeper::Keeper;
-use super::kernel_drops::{self, Told, Watched};
+use super::kernel_drops::{self, Told};
 use super::marker_writer::{self, MarkerWriter};
 use super::notices::notices;
 use super::receive::{self, Around, Receivers};
@@ -32,17 +33,17 @@ use crate::http::auth::Auth;
 use crate::http::cors::Cors;
 use crate::http::guard::Guard;
 use crate::http::makers::Makers;
-use crate::http::page::{Dropped, Intake, PageParts, PageState};
+use crate::http::page::{PageParts, PageState};
 use crate::http::router::{self, Parts};
 use crate::http::scrape::ScrapeState;
 use crate::http::server;
 use crate::ingest::{Address, Inherited};
 use crate::lock::lock;
 use crate::mapping::Mapper;
-use crate::protocol::{Reject, TagStyles};
+use crate::protocol::TagStyles;
 use crate::query::{Engine, Source};
 use crate::store::{self, FsBackend, Recovered, RecoveredSeries, Store};
-use crate::telemetry::{Counter, Telemetry, Transport};
+use crate::telemetry::{Telemetry, Transport};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
 use std::io;
@@ -570,30 +571,6 @@ fn resume(
     // Those that ended make room from the first window on.
     registry.note_ended(&windows.ended());
     windows
-}
-
-/// What came in since the start.
-fn intake(telemetry: &Telemetry, addresses: &[Address], watched: &[Arc<Watched>], now_ms: i64) -> Intake {
-    let rejected =
-        Reject::ALL.iter().map(|reject| (*reject, telemetry.lines_rejected[*reject as usize].value()));
-    let udp = addresses.iter().filter_map(|address| match address {
-        Address::Udp(address) => Some(address.to_string()),
-        _ => None,
-    });
-    let dropped = watched.iter().map(|watched| Dropped {
-        listener: watched.books.address.clone(),
-        packets: watched.recent(now_ms),
-        receive_buffer_bytes: watched.books.receive_buffer_bytes.value() as u64 / 2,
-    });
-    Intake {
-        received: telemetry.lines_received.iter().map(Counter::value).sum(),
-        rejected: rejected
-            .filter(|(_, lines)| *lines > 0)
-            .map(|(reject, lines)| (reject.explanation().to_owned(), lines))
-            .collect(),
-        udp: udp.collect(),
-        dropped: dropped.filter(|dropped| dropped.packets > 0).collect(),
-    }
 }
 
 /// The socket for HTTP that is there already, or a new one.
