@@ -11,6 +11,8 @@ use std::path::Path;
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     pub blocks: BTreeMap<(i64, i64), u64>,
+    /// Step, start and end of each.
+    spans: Vec<(i64, i64, i64)>,
     pub bytes: u64,
 }
 
@@ -28,7 +30,9 @@ impl Files {
         let mut files = Files::default();
         for (path, content) in backend.files() {
             files.bytes += content.len() as u64;
-            files.blocks.extend(block(&path).map(|block| (block, content.len() as u64)));
+            let Some((step_ms, end_ms)) = block(&path) else { continue };
+            files.blocks.insert((step_ms, end_ms), content.len() as u64);
+            files.spans.extend(start(&content, end_ms).map(|start_ms| (step_ms, start_ms, end_ms)));
         }
         files
     }
@@ -38,10 +42,31 @@ impl Files {
         self.blocks.keys().map(|(_, end_ms)| *end_ms).max().unwrap_or(i64::MIN)
     }
 
-    /// Whether something coarser than `step_ms` reaches up to `end_ms`.
+    /// Whether something coarser than `step_ms` has the time before `end_ms`.
     fn has_coarser(&self, step_ms: i64, end_ms: i64) -> bool {
-        self.blocks.keys().any(|(step, end)| *step > step_ms && *end >= end_ms)
+        self.spans.iter().any(|(step, start, end)| *step > step_ms && *start < end_ms && *end >= end_ms)
     }
+}
+
+/// Where the span of a block begins, as its footer says: after the trailer's
+/// offset of it come its end and the length of the span.
+fn start(content: &[u8], end_ms: i64) -> Option<i64> {
+    let trailer = content.get(content.len().checked_sub(20)?..)?;
+    let offset = u64::from_le_bytes(trailer.get(..8)?.try_into().ok()?) as usize;
+    let mut bytes = content.get(offset..)?.iter();
+    let mut varint = || {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let byte = *bytes.next()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+    };
+    varint()?;
+    Some(end_ms - varint()? as i64)
 }
 
 /// Step and end of the block with this name.
