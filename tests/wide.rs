@@ -14,7 +14,7 @@ const JOBS: usize = 7;
 /// Of series `number` at step `at`; each has gaps of its own.
 fn value(number: usize, at: usize) -> Option<f64> {
     let noise = (number * 7_919 + at * 104_729) % 1_009;
-    (noise % 11 != 0).then(|| (noise as f64 - 300.0) / 7.0)
+    (!noise.is_multiple_of(11)).then(|| (noise as f64 - 300.0) / 7.0)
 }
 
 fn labels(number: usize) -> Labels {
@@ -47,6 +47,8 @@ fn engine(options: Options) -> Engine {
     Engine::new(Arc::new(source), options)
 }
 
+/// What an aggregation makes of values.
+type Fold<'a> = &'a dyn Fn(&[f64]) -> f64;
 /// Value by text of the labels and step.
 type Answer = BTreeMap<(String, usize), f64>;
 
@@ -97,7 +99,7 @@ fn aggregations_of_many_series_are_those_of_a_plain_model() {
         let (low, share) = (rank.floor() as usize, rank.fract());
         values[low] * (1.0 - share) + values[(low + 1).min(values.len() - 1)] * share
     };
-    let folds: [(&str, &dyn Fn(&[f64]) -> f64); 8] = [
+    let folds: [(&str, Fold<'_>); 8] = [
         ("sum", &sum),
         ("avg", &mean),
         ("min", &|values| values.iter().copied().fold(f64::INFINITY, f64::min)),
