@@ -18,6 +18,7 @@ pub fn stale_nan() -> f64 {
 }
 
 /// Whether `value` is the stale marker.
+#[inline]
 pub fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }

@@ -320,6 +320,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// As [`Evaluator::made`], of what several threads make.
+    #[inline]
     pub fn made_by_many(&self, cell: Cell, made: &AtomicUsize) -> Result<Cell, Error> {
         let weight = histogram_weight(&cell);
         if weight > 0 {
@@ -454,6 +455,7 @@ fn weight_of_made(cell: &Cell) -> usize {
 }
 
 /// The same of distributions alone.
+#[inline]
 pub(crate) fn histogram_weight(cell: &Cell) -> usize {
     match cell {
         Cell::Histogram(_) => weight_of_made(cell),

@@ -73,13 +73,16 @@ impl Track {
 
     /// Takes out the stale markers, which no range sees.
     pub fn drop_stale(&mut self) {
-        let mut counts = std::mem::take(&mut self.counts).into_iter();
-        self.floats.retain(|s| {
-            let count = counts.next();
-            let is_value = !sample::is_stale(s.value);
-            self.counts.extend(count.filter(|_| is_value));
-            is_value
-        });
+        // Most series have none.
+        if self.floats.iter().any(|s| sample::is_stale(s.value)) {
+            let mut counts = std::mem::take(&mut self.counts).into_iter();
+            self.floats.retain(|s| {
+                let count = counts.next();
+                let is_value = !sample::is_stale(s.value);
+                self.counts.extend(count.filter(|_| is_value));
+                is_value
+            });
+        }
         self.histograms.retain(|(_, h)| !sample::is_stale(h.sum()));
     }
 }
@@ -123,6 +126,7 @@ impl<'a> Slider<'a> {
     }
 
     /// The window `(end_ms - range_ms, end_ms]`.
+    #[inline]
     pub fn window(&mut self, end_ms: i64, range_ms: i64, at_ms: i64) -> Window<'a> {
         let start_ms = end_ms - range_ms;
         let track = self.track;
