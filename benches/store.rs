@@ -21,6 +21,8 @@ const WINDOW_MS: i64 = 10_000;
 const START_MS: i64 = 1_699_992_000_000;
 const SPAN_WINDOWS: i64 = 720;
 const FLUSHES: i64 = 300;
+/// Far more often than in life, so that there are many to tell from.
+const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
 /// Half counters, three tenths gauges, two tenths timers of 20 values.
 fn metric_type(id: u32) -> MetricType {
@@ -231,6 +233,7 @@ fn compaction(store: &Store, batch: impl Fn(i64) -> FlushBatch) {
             let begun = Instant::now();
             store.append(&batch).expect("there is room");
             took.push(begun.elapsed());
+            std::thread::sleep(FLUSH_EVERY);
             if upkeep.is_finished() {
                 upkeep.join().expect("it does not panic").expect("there is room");
                 break;
