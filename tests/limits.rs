@@ -102,7 +102,7 @@ fn it_is_told_who_makes_the_series() {
     let (_, said) = top(&["--url", &url, "--by", "label"]);
     assert!(said.contains("user=u"), "{said}");
     for (arguments, expected, says) in [
-        (vec!["--url", "https://x"], 1, "must begin with http://"),
+        (vec!["--url", "ftp://x"], 1, "must begin with http://"),
         (vec!["--url", "http://127.0.0.1:1"], 1, "no daemon answers"),
         (vec!["--by", "colour"], 2, "possible values"),
         (vec!["-n", "0"], 2, "0"),

@@ -185,12 +185,14 @@ impl Store {
         let key = |block: &Block| (block.footer.resolution_ms, block.footer.start_ms, block.footer.end_ms);
         let keys: Vec<(i64, i64, i64)> = blocks.iter().map(|block| key(block)).collect();
         blocks.sort_by_cached_key(|block| {
-            let (step_ms, _, end_ms) = key(block);
-            let has_it = |(other_ms, start_ms, until_ms): &(i64, i64, i64)| {
-                *other_ms > step_ms && *start_ms < end_ms && *until_ms >= end_ms
+            let (step_ms, start_ms, end_ms) = key(block);
+            let has_it = |(other_ms, from_ms, until_ms): &(i64, i64, i64)| {
+                *other_ms > step_ms && *from_ms < end_ms && *until_ms >= end_ms
             };
+            // By where they begin: a coarse block that leaves before what it was
+            // built of would be built again.
             let is_last = !keys.iter().any(has_it);
-            (is_last, if is_last { 0 } else { step_ms }, end_ms)
+            if is_last { (true, 0, start_ms) } else { (false, step_ms, end_ms) }
         });
         let too_much = blocks.iter().take_while(|block| {
             let is_over = bytes > max_bytes;

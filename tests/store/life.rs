@@ -209,7 +209,14 @@ impl Run {
             let mut rounds = 0;
             while self.maintain_once(store, model).expect("no fault") != Maintained::default() {
                 rounds += 1;
-                assert!(rounds < 1000, "{}: upkeep has no end", self.case);
+                let (files, options) = (Files::of(&self.backend), &self.options);
+                assert!(
+                    rounds < 1000,
+                    "{}: upkeep has no end\n{files:?}\n{options:?} at {} ms of {:?}",
+                    self.case,
+                    self.clock_ms,
+                    model.last_end_ms
+                );
             }
             // A block whose name could not be made durable may stay until the next start.
             if !was_hit {
