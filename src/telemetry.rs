@@ -181,9 +181,12 @@ pub struct Telemetry {
     pub samples_written: Counter,
     pub samples_dropped: Counter,
     pub samples_retrying: Level,
+    pub windows_retrying: Level,
     /// Since when, in ms, samples wait for a store that does not take them; 0
     /// while none do. Not exposed: it is what `/-/ready` says.
     pub store_failing_since_ms: Level,
+    /// Whether it does not because the disk is full: 1. Not exposed, either.
+    pub disk_is_full: Level,
     pub store_errors: Counter,
     pub scrape_clashing_series: Level,
     pub http_requests: Counter,
@@ -462,6 +465,12 @@ impl Telemetry {
             G,
             "Samples waiting for the store to take them.",
             level(&self.samples_retrying),
+        );
+        family(
+            "statsdeck_windows_retrying",
+            G,
+            "Windows waiting for the store to take them.",
+            level(&self.windows_retrying),
         );
         family("statsdeck_store_errors_total", C, "Writes that failed.", count(&self.store_errors));
         family(

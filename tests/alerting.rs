@@ -4,6 +4,9 @@ mod harness;
 
 use harness::{Running, start, wait_until};
 use serde_json::Value as Json;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc;
 
 fn rule(daemon: &Running) -> Json {
     daemon.get("/api/v1/rules").json()["data"]["groups"][0]["rules"][0].clone()
@@ -44,5 +47,80 @@ fn an_alert_that_fires_stays_on_the_dashboard_when_its_rule_fails() {
     let page = daemon.get("/dashboard").body;
     assert!(page.contains("class=\"banner\""), "the banner is gone");
     assert!(page.contains("cannot be evaluated"), "the failure is not told");
+    daemon.stop();
+}
+
+/// A webhook that takes all it is sent, and what that is.
+fn webhook() -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (taken, notices) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while reader.read_line(&mut line).unwrap() > 2 {
+                let header = line.to_ascii_lowercase();
+                if let Some(value) = header.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            reader.get_mut().write_all(answer).unwrap();
+            if taken.send(String::from_utf8(body).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, notices)
+}
+
+#[test]
+fn while_nothing_can_be_written_alerts_fire_and_queries_and_pages_see_the_newest_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, away) = (dir.path().join("data"), dir.path().join("away"));
+    let (url, notices) = webhook();
+    // Each second has a file of its own, which cannot be made without the directory.
+    let extra = format!(
+        "[window]\ninterval = \"200ms\"\nlateness = \"0s\"\n[store]\nblock_span = \"1s\"\n[[tier]]\nresolution = \"200ms\"\nretention = \"1h\"\n\
+         [[alert.rule]]\nname = \"Full\"\nexpr = \"sum(used) > 5\"\n\
+         [[receiver]]\nname = \"hook\"\nwebhook = {{ url = \"{url}\" }}\n"
+    );
+    let daemon = start(&data, &extra);
+    daemon.send("used:3|c\nlevel:1|g\ntook:250|ms\nusers:ann|s");
+    daemon.await_query("used", 3.0);
+    std::fs::rename(&data, &away).unwrap();
+    let waiting = || daemon.scraped("statsdeck_windows_retrying").unwrap();
+    wait_until(|| waiting() > 0.0).expect("windows wait");
+    daemon.send("used:4|c\nlevel:8|g\ntook:750|ms\nusers:joe|s\nfresh:2|c");
+    let all = [
+        ("used", 7.0),
+        ("fresh", 2.0),
+        ("increase(fresh[1m] anchored)", 2.0),
+        ("level", 8.0),
+        ("histogram_count(increase(took[1m]))", 2.0),
+        ("histogram_sum(increase(took[1m]))", 1.0),
+    ];
+    all.iter().for_each(|(expr, value)| daemon.await_query(expr, *value));
+    let notice = notices.recv_timeout(std::time::Duration::from_secs(10)).expect("a notice");
+    assert!(notice.contains("Full") && notice.contains("firing"), "{notice}");
+    for page in ["/dashboard", "/dashboard/metrics"] {
+        let page = daemon.get(page).body;
+        assert!(page.contains("Nothing could be written for"), "the page tells nothing: {page}");
+    }
+    assert!(waiting() > 0.0, "it was written meanwhile");
+
+    std::fs::rename(&away, &data).unwrap();
+    wait_until(|| waiting() == 0.0).expect("all is written");
+    all.iter().for_each(|(expr, value)| daemon.await_query(expr, *value));
+    assert_eq!(daemon.scraped("statsdeck_samples_dropped_total"), Some(0.0));
+    assert!(!daemon.get("/dashboard").body.contains("Nothing could be written for"));
+    daemon.stop();
+    assert!(notices.try_recv().is_err(), "the notice was sent twice");
+    let daemon = start(&data, &extra);
+    all[..3].iter().for_each(|(expr, value)| daemon.await_query(expr, *value));
     daemon.stop();
 }

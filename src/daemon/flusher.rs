@@ -1,7 +1,8 @@
 //! The flush: closes a window, has it written, tells who waits for it.
 //!
 //! Runs on a thread of its own. A window that the store does not take is kept
-//! and tried again with the next one, within a bound.
+//! and tried again with the next one, within a bound; meanwhile it can be read
+//! and rules see it, once.
 
 use super::allocator;
 use super::self_metrics::SelfMetrics;
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 
 /// Memory of the windows that may wait for the store: an hour of 40,000
 /// counters in 10 s windows. Beyond it the oldest window is given up, and its
-/// samples are counted.
+/// samples are counted; the newest one stays, whatever it takes.
 pub const RETRY_BYTES_MAX: usize = 512 << 20;
 
 /// After a flush of more samples than this, what it needed goes back to the
@@ -43,7 +44,9 @@ pub struct Flusher {
     /// Called with a window's end once it can be read: rules are evaluated here.
     pub after: Box<dyn FnMut(i64) + Send>,
     pub own: SelfMetrics,
-    pub waiting: VecDeque<FlushBatch>,
+    /// What the store did not take yet, oldest first; it holds all of them for
+    /// those who read.
+    pub waiting: VecDeque<Arc<FlushBatch>>,
 }
 
 impl Flusher {
@@ -70,7 +73,7 @@ impl Flusher {
         let end_ms = self.clock.now_ms().max(lock(&self.windows).last_end_ms() + 1);
         self.flush(end_ms);
         if !self.waiting.is_empty() {
-            let samples: usize = self.waiting.iter().map(FlushBatch::samples).sum();
+            let samples: usize = self.waiting.iter().map(|batch| batch.samples()).sum();
             tracing::error!(
                 samples,
                 windows = self.waiting.len(),
@@ -96,11 +99,9 @@ impl Flusher {
         };
         let samples = batch.samples();
         self.telemetry.samples_flushed.add(samples as u64);
-        self.waiting.push_back(batch);
+        self.waiting.push_back(Arc::new(batch));
         self.write();
-        if self.waiting.is_empty() {
-            self.tell(end_ms);
-        }
+        self.tell(end_ms);
         if samples > GIVE_BACK_SAMPLES {
             allocator::give_back();
         }
@@ -111,8 +112,7 @@ impl Flusher {
         self.telemetry.flush_last_end_ms.set(end_ms);
     }
 
-    /// Everything up to `end_ms` can be read. While it cannot, rules keep their
-    /// states: what is only not written yet must not look gone.
+    /// Everything up to `end_ms` can be read, be it written or not.
     fn tell(&mut self, end_ms: i64) {
         (self.after)(end_ms);
         if let Some(flushed) = &*lock(&self.flushed) {
@@ -120,7 +120,9 @@ impl Flusher {
         }
     }
 
+    /// Writes what waits; what the store does not take it holds.
     fn write(&mut self) {
+        let mut disk_is_full = false;
         while let Some(batch) = self.waiting.front() {
             let samples = batch.samples();
             match self.store.append(batch) {
@@ -137,20 +139,28 @@ impl Flusher {
                 Err(error) => {
                     tracing::error!(%error, windows = self.waiting.len(), "cannot write; will be tried again");
                     self.telemetry.store_errors.add(1);
+                    disk_is_full = error.is_disk_full();
                     break;
                 }
             }
         }
-        let mut bytes: usize = self.waiting.iter().map(FlushBatch::memory).sum();
+        // All others are held since they came.
+        if let Some(newest) = self.waiting.back() {
+            self.store.hold(newest.clone());
+        }
+        let mut bytes: usize = self.waiting.iter().map(|batch| batch.memory()).sum();
         while bytes > RETRY_BYTES_MAX
+            && self.waiting.len() > 1
             && let Some(oldest) = self.waiting.front()
         {
             tracing::error!(window_end_ms = oldest.end_ms, "window given up: too many wait for the store");
             bytes -= oldest.memory();
             self.give_up();
         }
-        let retrying: usize = self.waiting.iter().map(FlushBatch::samples).sum();
+        let retrying: usize = self.waiting.iter().map(|batch| batch.samples()).sum();
         self.telemetry.samples_retrying.set(retrying as i64);
+        self.telemetry.windows_retrying.set(self.waiting.len() as i64);
+        self.telemetry.disk_is_full.set(disk_is_full.into());
         let since = &self.telemetry.store_failing_since_ms;
         match (self.waiting.is_empty(), since.value()) {
             (true, _) => since.set(0),
@@ -161,6 +171,7 @@ impl Flusher {
 
     fn give_up(&mut self) {
         if let Some(batch) = self.waiting.pop_front() {
+            self.store.let_go(batch.end_ms);
             self.telemetry.samples_dropped.add(batch.samples() as u64);
         }
     }
@@ -198,11 +209,12 @@ mod tests {
     use crate::aggregate::{self, table};
     use crate::catalogue::Catalogue;
     use crate::clock::ManualClock;
+    use crate::model::label::NAME;
+    use crate::model::{Matcher, Points, Select, TimeRange};
     use crate::protocol::Dialect;
     use crate::store;
     use crate::store::memory::{Fault, MemoryBackend};
     use crate::telemetry::Transport;
-    use std::sync::atomic::{AtomicI64, Ordering};
 
     #[test]
     fn windows_ahead_of_the_clock_are_told_of() {
@@ -216,8 +228,19 @@ mod tests {
         check(i64::from(u32::MAX) * 1000, 0, Some(i64::from(u32::MAX) * 1000 - 10_000));
     }
 
+    /// Newest total of the counter `a`.
+    fn total(store: &Store, range: TimeRange) -> f64 {
+        let matchers = &[Matcher::equal(NAME, "a")];
+        let request = Select { matchers, range, step_ms: 0, max_series: 1, max_points: 100 };
+        let found = store.select(&request).unwrap();
+        match &found[0].points {
+            Points::Floats(samples) => samples.last().unwrap().value,
+            _ => panic!("no floats"),
+        }
+    }
+
     #[test]
-    fn a_window_that_cannot_be_written_is_kept_and_rules_wait_for_it() {
+    fn a_window_that_cannot_be_written_is_kept_and_rules_see_it_once() {
         let telemetry = Arc::new(Telemetry::default());
         let catalogue = Arc::new(Catalogue::new(100));
         let registry = Arc::new(Registry::new(catalogue.clone()));
@@ -240,7 +263,8 @@ mod tests {
         let disk = MemoryBackend::new();
         let (store, _) = Store::open(store::Options::new("/data"), disk.clone(), catalogue, 0).unwrap();
         let clock = Arc::new(ManualClock::at(0));
-        let evaluated = Arc::new(AtomicI64::new(0));
+        let evaluated = Arc::new(Mutex::new(Vec::new()));
+        let newest = TimeRange { start_ms: 0, end_ms: i64::MAX };
         let (flushed, follows) = watch::channel(0);
         let mut flusher = Flusher {
             clock: clock.clone(),
@@ -254,28 +278,36 @@ mod tests {
             flushed: Arc::new(Mutex::new(Some(flushed))),
             after: {
                 let evaluated = evaluated.clone();
-                Box::new(move |end_ms| evaluated.store(end_ms, Ordering::Relaxed))
+                Box::new(move |end_ms| lock(&evaluated).push(end_ms))
             },
             own: SelfMetrics::default(),
             waiting: VecDeque::new(),
         };
+        let mut lines = 0.0;
         let mut flush = |end_ms, disk_works: bool| {
             if disk_works {
                 disk.heal()
             } else {
                 disk.fail_at(0, Fault::Fail, true)
             }
+            lines += 1.0;
             lock(&table).packet(end_ms - 1, b"a:1|c", Dialect::Statsd, |_, _| {});
             clock.set(end_ms);
             flusher.flush(end_ms);
-            let told = (evaluated.load(Ordering::Relaxed), *follows.borrow());
+            assert_eq!(*follows.borrow(), end_ms, "pages hear of it");
             assert_eq!(telemetry.samples_retrying.value() > 0, !disk_works);
-            (told, flusher.store.stats().last_end_ms, telemetry.store_failing_since_ms.value())
+            assert_eq!(total(&flusher.store, newest), lines);
+            (
+                telemetry.windows_retrying.value(),
+                flusher.store.stats().last_end_ms,
+                telemetry.store_failing_since_ms.value(),
+            )
         };
-        assert_eq!(flush(10_000, true), ((10_000, 10_000), Some(10_000), 0));
-        assert_eq!(flush(20_000, false), ((10_000, 10_000), Some(10_000), 20_000));
-        assert_eq!(flush(30_000, false), ((10_000, 10_000), Some(10_000), 20_000));
-        assert_eq!(flush(40_000, true), ((40_000, 40_000), Some(40_000), 0));
+        assert_eq!(flush(10_000, true), (0, Some(10_000), 0));
+        assert_eq!(flush(20_000, false), (1, Some(10_000), 20_000));
+        assert_eq!(flush(30_000, false), (2, Some(10_000), 20_000));
+        assert_eq!(flush(40_000, true), (0, Some(40_000), 0));
+        assert_eq!(*lock(&evaluated), [10_000, 20_000, 30_000, 40_000]);
         assert_eq!(telemetry.samples_flushed.value(), telemetry.samples_written.value());
         assert_eq!(telemetry.samples_dropped.value(), 0);
         drop(flusher);

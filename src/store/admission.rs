@@ -141,7 +141,7 @@ fn ids(batch: &FlushBatch, kind: Kind) -> Box<dyn Iterator<Item = u32> + '_> {
 }
 
 /// The batch in ascending order; of two samples of a series the later one.
-fn ordered(batch: &FlushBatch) -> (Cow<'_, FlushBatch>, usize) {
+pub(super) fn ordered(batch: &FlushBatch) -> (Cow<'_, FlushBatch>, usize) {
     let ascends = |kind: &Kind| ids(batch, *kind).is_sorted_by(|a, b| a < b);
     if KINDS.iter().all(ascends) {
         return (Cow::Borrowed(batch), 0);

@@ -3,7 +3,6 @@
 
 use super::chunk::Decoded;
 use super::error::Error;
-use super::frame::Frame;
 use super::point::Class;
 use super::sample::Value;
 use crate::model::sample::{is_stale, stale_nan};
@@ -135,28 +134,34 @@ fn append_all<T>(points: &mut Vec<T>, log: &mut Vec<T>) {
     }
 }
 
-/// Adds a sample of a frame, if it lies in the range. Beyond the budget it is
+/// Adds a sample of a window, if it lies in the range. Beyond the budget it is
 /// counted and not kept.
-pub(super) fn push(points: &mut Points, frame: &Frame, value: Value, range: &TimeRange, budget: &mut Budget) {
+pub(super) fn push(
+    points: &mut Points,
+    window: TimeRange,
+    value: Value,
+    range: &TimeRange,
+    budget: &mut Budget,
+) {
     let before = points.len();
-    let in_range = range.contains(frame.end_ms) && budget.points <= budget.limit;
+    let in_range = range.contains(window.end_ms) && budget.points <= budget.limit;
     match (&mut *points, value) {
         (Points::Floats(points), Value::Counter(total, start)) => {
-            if let Some(start) = start.filter(|_| range.contains(frame.start_ms)) {
-                push_float(points, frame.start_ms, start);
+            if let Some(start) = start.filter(|_| range.contains(window.start_ms)) {
+                push_float(points, window.start_ms, start);
             }
             if in_range {
-                push_float(points, frame.end_ms, total);
+                push_float(points, window.end_ms, total);
             }
         }
-        (Points::Floats(points), Value::Gauge(last)) if in_range => push_float(points, frame.end_ms, last),
+        (Points::Floats(points), Value::Gauge(last)) if in_range => push_float(points, window.end_ms, last),
         (Points::Floats(points), Value::End(_)) if in_range => {
-            push_float(points, frame.end_ms, stale_nan());
+            push_float(points, window.end_ms, stale_nan());
         }
         (Points::Histograms(points), Value::Distribution(histogram)) if in_range => {
-            points.push((frame.end_ms, histogram));
+            points.push((window.end_ms, histogram));
         }
-        (Points::Sketches(points), Value::Set(sketch)) if in_range => points.push((frame.end_ms, sketch)),
+        (Points::Sketches(points), Value::Set(sketch)) if in_range => points.push((window.end_ms, sketch)),
         _ => {}
     }
     budget.points += points.weight_from(before);

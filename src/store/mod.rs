@@ -48,6 +48,7 @@ mod stream;
 mod tier;
 mod transpose;
 mod upkeep;
+mod waiting;
 mod wal;
 
 pub use backend::{Backend, FsBackend};

@@ -2,7 +2,7 @@
 //!
 //! Which frames and blocks there are is taken at one moment; all points are
 //! read after that, without a lock: the log frame by frame, each of them once
-//! for all series, here; blocks in `reading.rs`. Limits hold while reading, not
+//! for all series, and what waits to be written, here; blocks in `reading.rs`. Limits hold while reading, not
 //! after.
 
 use super::correction::{self, Corrections, Starts};
@@ -19,6 +19,7 @@ use super::section::Wanted;
 use super::segment::Files;
 use super::store::Store;
 use super::tier::{self, Part};
+use super::waiting::Waiting;
 use crate::model::{
     Grains, Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange,
 };
@@ -69,6 +70,7 @@ impl Store {
             let is_last = attempt == TRIES;
             if log.read_frames(self, &view, is_last)? && log.correct(self, &view, is_last)? {
                 let asked = Asked { range: view.range, grains, parts: &view.parts };
+                log.add_waiting(&view)?;
                 if let Some(reading) = Reading::new(self, &asked, log.series(), is_last)? {
                     return Ok(reading);
                 }
@@ -146,7 +148,10 @@ impl Store {
         let all_frames = frames.len() == state.head.frames().count();
         let late = state.head.late_frames_in(&range);
         let later = if late.is_empty() { Vec::new() } else { state.head.frames_after(range.end_ms) };
-        Some(View { range, parts, frames, all_frames, late, later, sealed_ms: state.sealed_ms })
+        let waiting =
+            state.waiting.iter().filter(|waiting| waiting.range().overlaps(&range)).cloned().collect();
+        let sealed_ms = state.sealed_ms;
+        Some(View { range, parts, frames, all_frames, late, later, waiting, sealed_ms })
     }
 }
 
@@ -162,6 +167,8 @@ struct View {
     /// some, the frames that end after the range.
     late: Vec<Arc<Frame>>,
     later: Vec<Arc<Frame>>,
+    /// Windows that could not be written yet, ascending; later than all frames.
+    waiting: Vec<Arc<Waiting>>,
     /// What is not later is in blocks, with what came late for it.
     sealed_ms: i64,
 }
@@ -178,6 +185,7 @@ impl View {
     ) -> Result<Vec<(SeriesId, SeriesKey)>, Error> {
         let mut present = head::series(self.frames.iter().chain(&self.late));
         self.parts().for_each(|part| present.unite(part.block.series()));
+        self.waiting.iter().for_each(|waiting| present.unite(waiting.series()));
         let mut found: Vec<(SeriesId, SeriesKey)> = Vec::new();
         // Of those beyond the limit, the numbers alone.
         let mut more: Vec<u32> = Vec::new();
@@ -210,6 +218,10 @@ impl View {
             let fits = found.len() <= max_series;
             fits.then_some(()).ok_or(Error::Limit { what: "series", limit: max_series })
         };
+        for waiting in &self.waiting {
+            waiting.series().iter().filter(|id| candidates.contains(*id)).for_each(|id| found.insert(id));
+        }
+        check(&found)?;
         for Part { block, range } in self.parts() {
             let missing: Vec<u32> =
                 candidates.minus(&found).filter(|id| block.series().contains(*id)).collect();
@@ -314,15 +326,20 @@ impl LogPoints {
         found.map(|(id, _)| id.0).collect()
     }
 
+    /// The ids of each kind, ascending.
+    fn wanted(&self) -> [(Kind, Vec<u32>); Kind::ALL.len()] {
+        let is_float = |kind| matches!(kind, Kind::Counters | Kind::Gauges);
+        Kind::ALL.map(|kind| {
+            let fits = |of| if kind == Kind::Ends { is_float(of) } else { of == kind };
+            (kind, self.ids(|metric_type| kind != Kind::Gone && fits(Kind::of(metric_type))))
+        })
+    }
+
     /// Frame by frame, some of them by each thread. False when a file went away
     /// meanwhile; then what it held is in a block, unless this is the `last_try`:
     /// then it is left out.
     fn read_frames(&mut self, store: &Store, view: &View, last_try: bool) -> Result<bool, Error> {
-        let is_float = |kind| matches!(kind, Kind::Counters | Kind::Gauges);
-        let wanted = Kind::ALL.map(|kind| {
-            let fits = |of| if kind == Kind::Ends { is_float(of) } else { of == kind };
-            (kind, self.ids(|metric_type| kind != Kind::Gone && fits(Kind::of(metric_type))))
-        });
+        let wanted = self.wanted();
         let asked = FramesAsked { store, view, wanted: &wanted, last_try, points: AtomicUsize::new(0) };
         let samples = view.frames.len() * self.found.len();
         let part = view.frames.len().div_ceil((samples / PART_SAMPLES).clamp(1, PARTS)).max(1);
@@ -363,6 +380,7 @@ impl LogPoints {
                 None => return Ok(None),
             };
             let mut budget = Budget { points: 0, limit };
+            let window = TimeRange { start_ms: frame.start_ms, end_ms: frame.end_ms };
             for (kind, ids) in wanted.iter().filter(|(_, ids)| !ids.is_empty()) {
                 let mut place = 0;
                 let read = frame.read(&*file, *kind, Wanted::Ids(ids), &mut reader, |id, value| {
@@ -376,7 +394,7 @@ impl LogPoints {
                         starts.note(id, frame, start.is_some());
                     }
                     if let Some(points) = log.get_mut(place) {
-                        push(points, frame, value, &self.range, &mut budget);
+                        push(points, window, value, &self.range, &mut budget);
                     }
                 });
                 read.map_err(Error::io("read", frame.segment().path()))?;
@@ -419,6 +437,30 @@ impl LogPoints {
         let Some(ahead) = ahead else { return Ok(false) };
         self.apply(&ids, &corrections, &ahead, view.sealed_ms)?;
         Ok(true)
+    }
+
+    /// Adds what could not be written yet, which is later than all frames.
+    fn add_waiting(&mut self, view: &View) -> Result<(), Error> {
+        if view.waiting.is_empty() {
+            return Ok(());
+        }
+        let (all, mut wanted) = (self.ids(|_| true), Vec::new());
+        for (kind, ids) in self.wanted() {
+            let places: Vec<usize> = ids.iter().filter_map(|id| all.binary_search(id).ok()).collect();
+            wanted.push((kind, ids, places));
+        }
+        for waiting in &view.waiting {
+            for (kind, ids, places) in &wanted {
+                waiting.read(*kind, ids, |at, value| {
+                    let points = places.get(at).and_then(|place| self.log.get_mut(*place));
+                    if let Some(points) = points {
+                        push(points, waiting.range(), value, &self.range, &mut self.budget);
+                    }
+                });
+            }
+            self.budget.check()?;
+        }
+        Ok(())
     }
 
     fn apply(

@@ -17,6 +17,7 @@ use super::replay::replay;
 use super::sample::{End, Kind, Value};
 use super::section::Wanted;
 use super::tier::Tier;
+use super::waiting::Waiting;
 use super::wal::Wal;
 use crate::catalogue::Catalogue;
 use crate::lock::lock;
@@ -195,6 +196,8 @@ pub(super) struct State {
     /// Of all tiers, ascending by their ends, of equal ones the coarser first:
     /// what a series was last is in the last one that has it.
     pub(super) blocks: Vec<Arc<Block>>,
+    /// Windows after those of the head that could not be written yet, ascending.
+    pub(super) waiting: Vec<Arc<Waiting>>,
     /// Every window up to it is in a block, or was.
     pub(super) sealed_ms: i64,
     /// The same of blocks that are being written: nothing that is late comes
@@ -328,6 +331,25 @@ impl Store {
         Ok(())
     }
 
+    /// Has a window that [`Store::append`] could not write read all the same, as
+    /// if it were, until it is written or let go of. Nothing of it is durable.
+    /// What it has that is late is left out. One that does not end later than
+    /// all before can never be written, and is not taken.
+    pub fn hold(&self, batch: Arc<FlushBatch>) {
+        let waiting = Waiting::new(batch, &self.catalogue);
+        let end_ms = waiting.range().end_ms;
+        let mut state = self.state_mut();
+        let newest_ms = state.waiting.last().map(|waiting| waiting.range().end_ms).max(state.last_end_ms);
+        if newest_ms.is_none_or(|newest_ms| end_ms > newest_ms) {
+            state.waiting.push(Arc::new(waiting));
+        }
+    }
+
+    /// Lets go of the windows held that end by `end_ms`: they are given up.
+    pub fn let_go(&self, end_ms: i64) {
+        self.state_mut().waiting.retain(|waiting| waiting.range().end_ms > end_ms);
+    }
+
     /// The last values of counters and gauges, from the newest windows on.
     fn lasts(&self, recent: &[Arc<Frame>], ids: &[u32]) -> Vec<End> {
         let mut found: HashMap<u32, f64> = HashMap::new();
@@ -438,6 +460,7 @@ impl State {
         State {
             head: Head::new(options.block_span_ms),
             blocks: Vec::new(),
+            waiting: Vec::new(),
             sealed_ms: i64::MIN,
             floor_ms: i64::MIN,
             horizon_ms: i64::MIN,
@@ -476,6 +499,7 @@ impl State {
     fn series(&self) -> IdSet {
         let mut series = self.head.series();
         self.blocks.iter().for_each(|block| series.unite(block.series()));
+        self.waiting.iter().for_each(|waiting| series.unite(waiting.series()));
         series
     }
 
@@ -514,8 +538,10 @@ impl State {
         }
     }
 
+    /// In one step with its coming it waits no more.
     fn apply(&mut self, frame: Arc<Frame>) {
         self.last_end_ms = Some(frame.end_ms);
+        self.waiting.retain(|waiting| waiting.range().end_ms > frame.end_ms);
         self.head.push(frame);
     }
 }

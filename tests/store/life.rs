@@ -191,7 +191,11 @@ impl Run {
                 4..=7 => self.maintain(store, model, may_fail),
                 8 | 9 => {
                     let found = self.check_some(store, model);
-                    assert!(found.is_ok() || may_miss, "{}: {}", self.case, found.unwrap_err());
+                    if let Err(error) = found.map_err(|error| self.told(&error))
+                        && !may_miss
+                    {
+                        panic!("{error}");
+                    }
                 }
                 _ => {
                     for _ in 0..=self.dice.roll(8) {
@@ -387,11 +391,15 @@ impl Run {
                 let (found, expected) = (extents(&found), extents(&model.series(ALL)));
                 assert_eq!(found, expected, "{}: at {step_ms} ms", self.case);
             }
-            if let Err(error) = self.check_steps(store, model, range, step_ms, part) {
-                let (files, options) = (Files::of(&self.backend), &self.options);
-                panic!("{}: {error}\n{files:?}\n{:?}\n{options:?}", self.case, self.known);
-            }
+            self.check_steps(store, model, range, step_ms, part)
+                .unwrap_or_else(|error| panic!("{}", self.told(&error)));
         }
+    }
+
+    /// What went wrong, and with what.
+    fn told(&self, error: &str) -> String {
+        let (files, options) = (Files::of(&self.backend), &self.options);
+        format!("{}: {error}\n{files:?}\n{:?}\n{options:?} at {} ms", self.case, self.known, self.clock_ms)
     }
 
     /// First and last whole step of what is kept.

@@ -15,5 +15,6 @@ mod repair;
 mod seams;
 mod simulation;
 mod tiers;
+mod waiting;
 mod world;
 mod year;
