@@ -163,7 +163,10 @@ pub(super) fn next_build(
 /// What a coarser one has was in this one: it is not built again when it was
 /// dropped, of files that a power cut brought back. Neither is what is too old
 /// for the tier: it would leave at once, and be built for ever.
-pub(super) struct Built(Vec<(i64, i64)>);
+pub(super) struct Built {
+    spans: Vec<(i64, i64)>,
+    pub(super) too_old_ms: i64,
+}
 
 impl Built {
     pub(super) fn of(blocks: &[Arc<Block>], tier: &Tier, block_span_ms: i64, newest_ms: i64) -> Self {
@@ -181,13 +184,13 @@ impl Built {
             }
             joins
         });
-        Built(spans)
+        Built { spans, too_old_ms }
     }
 
     /// The first moment of a time, open at its start, that is lacking.
     pub(super) fn lacks(&self, start_ms: i64, end_ms: i64) -> Option<i64> {
-        let at = self.0.partition_point(|(_, built_ms)| *built_ms <= start_ms);
-        match self.0.get(at) {
+        let at = self.spans.partition_point(|(_, built_ms)| *built_ms <= start_ms);
+        match self.spans.get(at) {
             Some((from_ms, until_ms)) if *from_ms <= start_ms => (*until_ms < end_ms).then_some(*until_ms),
             _ => Some(start_ms),
         }
@@ -195,7 +198,7 @@ impl Built {
 
     /// Where what is built begins again after `start_ms`, if it does.
     fn next(&self, start_ms: i64) -> Option<i64> {
-        self.0.iter().map(|(from_ms, _)| *from_ms).find(|from_ms| *from_ms >= start_ms)
+        self.spans.iter().map(|(from_ms, _)| *from_ms).find(|from_ms| *from_ms >= start_ms)
     }
 }
 

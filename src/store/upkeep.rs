@@ -164,10 +164,19 @@ impl Store {
         if !is_older(self.options.retention_of(block)) {
             return false;
         }
-        // A tier for which it is too old needs it no more, the next one may.
-        let mut coarser = tiers.iter().filter(|(tier, _)| tier.resolution_ms > block.footer.resolution_ms);
-        let needs_it = coarser.find(|(tier, _)| !is_older(tier.retention_ms));
-        needs_it.is_none_or(|(_, built)| built.lacks(block.footer.start_ms, block.footer.end_ms).is_none())
+        let start_ms = block.footer.start_ms;
+        let mut end_ms = block.footer.end_ms;
+        for (_, built) in tiers.iter().filter(|(tier, _)| tier.resolution_ms > block.footer.resolution_ms) {
+            if built.lacks(start_ms, end_ms).is_some() {
+                return false;
+            }
+            // What is too old for a tier the next one has to have.
+            end_ms = end_ms.min(built.too_old_ms);
+            if end_ms <= start_ms {
+                return true;
+            }
+        }
+        true
     }
 
     /// Drops blocks until the directory is as small as it should be: first those
