@@ -64,14 +64,31 @@ pub(crate) fn eval(eval: &Evaluator<'_>, node: &Aggregate, grid: &Grid) -> Resul
     })
 }
 
+/// The rows of a `sum` or `avg`, where that needs no more than to see each value once:
+/// of groups without floats what `read` makes of each distribution. Tells of each
+/// whether it was read.
+pub(crate) fn read_each(
+    eval: &Evaluator<'_>,
+    node: &Aggregate,
+    grid: &Grid,
+    read: tally::Read<'_>,
+) -> Option<Result<Vec<(bool, Row)>, Error>> {
+    let is_sum = matches!(node.op, AggregateOp::Sum | AggregateOp::Avg) && is_seen_once(node);
+    is_sum.then(|| eval.within(|| tally::read_each(eval, node, &[], grid, Some(read))))
+}
+
+fn is_seen_once(node: &Aggregate) -> bool {
+    // By its name a group may be told of members that drop theirs.
+    tally::is_tallied(node.op) && (node.without || !node.labels.iter().any(|name| is_identity(name)))
+}
+
 fn aggregated(
     eval: &Evaluator<'_>,
     node: &Aggregate,
     numbers: &[f64],
     grid: &Grid,
 ) -> Result<Vec<Row>, Error> {
-    // By its name a group may be told of members that drop theirs.
-    if tally::is_tallied(node.op) && (node.without || !node.labels.iter().any(|name| is_identity(name))) {
+    if is_seen_once(node) {
         return tally::eval(eval, node, numbers, grid);
     }
     if matches!(node.op, AggregateOp::TopK | AggregateOp::BottomK) && grid.steps > 1 {

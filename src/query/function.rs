@@ -14,6 +14,7 @@ use super::label_function;
 use super::math;
 use super::over_time;
 use super::rate::Kind;
+use super::sliding;
 use super::told::Told;
 use super::track::{Slider, Track, Window};
 use crate::model::Labels;
@@ -127,10 +128,10 @@ fn value(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error
 }
 
 /// The arguments of a call.
-struct Args<'e, 'a> {
-    eval: &'e Evaluator<'a>,
-    call: &'e Call,
-    grid: &'e Grid,
+pub(super) struct Args<'e, 'a> {
+    pub eval: &'e Evaluator<'a>,
+    pub call: &'e Call,
+    pub grid: &'e Grid,
 }
 
 impl<'e, 'a> Args<'e, 'a> {
@@ -146,7 +147,7 @@ impl<'e, 'a> Args<'e, 'a> {
     }
 
     /// The first byte of an argument in the query.
-    fn start(&self, place: usize) -> usize {
+    pub fn start(&self, place: usize) -> usize {
         self.call.arg_starts.get(place).copied().unwrap_or_default()
     }
 
@@ -352,7 +353,7 @@ fn each_row<T: Send>(
 }
 
 /// The values of one series; `None` when there are none.
-fn range_row(
+pub(super) fn range_row(
     args: &Args<'_, '_>,
     ranged: &Ranged<'_>,
     track: &Track,
@@ -370,12 +371,18 @@ fn range_row(
     let told = Told { annotations: &args.eval.annotations, at: start, labels: &track.labels };
     let mut slider = Slider::new(track);
     let mut cells: Vec<Cell> = Vec::with_capacity(args.grid.steps);
+    let mut sliding = sliding::of_track(function, ranged, track);
     for (step, end_ms) in ranged.ends_ms.iter().enumerate() {
         if let Some(first) = cells.first().filter(|_| fixed) {
             cells.push(first.clone());
             continue;
         }
         args.eval.check()?;
+        if let Some(sliding) = &mut sliding {
+            let cell = sliding.at(*end_ms).map_or(Cell::None, Cell::Histogram);
+            cells.push(args.eval.made_by_many(cell, made)?);
+            continue;
+        }
         let whole_ms = ranged.range_ms + lookback_ms + after_ms;
         let window = slider.window(end_ms + after_ms, whole_ms, args.grid.time_ms(step));
         let cell = match ranged.edges {

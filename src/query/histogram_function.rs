@@ -1,6 +1,7 @@
 //! `histogram_*`: over native histograms, and over classic ones, whose buckets
 //! are series with a label `le`.
 
+use super::aggregation;
 use super::annotation::Annotations;
 use super::column::{Cell, Grid, Row};
 use super::distribution::Distribution;
@@ -211,12 +212,23 @@ pub(crate) fn ask_each(asked: &Asked<'_, '_>, question: &Question, expr: &Expr) 
         Ok(rows.into_iter().map(answered).collect::<Vec<_>>())
     };
     let (mut answered, mut others) = (Vec::new(), Vec::new());
-    eval.rows_each(expr, grid, answer, |rows| {
+    let mut take = |rows: Vec<(bool, Row)>| {
         for (is_answered, row) in rows {
             if is_answered { &mut answered } else { &mut others }.push(row);
         }
         eval.check_size(answered.len() + others.len(), grid.steps)
-    })?;
+    };
+    let read = |labels: &Labels, step: usize, histogram: &Distribution| {
+        question.ask_native(step, histogram, asked, labels)
+    };
+    let summed = match expr.bare() {
+        Expr::Aggregate(node) => aggregation::read_each(eval, node, grid, &read),
+        _ => None,
+    };
+    match summed {
+        Some(rows) => take(rows?)?,
+        None => eval.rows_each(expr, grid, answer, take)?,
+    }
     if !others.is_empty() && !answered.is_empty() {
         // Some may belong together after all.
         others = eval.vector(expr, grid)?;

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// Widest span of bucket numbers that is summed in a flat array.
-const DENSE_SPAN: i64 = 1 << 16;
+pub(super) const DENSE_SPAN: i64 = 1 << 16;
 
 /// The merge of all; empty for none. Linear in the number of buckets, where
 /// merging one by one is quadratic.

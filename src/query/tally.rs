@@ -3,14 +3,15 @@
 //! kept.
 
 use super::aggregation::{group_labels, tell_ignored_histograms, tell_mixed};
-use super::column::{Cell, Grid, Row, without_empty};
+use super::column::{Cell, Grid, Row};
 use super::distribution::{self, Distribution};
 use super::error::Error;
 use super::eval::Evaluator;
-use super::expr::{Aggregate, AggregateOp};
+use super::expr::{Aggregate, AggregateOp, Expr};
 use super::histogram_function::check_quantiles;
 use super::log_linear;
 use super::sum::{self, Mean, Sum, Variance};
+use super::summed::{self, Ends, Part, Sums};
 use super::told;
 use crate::model::Labels;
 use std::collections::HashMap;
@@ -24,6 +25,9 @@ pub(super) fn is_tallied(op: AggregateOp) -> bool {
     matches!(op, Sum | Avg | Min | Max | Count | Group | Stddev | Stdvar | Quantile)
 }
 
+/// Reads a number from a distribution of a group at a step.
+pub(super) type Read<'r> = &'r dyn Fn(&Labels, usize, &Distribution) -> f64;
+
 /// Value of the aggregation on `grid`; `numbers` are its parameter, if it has one.
 pub(super) fn eval(
     eval: &Evaluator<'_>,
@@ -31,14 +35,27 @@ pub(super) fn eval(
     numbers: &[f64],
     grid: &Grid,
 ) -> Result<Vec<Row>, Error> {
+    let rows = read_each(eval, node, numbers, grid, None)?;
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// The same; of groups without floats what `read` makes of each distribution, none of
+/// which is kept. Tells of each whether it was read.
+pub(super) fn read_each(
+    eval: &Evaluator<'_>,
+    node: &Aggregate,
+    numbers: &[f64],
+    grid: &Grid,
+    read: Option<Read<'_>>,
+) -> Result<Vec<(bool, Row)>, Error> {
     match node.op {
-        AggregateOp::Sum => tallied::<Sum>(eval, node, numbers, grid),
-        AggregateOp::Avg => tallied::<Mean>(eval, node, numbers, grid),
-        AggregateOp::Min => tallied::<Least>(eval, node, numbers, grid),
-        AggregateOp::Max => tallied::<Greatest>(eval, node, numbers, grid),
-        AggregateOp::Stddev | AggregateOp::Stdvar => tallied::<Variance>(eval, node, numbers, grid),
-        AggregateOp::Quantile => tallied::<Values>(eval, node, numbers, grid),
-        _ => tallied::<Nothing>(eval, node, numbers, grid),
+        AggregateOp::Sum => tallied::<Sum>(eval, node, numbers, grid, read),
+        AggregateOp::Avg => tallied::<Mean>(eval, node, numbers, grid, read),
+        AggregateOp::Min => tallied::<Least>(eval, node, numbers, grid, read),
+        AggregateOp::Max => tallied::<Greatest>(eval, node, numbers, grid, read),
+        AggregateOp::Stddev | AggregateOp::Stdvar => tallied::<Variance>(eval, node, numbers, grid, read),
+        AggregateOp::Quantile => tallied::<Values>(eval, node, numbers, grid, read),
+        _ => tallied::<Nothing>(eval, node, numbers, grid, read),
     }
 }
 
@@ -160,6 +177,9 @@ struct Group<T> {
     counts: Vec<u32>,
     /// None at all in most groups.
     histograms: Vec<Merge>,
+    /// What is summed before its ranges are, and labels of the first of it.
+    sums: Sums,
+    first: Labels,
 }
 
 /// The distributions of a group at one step.
@@ -194,32 +214,34 @@ fn tallied<T: Tally + Send>(
     node: &Aggregate,
     numbers: &[f64],
     grid: &Grid,
-) -> Result<Vec<Row>, Error> {
+    read: Option<Read<'_>>,
+) -> Result<Vec<(bool, Row)>, Error> {
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut groups: Vec<Group<T>> = Vec::new();
     let mut held = 0;
     let merges = matches!(node.op, AggregateOp::Sum | AggregateOp::Avg);
-    let with_group = |rows: Vec<Row>| {
-        Ok(rows.into_iter().map(|row| (group_labels(node, &row.labels), row)).collect::<Vec<_>>())
-    };
-    eval.rows_each(&node.expr, grid, with_group, |rows| {
-        for (labels, row) in rows {
-            let place = match places.get(&labels) {
-                Some(place) => *place,
-                None => {
-                    eval.check_size(groups.len() + 1, grid.steps)?;
-                    places.insert(labels.clone(), groups.len());
-                    groups.push(Group {
-                        labels,
-                        drops_name: false,
-                        floats: vec![T::default(); grid.steps],
-                        counts: vec![0; grid.steps],
-                        histograms: Vec::new(),
-                    });
-                    groups.len() - 1
+    let mut add = |labels: Labels, part: Part, ends: Option<&Ends>| {
+        let place = match places.get(&labels) {
+            Some(place) => *place,
+            None => {
+                eval.check_size(groups.len() + 1, grid.steps)?;
+                places.insert(labels.clone(), groups.len());
+                groups.push(Group::new(labels, grid.steps));
+                groups.len() - 1
+            }
+        };
+        let Some(group) = groups.get_mut(place) else { return Ok(()) };
+        match (part, ends) {
+            (Part::Windows(first, windows), Some(ends)) => {
+                // Rates have no name.
+                group.drops_name = true;
+                if group.sums.is_empty() {
+                    group.first = first;
                 }
-            };
-            if let Some(group) = groups.get_mut(place) {
+                group.sums.add(windows, ends, &mut held);
+            }
+            (Part::Windows(..), None) => {}
+            (Part::Row(row), _) => {
                 if T::KEEPS {
                     held += row.cells.len();
                 }
@@ -227,27 +249,78 @@ fn tallied<T: Tally + Send>(
             }
         }
         eval.check_size(1, held)
-    })?;
-    let mut rows = Vec::with_capacity(groups.len());
-    let mut made = 0;
+    };
+    let group_of = |labels: &Labels| group_labels(node, labels);
+    let ends = match node.expr.bare() {
+        Expr::Call(call) if node.op == AggregateOp::Sum && summed::is_summed(eval, call) => {
+            let take = |labels: Labels, part: Part, ends: &Ends| add(labels, part, Some(ends));
+            eval.within(|| summed::each(eval, call, grid, group_of, take))?
+        }
+        _ => {
+            let with_group = |rows: Vec<Row>| {
+                Ok(rows.into_iter().map(|row| (group_of(&row.labels), row)).collect::<Vec<_>>())
+            };
+            eval.rows_each(&node.expr, grid, with_group, |rows| {
+                rows.into_iter().try_for_each(|(labels, row)| add(labels, Part::Row(row), None))
+            })?;
+            None
+        }
+    };
     if node.op == AggregateOp::Quantile && !groups.is_empty() {
         check_quantiles(&eval.annotations, node.param_start, numbers.iter().copied());
     }
-    for mut group in groups {
-        let mut cells = Vec::with_capacity(grid.steps);
-        let mut histograms = group.histograms.into_iter();
-        for (step, (tally, count)) in group.floats.iter_mut().zip(&group.counts).enumerate() {
-            eval.check()?;
-            let merge = histograms.next().unwrap_or_default();
-            let value = || tally.value(numbers.get(step).copied().unwrap_or(f64::NAN));
-            cells.push(eval.made(answer(eval, node, value, *count, merge), &mut made)?);
-        }
-        rows.push(Row { labels: group.labels, drops_name: group.drops_name, cells });
+    let mut rows = Vec::with_capacity(groups.len());
+    let mut made = 0;
+    for group in groups {
+        let read = read.filter(|_| group.counts.iter().all(|count| *count == 0));
+        rows.push((read.is_some(), group.into_row(eval, node, numbers, ends.as_ref(), read, &mut made)?));
     }
-    Ok(without_empty(rows))
+    rows.retain(|(_, row)| row.cells.iter().any(Cell::is_some));
+    Ok(rows)
 }
 
 impl<T: Tally> Group<T> {
+    fn new(labels: Labels, steps: usize) -> Self {
+        Group {
+            labels,
+            drops_name: false,
+            floats: vec![T::default(); steps],
+            counts: vec![0; steps],
+            histograms: Vec::new(),
+            sums: Sums::default(),
+            first: Labels::default(),
+        }
+    }
+
+    fn into_row(
+        mut self,
+        eval: &Evaluator<'_>,
+        node: &Aggregate,
+        numbers: &[f64],
+        ends: Option<&Ends>,
+        read: Option<Read<'_>>,
+        made: &mut usize,
+    ) -> Result<Row, Error> {
+        let mut cells = Vec::with_capacity(self.counts.len());
+        let windows = ends.map(|ends| self.sums.into_one(ends)).unwrap_or_default();
+        let mut sliding = ends.filter(|_| !windows.is_empty()).map(|ends| ends.over(&windows));
+        let mut histograms = self.histograms.into_iter();
+        for (step, (tally, count)) in self.floats.iter_mut().zip(&self.counts).enumerate() {
+            eval.check()?;
+            let mut merge = histograms.next().unwrap_or_default();
+            if let Some(sum) = sliding.as_mut().and_then(|ranges| ranges.next().flatten()) {
+                merge.add(sum, &self.first, &mut 0);
+            }
+            let value = || tally.value(numbers.get(step).copied().unwrap_or(f64::NAN));
+            let cell = match (answer(eval, node, value, *count, merge), read) {
+                (Cell::Histogram(histogram), Some(read)) => Cell::Float(read(&self.labels, step, &histogram)),
+                (cell, _) => cell,
+            };
+            cells.push(eval.made(cell, made)?);
+        }
+        Ok(Row { labels: self.labels, drops_name: self.drops_name || read.is_some(), cells })
+    }
+
     fn add(&mut self, row: Row, steps: usize, merges: bool, held: &mut usize) {
         self.drops_name |= row.drops_name;
         let tallies = self.floats.iter_mut().zip(&mut self.counts);
@@ -305,6 +378,9 @@ fn answer(
 
 fn merged(eval: &Evaluator<'_>, node: &Aggregate, merge: &Merge) -> Cell {
     let mean = node.op == AggregateOp::Avg;
+    if let ([Distribution::LogLinear(only)], false) = (&*merge.parts, mean) {
+        return Cell::Histogram(Distribution::LogLinear(only.clone()));
+    }
     // What was merged on the way is one of several.
     let is_whole = merge.parts.len() == merge.count;
     match distribution::folded(merge.parts.iter(), mean && is_whole) {

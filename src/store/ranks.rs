@@ -53,7 +53,7 @@ pub(super) fn put_ranks(out: &mut Vec<u8>, points: &[(i64, Histogram)]) {
 /// Reads `count` distributions; `None` when the bytes are not that.
 pub(super) fn read_ranks(reader: &mut Reader<'_>, count: usize) -> Option<Vec<(i64, Histogram)>> {
     let times = read_times(reader, count)?;
-    let buckets = read_buckets(reader, count)?;
+    let Buckets { keys, ranks, each: buckets } = read_buckets(reader, count)?;
     let counts = match reader.byte()? {
         COUNTS_FOLLOW => buckets.iter().map(|buckets| weights_of(buckets)).collect(),
         COUNTS_TOLD => read_doubles(reader, count)?,
@@ -75,12 +75,19 @@ pub(super) fn read_ranks(reader: &mut Reader<'_>, count: usize) -> Option<Vec<(i
     let (roundings, sums) = (columns.pop()?.into_iter(), columns.pop()?.into_iter());
     let (most, least) = (columns.pop()?.into_iter(), columns.pop()?.into_iter());
     let numbers = counts.into_iter().zip(least.zip(most)).zip(sums.zip(roundings));
+    // A bucket is in many distributions.
+    let middles: Vec<f64> = keys.iter().map(|key| middle(BucketKey(*key), power)).collect();
+    let mut ranks = &*ranks;
     for ((at, buckets), ((count, (least, most)), (sum, rounding))) in
         times.into_iter().zip(buckets).zip(numbers)
     {
         let least = least.wrapping_add(edge(buckets.first(), power));
         let most = most.wrapping_add(edge(buckets.last(), power));
-        let sum = sum.wrapping_add(guessed_sum(&buckets, least, most, power)) as f64 / power;
+        let (own, others) = ranks.split_at_checked(buckets.len())?;
+        ranks = others;
+        let middle =
+            |place: usize| own.get(place).and_then(|rank| middles.get(*rank as usize)).map_or(0.0, |m| *m);
+        let sum = sum.wrapping_add(guessed_sum(&buckets, middle, least, most)) as f64 / power;
         let sum = f64::from_bits((sum.to_bits() as i64).wrapping_add(rounding) as u64);
         let numbers = (count, sum, least as f64 / power, most as f64 / power);
         points.push((at, Histogram::from_parts(numbers, buckets)?));
@@ -118,7 +125,8 @@ impl Rests {
             let whole = whole as i64;
             let buckets = histogram.buckets();
             roundings.push((sum.to_bits() as i64).wrapping_sub((whole as f64 / power).to_bits() as i64));
-            rests.push(whole.wrapping_sub(guessed_sum(buckets, *least, *most, power)));
+            let middle = |place: usize| buckets.get(place).map_or(0.0, |(key, _)| middle(*key, power));
+            rests.push(whole.wrapping_sub(guessed_sum(buckets, middle, *least, *most)));
             *least = least.wrapping_sub(edge(buckets.first(), power));
             *most = most.wrapping_sub(edge(buckets.last(), power));
         }
@@ -132,19 +140,22 @@ fn edge(bucket: Option<&(BucketKey, f64)>, power: f64) -> i64 {
 }
 
 /// The sum if each value were the decimal next to the middle of its bucket, which it
-/// is where buckets are narrow; of the outer ones a value is known.
-fn guessed_sum(buckets: &[(BucketKey, f64)], least: i64, most: i64, power: f64) -> i64 {
-    let middle = |key: &BucketKey| {
-        let (low, high) = key.bounds();
-        ((low + high) / 2.0 * power).round()
-    };
-    let mut sum: f64 = buckets.iter().map(|(key, weight)| middle(key) * weight).sum();
-    if let [(first, _), .., (last, _)] = buckets {
-        sum += (least as f64 - middle(first)) + (most as f64 - middle(last));
+/// is where buckets are narrow; of the outer ones a value is known. `middle` gives
+/// that of the bucket at a place.
+fn guessed_sum(buckets: &[(BucketKey, f64)], middle: impl Fn(usize) -> f64, least: i64, most: i64) -> i64 {
+    let mut sum: f64 = buckets.iter().enumerate().map(|(place, (_, weight))| middle(place) * weight).sum();
+    if let [_, .., _] = buckets {
+        sum += (least as f64 - middle(0)) + (most as f64 - middle(buckets.len() - 1));
     } else if let [(_, weight)] = buckets {
         sum = (least as f64 + most as f64) / 2.0 * weight;
     }
     sum.round() as i64
+}
+
+/// The decimal next to the middle of a bucket.
+fn middle(key: BucketKey, power: f64) -> f64 {
+    let (low, high) = key.bounds();
+    ((low + high) / 2.0 * power).round()
 }
 
 fn weights_of(buckets: &[(BucketKey, f64)]) -> f64 {
@@ -183,7 +194,16 @@ fn put_buckets(out: &mut Vec<u8>, points: &[(i64, Histogram)]) {
     put_doubles(out, &all().map(|(_, weight)| *weight).collect::<Vec<_>>());
 }
 
-fn read_buckets(reader: &mut Reader<'_>, count: usize) -> Option<Vec<Vec<(BucketKey, f64)>>> {
+/// The buckets of several distributions.
+struct Buckets {
+    /// Those that any of them uses.
+    keys: Vec<i32>,
+    /// Of each bucket the place of its key, distribution by distribution.
+    ranks: Vec<u32>,
+    each: Vec<Vec<(BucketKey, f64)>>,
+}
+
+fn read_buckets(reader: &mut Reader<'_>, count: usize) -> Option<Buckets> {
     let distinct = usize::try_from(reader.varint()?).ok().filter(|distinct| *distinct <= MAX_KEYS)?;
     let mut keys: Vec<i32> = Vec::new();
     if distinct > 0 {
@@ -203,7 +223,8 @@ fn read_buckets(reader: &mut Reader<'_>, count: usize) -> Option<Vec<Vec<(Bucket
     let mut firsts = read_integers(reader, filled)?.into_iter();
     let mut gaps = read_integers(reader, total - filled)?.into_iter();
     let mut weights = read_doubles(reader, total)?.into_iter();
-    let mut all = Vec::with_capacity(count);
+    let mut each = Vec::with_capacity(count);
+    let mut ranks: Vec<u32> = Vec::with_capacity(total);
     for length in lengths {
         let length = usize::try_from(length).ok()?;
         let mut buckets = Vec::with_capacity(length);
@@ -214,10 +235,12 @@ fn read_buckets(reader: &mut Reader<'_>, count: usize) -> Option<Vec<Vec<(Bucket
                 _ => rank.checked_add(1)?.checked_add(usize::try_from(gaps.next()?).ok()?)?,
             };
             buckets.push((BucketKey(*keys.get(rank)?), weights.next()?));
+            // There are fewer than `MAX_KEYS`.
+            ranks.push(rank as u32);
         }
-        all.push(buckets);
+        each.push(buckets);
     }
-    Some(all)
+    Some(Buckets { keys, ranks, each })
 }
 
 #[cfg(test)]
