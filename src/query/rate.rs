@@ -9,8 +9,14 @@ use super::column::Cell;
 use super::distribution::{self, Distribution, Incompatible};
 use super::log_linear;
 use super::told::Told;
-use super::track::Window;
+use super::track::{Track, Window};
 use crate::model::{ResetHint, Sample};
+
+/// Added to any number, it is that number, to the last bit.
+const NOTHING: f64 = -0.0;
+
+/// Samples that are looked at one by one before they are searched.
+const NEAR: usize = 8;
 
 /// Which of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +29,13 @@ pub(crate) enum Kind {
 /// What the window's samples gained.
 pub(crate) fn extrapolated(told: &Told<'_>, window: &Window<'_>, kind: Kind) -> Cell {
     let range_s = (window.end_ms - window.start_ms) as f64 / 1000.0;
+    let times = (window.start_ms, window.end_ms);
     match (window.floats, window.histograms) {
-        (floats, []) => floats_gain(window, floats, kind, range_s).map_or(Cell::None, Cell::Float),
+        (floats, []) => {
+            let resets = kind != Kind::Delta && !window.never_resets;
+            let lost = || if resets { lost_by_resets(floats) } else { NOTHING };
+            floats_gain(times, floats, kind, lost).map_or(Cell::None, Cell::Float)
+        }
         ([], histograms) if window.windowed => {
             if kind == Kind::Delta {
                 return Cell::None;
@@ -42,6 +53,79 @@ pub(crate) fn extrapolated(told: &Told<'_>, window: &Window<'_>, kind: Kind) -> 
             told.mixed_floats_and_histograms();
             Cell::None
         }
+    }
+}
+
+/// What a series of floats alone gained in each of many windows of one length, whose
+/// ends never decrease: what is looked for is looked for once, and not once a window.
+pub(crate) struct Gains<'a> {
+    floats: &'a [Sample],
+    /// Places of the samples before resets.
+    falls: Vec<usize>,
+    kind: Kind,
+    range_ms: i64,
+    from: Passed,
+    to: Passed,
+}
+
+impl<'a> Gains<'a> {
+    /// `None` where the series has more than floats.
+    pub fn of(track: &'a Track, kind: Kind, range_ms: i64) -> Option<Self> {
+        if !track.histograms.is_empty() {
+            return None;
+        }
+        let floats = &track.floats[..];
+        let falls = match kind == Kind::Delta || track.never_resets {
+            true => Vec::new(),
+            false => falls(floats).map(|(place, _)| place).collect(),
+        };
+        let (from, to) = (Passed::default(), Passed::default());
+        Some(Gains { floats, falls, kind, range_ms, from, to })
+    }
+
+    /// As [`extrapolated`] of the window that ends at `end_ms`.
+    #[inline]
+    pub fn until(&mut self, end_ms: i64) -> Cell {
+        let start_ms = end_ms - self.range_ms;
+        let to = self.to.until(self.floats, end_ms);
+        let from = self.from.until(self.floats, start_ms).min(to);
+        let floats = self.floats.get(from..to).unwrap_or_default();
+        let lost = || match &self.falls[..] {
+            [] => NOTHING,
+            falls => {
+                let within = falls.iter().skip(falls.partition_point(|place| *place < from));
+                let within = within.take_while(|place| **place + 1 < to);
+                within.filter_map(|place| self.floats.get(*place)).map(|before| before.value).sum()
+            }
+        };
+        floats_gain((start_ms, end_ms), floats, self.kind, lost).map_or(Cell::None, Cell::Float)
+    }
+}
+
+/// How many samples are not later than times that never decrease.
+#[derive(Default)]
+struct Passed {
+    count: usize,
+    /// By how many it was moved last: steps and samples are mostly regular.
+    stride: usize,
+}
+
+impl Passed {
+    #[inline]
+    fn until(&mut self, floats: &[Sample], until_ms: i64) -> usize {
+        let is_passed = |sample: &&Sample| sample.timestamp_ms <= until_ms;
+        let before = self.count;
+        let guess = before + self.stride;
+        let reaches = guess == before || floats.get(guess - 1).as_ref().is_some_and(is_passed);
+        let from = if reaches { guess } else { before };
+        let rest = floats.get(from..).unwrap_or_default();
+        let mut more = rest.iter().take(NEAR).take_while(is_passed).count();
+        if more == NEAR {
+            more = rest.partition_point(|sample| is_passed(&sample));
+        }
+        self.count = from + more;
+        self.stride = self.count - before;
+        self.count
     }
 }
 
@@ -104,22 +188,33 @@ fn check_flavor<'a>(
 
 /// What a counter had before each of its falls.
 fn lost_by_resets(floats: &[Sample]) -> f64 {
-    floats.windows(2).filter(|pair| pair[1].value < pair[0].value).map(|pair| pair[0].value).sum()
+    falls(floats).map(|(_, before)| before).sum()
 }
 
-fn floats_gain(window: &Window<'_>, floats: &[Sample], kind: Kind, range_s: f64) -> Option<f64> {
+/// Place and value of each sample that is followed by a lesser one.
+fn falls(floats: &[Sample]) -> impl Iterator<Item = (usize, f64)> {
+    let falls = floats.windows(2).enumerate().filter(|(_, pair)| pair[1].value < pair[0].value);
+    falls.map(|(place, pair)| (place, pair[0].value))
+}
+
+/// What floats gained within `(start_ms, end_ms]`; `lost` is the sum of what there
+/// was before each of their resets.
+#[inline]
+fn floats_gain(
+    (start_ms, end_ms): (i64, i64),
+    floats: &[Sample],
+    kind: Kind,
+    lost: impl FnOnce() -> f64,
+) -> Option<f64> {
     let (first, last) = (floats.first()?, floats.last()?);
     if floats.len() < 2 {
         return None;
     }
-    let mut gain = last.value - first.value;
-    let is_counter = kind != Kind::Delta;
-    if is_counter && !window.never_resets {
-        gain += lost_by_resets(floats);
-    }
-    let zero_at = (is_counter && first.value >= 0.0).then_some(first.value);
+    let gain = last.value - first.value + lost();
+    let zero_at = (kind != Kind::Delta && first.value >= 0.0).then_some(first.value);
     let times = (first.timestamp_ms, last.timestamp_ms);
-    let factor = extrapolation(window, times, floats.len(), zero_at, gain);
+    let factor = extrapolation((start_ms, end_ms), times, floats.len(), zero_at, gain);
+    let range_s = (end_ms - start_ms) as f64 / 1000.0;
     Some(gain * if kind == Kind::Rate { factor / range_s } else { factor })
 }
 
@@ -172,7 +267,8 @@ fn histograms_gain(
         }
     }
     let zero_at = is_counter.then_some(first.count());
-    let factor = extrapolation(window, (*first_ms, *last_ms), histograms.len(), zero_at, gain.count());
+    let times = (window.start_ms, window.end_ms);
+    let factor = extrapolation(times, (*first_ms, *last_ms), histograms.len(), zero_at, gain.count());
     let factor = if kind == Kind::Rate { factor / range_s } else { factor };
     Some(gain.scaled(factor).into_gauge())
 }
@@ -181,8 +277,9 @@ fn histograms_gain(
 /// to stand for the whole window: up to its ends when they are near, by half a
 /// usual gap when not, and never before the time at which a counter that had
 /// `first_value` must have been 0.
+#[inline]
 fn extrapolation(
-    window: &Window<'_>,
+    (start_ms, end_ms): (i64, i64),
     (first_ms, last_ms): (i64, i64),
     samples: usize,
     first_value: Option<f64>,
@@ -191,8 +288,8 @@ fn extrapolation(
     let covered_s = (last_ms - first_ms) as f64 / 1000.0;
     let gap_s = covered_s / (samples - 1) as f64;
     let threshold_s = gap_s * 1.1;
-    let mut to_start_s = (first_ms - window.start_ms) as f64 / 1000.0;
-    let mut to_end_s = (window.end_ms - last_ms) as f64 / 1000.0;
+    let mut to_start_s = (first_ms - start_ms) as f64 / 1000.0;
+    let mut to_end_s = (end_ms - last_ms) as f64 / 1000.0;
     if to_start_s >= threshold_s {
         to_start_s = gap_s / 2.0;
     }

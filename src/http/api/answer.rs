@@ -301,7 +301,9 @@ fn push_time(out: &mut String, at_ms: i64) {
     out.push_str(sign);
     number::push_integer(out, (ms / 1000) as i64);
     if ms % 1000 != 0 {
-        push_formatted(out, format_args!(".{:03}", ms % 1000));
+        let digits = [ms / 100 % 10, ms / 10 % 10, ms % 10].map(|digit| char::from(b'0' + digit as u8));
+        out.push('.');
+        out.extend(digits);
     }
 }
 
