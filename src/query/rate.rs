@@ -34,7 +34,9 @@ pub(crate) fn extrapolated(told: &Told<'_>, window: &Window<'_>, kind: Kind) -> 
         (floats, []) => {
             let resets = kind != Kind::Delta && !window.never_resets;
             let lost = || if resets { lost_by_resets(floats) } else { NOTHING };
-            floats_gain(times, floats, kind, lost).map_or(Cell::None, Cell::Float)
+            let factor =
+                |ends, samples, first_value, gain| Reach::of(ends, samples).factor(first_value, gain);
+            floats_gain(times, floats, kind, lost, factor).map_or(Cell::None, Cell::Float)
         }
         ([], histograms) if window.windowed => {
             if kind == Kind::Delta {
@@ -66,6 +68,8 @@ pub(crate) struct Gains<'a> {
     range_ms: i64,
     from: Passed,
     to: Passed,
+    /// Of the window before, as most are alike.
+    reach: (Ends, usize, Reach),
 }
 
 impl<'a> Gains<'a> {
@@ -80,7 +84,9 @@ impl<'a> Gains<'a> {
             false => falls(floats).map(|(place, _)| place).collect(),
         };
         let (from, to) = (Passed::default(), Passed::default());
-        Some(Gains { floats, falls, kind, range_ms, from, to })
+        // Of no window, as none has no sample.
+        let reach = (Ends::default(), 0, Reach::of(Ends::default(), 2));
+        Some(Gains { floats, falls, kind, range_ms, from, to, reach })
     }
 
     /// As [`extrapolated`] of the window that ends at `end_ms`.
@@ -98,7 +104,13 @@ impl<'a> Gains<'a> {
                 within.filter_map(|place| self.floats.get(*place)).map(|before| before.value).sum()
             }
         };
-        floats_gain((start_ms, end_ms), floats, self.kind, lost).map_or(Cell::None, Cell::Float)
+        let factor = |ends, samples, first_value, gain| {
+            if (self.reach.0, self.reach.1) != (ends, samples) {
+                self.reach = (ends, samples, Reach::of(ends, samples));
+            }
+            self.reach.2.factor(first_value, gain)
+        };
+        floats_gain((start_ms, end_ms), floats, self.kind, lost, factor).map_or(Cell::None, Cell::Float)
     }
 }
 
@@ -205,6 +217,7 @@ fn floats_gain(
     floats: &[Sample],
     kind: Kind,
     lost: impl FnOnce() -> f64,
+    factor: impl FnOnce(Ends, usize, Option<f64>, f64) -> f64,
 ) -> Option<f64> {
     let (first, last) = (floats.first()?, floats.last()?);
     if floats.len() < 2 {
@@ -212,8 +225,12 @@ fn floats_gain(
     }
     let gain = last.value - first.value + lost();
     let zero_at = (kind != Kind::Delta && first.value >= 0.0).then_some(first.value);
-    let times = (first.timestamp_ms, last.timestamp_ms);
-    let factor = extrapolation((start_ms, end_ms), times, floats.len(), zero_at, gain);
+    let factor = factor(
+        Ends::of((start_ms, end_ms), first.timestamp_ms, last.timestamp_ms),
+        floats.len(),
+        zero_at,
+        gain,
+    );
     let range_s = (end_ms - start_ms) as f64 / 1000.0;
     Some(gain * if kind == Kind::Rate { factor / range_s } else { factor })
 }
@@ -267,37 +284,106 @@ fn histograms_gain(
         }
     }
     let zero_at = is_counter.then_some(first.count());
-    let times = (window.start_ms, window.end_ms);
-    let factor = extrapolation(times, (*first_ms, *last_ms), histograms.len(), zero_at, gain.count());
+    let ends = Ends::of((window.start_ms, window.end_ms), *first_ms, *last_ms);
+    let factor = Reach::of(ends, histograms.len()).factor(zero_at, gain.count());
     let factor = if kind == Kind::Rate { factor / range_s } else { factor };
     Some(gain.scaled(factor).into_gauge())
 }
 
-/// By how much a gain between the first and the last of `samples` is stretched
-/// to stand for the whole window: up to its ends when they are near, by half a
+/// How far the samples of a window are from its ends, and how far apart.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Ends {
+    start_ms: i64,
+    covered_ms: i64,
+    end_ms: i64,
+}
+
+impl Ends {
+    fn of((start_ms, end_ms): (i64, i64), first_ms: i64, last_ms: i64) -> Self {
+        Ends { start_ms: first_ms - start_ms, covered_ms: last_ms - first_ms, end_ms: end_ms - last_ms }
+    }
+}
+
+/// To where a gain between the first and the last of some samples is stretched to
+/// stand for the whole window: up to its ends when they are near, by half a
 /// usual gap when not, and never before the time at which a counter that had
-/// `first_value` must have been 0.
-#[inline]
-fn extrapolation(
-    (start_ms, end_ms): (i64, i64),
-    (first_ms, last_ms): (i64, i64),
-    samples: usize,
-    first_value: Option<f64>,
-    gain: f64,
-) -> f64 {
-    let covered_s = (last_ms - first_ms) as f64 / 1000.0;
-    let gap_s = covered_s / (samples - 1) as f64;
-    let threshold_s = gap_s * 1.1;
-    let mut to_start_s = (first_ms - start_ms) as f64 / 1000.0;
-    let mut to_end_s = (end_ms - last_ms) as f64 / 1000.0;
-    if to_start_s >= threshold_s {
-        to_start_s = gap_s / 2.0;
+/// its first value must have been 0.
+struct Reach {
+    covered_s: f64,
+    to_start_s: f64,
+    to_end_s: f64,
+    /// Where the counter was not 0 within reach.
+    whole: f64,
+}
+
+impl Reach {
+    fn of(ends: Ends, samples: usize) -> Self {
+        let covered_s = ends.covered_ms as f64 / 1000.0;
+        let gap_s = covered_s / (samples - 1) as f64;
+        let threshold_s = gap_s * 1.1;
+        let within = |ms: i64| {
+            let away_s = ms as f64 / 1000.0;
+            if away_s >= threshold_s { gap_s / 2.0 } else { away_s }
+        };
+        let (to_start_s, to_end_s) = (within(ends.start_ms), within(ends.end_ms));
+        Reach { covered_s, to_start_s, to_end_s, whole: (covered_s + to_start_s + to_end_s) / covered_s }
     }
-    if let Some(first_value) = first_value.filter(|_| gain > 0.0) {
-        to_start_s = to_start_s.min(covered_s * (first_value / gain));
+
+    #[inline]
+    fn factor(&self, first_value: Option<f64>, gain: f64) -> f64 {
+        let Some(first_value) = first_value.filter(|_| gain > 0.0) else { return self.whole };
+        // Mostly plain to see, without a division.
+        if first_value >= gain && self.covered_s >= self.to_start_s {
+            return self.whole;
+        }
+        let zero_s = self.covered_s * (first_value / gain);
+        if zero_s < self.to_start_s {
+            return (self.covered_s + zero_s + self.to_end_s) / self.covered_s;
+        }
+        self.whole
     }
-    if to_end_s >= threshold_s {
-        to_end_s = gap_s / 2.0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::annotation::Annotations;
+    use super::super::track::Slider;
+    use super::*;
+    use crate::model::Labels;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Windows that slide and windows on their own, to the last bit.
+        #[test]
+        fn a_series_gains_what_each_of_its_windows_does(
+            samples in prop::collection::vec((1i64..40, -3i64..20, any::<bool>()), 0..200),
+            never_resets: bool,
+            (start_ms, step_ms, range_ms) in (0i64..2_000, 1i64..3_000, 1i64..20_000),
+        ) {
+            let (mut at_ms, mut total) = (0, 0.0);
+            let floats = samples.into_iter().map(|(gap, gain, is_regular)| {
+                at_ms += if is_regular { 100 } else { gap * gap };
+                total = if gain == -3 { 0.3 } else { total + gain as f64 * 0.1 };
+                Sample { timestamp_ms: at_ms, value: total }
+            });
+            let track = Track { floats: floats.collect(), never_resets, ..Track::default() };
+            let (annotations, labels) = (Annotations::new("", &[], &[]), Labels::default());
+            let told = Told { annotations: &annotations, at: 0, labels: &labels };
+            for kind in [Kind::Rate, Kind::Increase, Kind::Delta] {
+                let mut gains = Gains::of(&track, kind, range_ms).unwrap();
+                let mut slider = Slider::new(&track);
+                for end_ms in (0..60).map(|step| start_ms + step * step_ms) {
+                    let alone = match slider.window(end_ms, range_ms, end_ms) {
+                        window if window.is_empty() => Cell::None,
+                        window => extrapolated(&told, &window, kind),
+                    };
+                    let bits = |cell: Cell| match cell {
+                        Cell::Float(value) => Some(value.to_bits()),
+                        _ => None,
+                    };
+                    prop_assert_eq!(bits(gains.until(end_ms)), bits(alone));
+                }
+            }
+        }
     }
-    (covered_s + to_start_s + to_end_s) / covered_s
 }

@@ -293,11 +293,7 @@ impl Run {
 }
 
 /// Hands `count` times to `each`, run by run.
-fn read_times_each(
-    reader: &mut Reader<'_>,
-    count: usize,
-    mut each: impl FnMut(Run),
-) -> Option<()> {
+fn read_times_each(reader: &mut Reader<'_>, count: usize, mut each: impl FnMut(Run)) -> Option<()> {
     let (mut first, mut left, mut latest) = (0i64, count, None);
     for _ in 0..reader.count()? {
         first = first.checked_add(reader.signed()?)?;
