@@ -11,7 +11,7 @@ use super::dictionary::{Builder, Dictionary};
 use super::key;
 use super::key_list::KeyList;
 use super::overlay::Overlay;
-use super::selection::{Match, name_prefix, wanted};
+use super::selection::{Match, OnLabel, name_prefix, wanted};
 use crate::model::label::{NAME, OWN_PREFIX};
 use crate::model::{Matcher, MetricType, SeriesId, SeriesKey};
 use std::collections::HashSet;
@@ -264,6 +264,8 @@ impl Catalogue {
     pub fn matches(&self, matchers: &[Matcher], mut each: impl FnMut(SeriesId, Match<'_>) -> bool) {
         let (on_name, on_labels): (Vec<&Matcher>, Vec<&Matcher>) =
             matchers.iter().partition(|matcher| matcher.name == NAME);
+        let on_labels: Vec<OnLabel<'_>> =
+            on_labels.into_iter().map(|matcher| (key::label_bytes(&matcher.name), matcher)).collect();
         let (from, prefix) = name_prefix(&on_name);
         // Consecutive keys share their name: it is judged once.
         let mut judged: (Vec<u8>, bool) = (Vec::new(), false);

@@ -12,6 +12,7 @@
 
 use crate::model::label::{NAME, escape_name};
 use crate::model::{Labels, MetricType, SeriesKey};
+use std::borrow::Cow;
 
 /// Stands in a patch for a `_` that was put before a name's first digit.
 const ADDED: u8 = 0x01;
@@ -76,6 +77,41 @@ pub fn decode(key: &[u8]) -> Option<SeriesKey> {
         };
         pairs.push((text(label)?, text(value)?));
     }
+}
+
+/// The bytes of a label's name as they stand in a key.
+pub fn label_bytes(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len() + 1);
+    put_text(&mut bytes, name);
+    bytes.pop();
+    bytes
+}
+
+/// The value of a label, told by its [`label_bytes`], in a key; empty where it is
+/// not there. `None` for bytes that are no key.
+pub fn value<'k>(key: &'k [u8], label: &[u8]) -> Option<Cow<'k, str>> {
+    let mut rest = key;
+    for _ in 0..2 {
+        rest = split_at_zero(rest)?.1;
+    }
+    let (_, mut rest) = rest.split_first()?;
+    while !rest.is_empty() {
+        let (name, behind) = split_at_zero(rest)?;
+        let (value, behind) = split_at_zero(behind)?;
+        if name == label {
+            return match memchr::memchr(1, value) {
+                None => str::from_utf8(value).ok().map(Cow::Borrowed),
+                Some(_) => text(value).map(Cow::Owned),
+            };
+        }
+        rest = behind;
+    }
+    Some(Cow::Borrowed(""))
+}
+
+fn split_at_zero(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr::memchr(0, bytes)?;
+    Some((bytes.get(..end)?, bytes.get(end + 1..)?))
 }
 
 /// The name of the series that a key is of, as it was sent.
@@ -189,6 +225,10 @@ mod tests {
             prop_assert_eq!(metric_type(&encoded), Some(MetricType::Timer));
             let named = super::name(&encoded);
             prop_assert_eq!(named.as_deref(), Some(key.labels.name()));
+            for label in pairs.iter().map(|(label, _)| *label).chain(["", "none", "\u{1}\u{12}"]) {
+                let value = value(&encoded, &label_bytes(label));
+                prop_assert_eq!(value.as_deref(), Some(key.labels.get(label).unwrap_or_default()));
+            }
             prop_assert_eq!(decode(&encoded), Some(key));
         }
 
@@ -196,6 +236,7 @@ mod tests {
         fn foreign_bytes_do_no_harm(bytes: Vec<u8>) {
             let _ = decode(&bytes);
             let _ = metric_type(&bytes);
+            let _ = value(&bytes, b"a");
         }
     }
 }

@@ -10,22 +10,24 @@ use crate::model::{MatchOp, Matcher, SeriesKey};
 /// A series that was looked for.
 pub struct Match<'a> {
     key: &'a [u8],
-    /// Where it had to be known already.
-    series: Option<SeriesKey>,
 }
 
 impl Match<'_> {
     /// What the series is; `None` when its key is none.
     pub fn series(self) -> Option<SeriesKey> {
-        self.series.or_else(|| key::decode(self.key))
+        key::decode(self.key)
     }
 }
 
-/// The series of `key` if it fulfils the matchers.
+/// A matcher of a label, with the bytes that stand for the label in a key.
+pub(super) type OnLabel<'m> = (Vec<u8>, &'m Matcher);
+
+/// The series of `key` if it fulfils the matchers. Most keys do not: those are not
+/// decoded.
 pub(super) fn wanted<'k>(
     key: &'k [u8],
     on_name: &[&Matcher],
-    on_labels: &[&Matcher],
+    on_labels: &[OnLabel<'_>],
     judged: &mut (Vec<u8>, bool),
 ) -> Option<Match<'k>> {
     let name_bytes = name_part(key)?;
@@ -35,15 +37,10 @@ pub(super) fn wanted<'k>(
         judged.0.extend_from_slice(name_bytes);
         judged.1 = on_name.iter().all(|matcher| matcher.matches_value(&name));
     }
-    if !judged.1 {
-        return None;
-    }
-    if on_labels.is_empty() {
-        return Some(Match { key, series: None });
-    }
-    let series = key::decode(key)?;
-    let fits = on_labels.iter().all(|matcher| matcher.matches(&series.labels));
-    fits.then_some(Match { key, series: Some(series) })
+    let fits = |(label, matcher): &OnLabel<'_>| {
+        key::value(key, label).is_some_and(|value| matcher.matches_value(&value))
+    };
+    (judged.1 && on_labels.iter().all(fits)).then_some(Match { key })
 }
 
 /// Escaped name and patch of a key.

@@ -13,7 +13,7 @@ use super::info;
 use super::label_function;
 use super::math;
 use super::over_time;
-use super::rate::Kind;
+use super::rate::{Gains, Kind};
 use super::sliding;
 use super::told::Told;
 use super::track::{Slider, Track, Window};
@@ -371,8 +371,22 @@ pub(super) fn range_row(
     let told = Told { annotations: &args.eval.annotations, at: start, labels: &track.labels };
     let mut slider = Slider::new(track);
     let mut cells: Vec<Cell> = Vec::with_capacity(args.grid.steps);
+    let kind = match function {
+        Rate => Some(Kind::Rate),
+        Increase => Some(Kind::Increase),
+        Delta => Some(Kind::Delta),
+        _ => None,
+    };
+    let kind = kind.filter(|_| ranged.edges == Edges::Plain && !fixed);
+    let gains = kind.and_then(|kind| Gains::of(track, kind, ranged.range_ms));
+    let mut rest = &ranged.ends_ms[..];
+    if let Some(mut gains) = gains {
+        args.eval.check()?;
+        cells.extend(rest.iter().map(|end_ms| gains.until(*end_ms)));
+        rest = &[];
+    }
     let mut sliding = sliding::of_track(function, ranged, track);
-    for (step, end_ms) in ranged.ends_ms.iter().enumerate() {
+    for (step, end_ms) in rest.iter().enumerate() {
         if let Some(first) = cells.first().filter(|_| fixed) {
             cells.push(first.clone());
             continue;

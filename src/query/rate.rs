@@ -9,8 +9,14 @@ use super::column::Cell;
 use super::distribution::{self, Distribution, Incompatible};
 use super::log_linear;
 use super::told::Told;
-use super::track::Window;
+use super::track::{Track, Window};
 use crate::model::{ResetHint, Sample};
+
+/// Added to any number, it is that number, to the last bit.
+const NOTHING: f64 = -0.0;
+
+/// Samples that are looked at one by one before they are searched.
+const NEAR: usize = 8;
 
 /// Which of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +29,15 @@ pub(crate) enum Kind {
 /// What the window's samples gained.
 pub(crate) fn extrapolated(told: &Told<'_>, window: &Window<'_>, kind: Kind) -> Cell {
     let range_s = (window.end_ms - window.start_ms) as f64 / 1000.0;
+    let times = (window.start_ms, window.end_ms);
     match (window.floats, window.histograms) {
-        (floats, []) => floats_gain(window, floats, kind, range_s).map_or(Cell::None, Cell::Float),
+        (floats, []) => {
+            let resets = kind != Kind::Delta && !window.never_resets;
+            let lost = || if resets { lost_by_resets(floats) } else { NOTHING };
+            let factor =
+                |ends, samples, first_value, gain| Reach::of(ends, samples).factor(first_value, gain);
+            floats_gain(times, floats, kind, lost, factor).map_or(Cell::None, Cell::Float)
+        }
         ([], histograms) if window.windowed => {
             if kind == Kind::Delta {
                 return Cell::None;
@@ -42,6 +55,89 @@ pub(crate) fn extrapolated(told: &Told<'_>, window: &Window<'_>, kind: Kind) -> 
             told.mixed_floats_and_histograms();
             Cell::None
         }
+    }
+}
+
+/// What a series of floats alone gained in each of many windows of one length, whose
+/// ends never decrease: what is looked for is looked for once, and not once a window.
+pub(crate) struct Gains<'a> {
+    floats: &'a [Sample],
+    /// Places of the samples before resets.
+    falls: Vec<usize>,
+    kind: Kind,
+    range_ms: i64,
+    from: Passed,
+    to: Passed,
+    /// Of the window before, as most are alike.
+    reach: (Ends, usize, Reach),
+}
+
+impl<'a> Gains<'a> {
+    /// `None` where the series has more than floats.
+    pub fn of(track: &'a Track, kind: Kind, range_ms: i64) -> Option<Self> {
+        if !track.histograms.is_empty() {
+            return None;
+        }
+        let floats = &track.floats[..];
+        let falls = match kind == Kind::Delta || track.never_resets {
+            true => Vec::new(),
+            false => falls(floats).map(|(place, _)| place).collect(),
+        };
+        let (from, to) = (Passed::default(), Passed::default());
+        // Of no window, as none has no sample.
+        let reach = (Ends::default(), 0, Reach::of(Ends::default(), 2));
+        Some(Gains { floats, falls, kind, range_ms, from, to, reach })
+    }
+
+    /// As [`extrapolated`] of the window that ends at `end_ms`.
+    #[inline]
+    pub fn until(&mut self, end_ms: i64) -> Cell {
+        let start_ms = end_ms - self.range_ms;
+        let to = self.to.until(self.floats, end_ms);
+        let from = self.from.until(self.floats, start_ms).min(to);
+        let floats = self.floats.get(from..to).unwrap_or_default();
+        let lost = || match &self.falls[..] {
+            [] => NOTHING,
+            falls => {
+                let within = falls.iter().skip(falls.partition_point(|place| *place < from));
+                let within = within.take_while(|place| **place + 1 < to);
+                within.filter_map(|place| self.floats.get(*place)).map(|before| before.value).sum()
+            }
+        };
+        let factor = |ends, samples, first_value, gain| {
+            if (self.reach.0, self.reach.1) != (ends, samples) {
+                self.reach = (ends, samples, Reach::of(ends, samples));
+            }
+            self.reach.2.factor(first_value, gain)
+        };
+        floats_gain((start_ms, end_ms), floats, self.kind, lost, factor).map_or(Cell::None, Cell::Float)
+    }
+}
+
+/// How many samples are not later than times that never decrease.
+#[derive(Default)]
+struct Passed {
+    count: usize,
+    /// By how many it was moved last: steps and samples are mostly regular.
+    stride: usize,
+}
+
+impl Passed {
+    #[inline]
+    fn until(&mut self, floats: &[Sample], until_ms: i64) -> usize {
+        let is_passed = |sample: &&Sample| sample.timestamp_ms <= until_ms;
+        let before = self.count;
+        let guess = before + self.stride;
+        let reaches = guess == before || floats.get(guess - 1).as_ref().is_some_and(is_passed);
+        let from = if reaches { guess } else { before };
+        let rest = floats.get(from..).unwrap_or_default();
+        let mut more = rest.iter().take(NEAR).take_while(is_passed).count();
+        if more == NEAR {
+            more = rest.partition_point(|sample| is_passed(&sample));
+        }
+        self.count = from + more;
+        self.stride = self.count - before;
+        self.count
     }
 }
 
@@ -104,22 +200,38 @@ fn check_flavor<'a>(
 
 /// What a counter had before each of its falls.
 fn lost_by_resets(floats: &[Sample]) -> f64 {
-    floats.windows(2).filter(|pair| pair[1].value < pair[0].value).map(|pair| pair[0].value).sum()
+    falls(floats).map(|(_, before)| before).sum()
 }
 
-fn floats_gain(window: &Window<'_>, floats: &[Sample], kind: Kind, range_s: f64) -> Option<f64> {
+/// Place and value of each sample that is followed by a lesser one.
+fn falls(floats: &[Sample]) -> impl Iterator<Item = (usize, f64)> {
+    let falls = floats.windows(2).enumerate().filter(|(_, pair)| pair[1].value < pair[0].value);
+    falls.map(|(place, pair)| (place, pair[0].value))
+}
+
+/// What floats gained within `(start_ms, end_ms]`; `lost` is the sum of what there
+/// was before each of their resets.
+#[inline]
+fn floats_gain(
+    (start_ms, end_ms): (i64, i64),
+    floats: &[Sample],
+    kind: Kind,
+    lost: impl FnOnce() -> f64,
+    factor: impl FnOnce(Ends, usize, Option<f64>, f64) -> f64,
+) -> Option<f64> {
     let (first, last) = (floats.first()?, floats.last()?);
     if floats.len() < 2 {
         return None;
     }
-    let mut gain = last.value - first.value;
-    let is_counter = kind != Kind::Delta;
-    if is_counter && !window.never_resets {
-        gain += lost_by_resets(floats);
-    }
-    let zero_at = (is_counter && first.value >= 0.0).then_some(first.value);
-    let times = (first.timestamp_ms, last.timestamp_ms);
-    let factor = extrapolation(window, times, floats.len(), zero_at, gain);
+    let gain = last.value - first.value + lost();
+    let zero_at = (kind != Kind::Delta && first.value >= 0.0).then_some(first.value);
+    let factor = factor(
+        Ends::of((start_ms, end_ms), first.timestamp_ms, last.timestamp_ms),
+        floats.len(),
+        zero_at,
+        gain,
+    );
+    let range_s = (end_ms - start_ms) as f64 / 1000.0;
     Some(gain * if kind == Kind::Rate { factor / range_s } else { factor })
 }
 
@@ -172,35 +284,106 @@ fn histograms_gain(
         }
     }
     let zero_at = is_counter.then_some(first.count());
-    let factor = extrapolation(window, (*first_ms, *last_ms), histograms.len(), zero_at, gain.count());
+    let ends = Ends::of((window.start_ms, window.end_ms), *first_ms, *last_ms);
+    let factor = Reach::of(ends, histograms.len()).factor(zero_at, gain.count());
     let factor = if kind == Kind::Rate { factor / range_s } else { factor };
     Some(gain.scaled(factor).into_gauge())
 }
 
-/// By how much a gain between the first and the last of `samples` is stretched
-/// to stand for the whole window: up to its ends when they are near, by half a
+/// How far the samples of a window are from its ends, and how far apart.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Ends {
+    start_ms: i64,
+    covered_ms: i64,
+    end_ms: i64,
+}
+
+impl Ends {
+    fn of((start_ms, end_ms): (i64, i64), first_ms: i64, last_ms: i64) -> Self {
+        Ends { start_ms: first_ms - start_ms, covered_ms: last_ms - first_ms, end_ms: end_ms - last_ms }
+    }
+}
+
+/// To where a gain between the first and the last of some samples is stretched to
+/// stand for the whole window: up to its ends when they are near, by half a
 /// usual gap when not, and never before the time at which a counter that had
-/// `first_value` must have been 0.
-fn extrapolation(
-    window: &Window<'_>,
-    (first_ms, last_ms): (i64, i64),
-    samples: usize,
-    first_value: Option<f64>,
-    gain: f64,
-) -> f64 {
-    let covered_s = (last_ms - first_ms) as f64 / 1000.0;
-    let gap_s = covered_s / (samples - 1) as f64;
-    let threshold_s = gap_s * 1.1;
-    let mut to_start_s = (first_ms - window.start_ms) as f64 / 1000.0;
-    let mut to_end_s = (window.end_ms - last_ms) as f64 / 1000.0;
-    if to_start_s >= threshold_s {
-        to_start_s = gap_s / 2.0;
+/// its first value must have been 0.
+struct Reach {
+    covered_s: f64,
+    to_start_s: f64,
+    to_end_s: f64,
+    /// Where the counter was not 0 within reach.
+    whole: f64,
+}
+
+impl Reach {
+    fn of(ends: Ends, samples: usize) -> Self {
+        let covered_s = ends.covered_ms as f64 / 1000.0;
+        let gap_s = covered_s / (samples - 1) as f64;
+        let threshold_s = gap_s * 1.1;
+        let within = |ms: i64| {
+            let away_s = ms as f64 / 1000.0;
+            if away_s >= threshold_s { gap_s / 2.0 } else { away_s }
+        };
+        let (to_start_s, to_end_s) = (within(ends.start_ms), within(ends.end_ms));
+        Reach { covered_s, to_start_s, to_end_s, whole: (covered_s + to_start_s + to_end_s) / covered_s }
     }
-    if let Some(first_value) = first_value.filter(|_| gain > 0.0) {
-        to_start_s = to_start_s.min(covered_s * (first_value / gain));
+
+    #[inline]
+    fn factor(&self, first_value: Option<f64>, gain: f64) -> f64 {
+        let Some(first_value) = first_value.filter(|_| gain > 0.0) else { return self.whole };
+        // Mostly plain to see, without a division.
+        if first_value >= gain && self.covered_s >= self.to_start_s {
+            return self.whole;
+        }
+        let zero_s = self.covered_s * (first_value / gain);
+        if zero_s < self.to_start_s {
+            return (self.covered_s + zero_s + self.to_end_s) / self.covered_s;
+        }
+        self.whole
     }
-    if to_end_s >= threshold_s {
-        to_end_s = gap_s / 2.0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::annotation::Annotations;
+    use super::super::track::Slider;
+    use super::*;
+    use crate::model::Labels;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Windows that slide and windows on their own, to the last bit.
+        #[test]
+        fn a_series_gains_what_each_of_its_windows_does(
+            samples in prop::collection::vec((1i64..40, -3i64..20, any::<bool>()), 0..200),
+            never_resets: bool,
+            (start_ms, step_ms, range_ms) in (0i64..2_000, 1i64..3_000, 1i64..20_000),
+        ) {
+            let (mut at_ms, mut total) = (0, 0.0);
+            let floats = samples.into_iter().map(|(gap, gain, is_regular)| {
+                at_ms += if is_regular { 100 } else { gap * gap };
+                total = if gain == -3 { 0.3 } else { total + gain as f64 * 0.1 };
+                Sample { timestamp_ms: at_ms, value: total }
+            });
+            let track = Track { floats: floats.collect(), never_resets, ..Track::default() };
+            let (annotations, labels) = (Annotations::new("", &[], &[]), Labels::default());
+            let told = Told { annotations: &annotations, at: 0, labels: &labels };
+            for kind in [Kind::Rate, Kind::Increase, Kind::Delta] {
+                let mut gains = Gains::of(&track, kind, range_ms).unwrap();
+                let mut slider = Slider::new(&track);
+                for end_ms in (0..60).map(|step| start_ms + step * step_ms) {
+                    let alone = match slider.window(end_ms, range_ms, end_ms) {
+                        window if window.is_empty() => Cell::None,
+                        window => extrapolated(&told, &window, kind),
+                    };
+                    let bits = |cell: Cell| match cell {
+                        Cell::Float(value) => Some(value.to_bits()),
+                        _ => None,
+                    };
+                    prop_assert_eq!(bits(gains.until(end_ms)), bits(alone));
+                }
+            }
+        }
     }
-    (covered_s + to_start_s + to_end_s) / covered_s
 }

@@ -73,8 +73,8 @@ impl Track {
 
     /// Takes out the stale markers, which no range sees.
     pub fn drop_stale(&mut self) {
-        // Most series have none.
-        if self.floats.iter().any(|s| sample::is_stale(s.value)) {
+        // Most series have none, so that all of them are looked at: several at once.
+        if self.floats.iter().fold(false, |any, s| any | sample::is_stale(s.value)) {
             let mut counts = std::mem::take(&mut self.counts).into_iter();
             self.floats.retain(|s| {
                 let count = counts.next();

@@ -329,7 +329,6 @@ impl Block {
     /// # Errors
     /// When it cannot be read; `InvalidData` when no chunks can be there.
     pub(super) fn fill(&self, file: &dyn File, place: Range<u64>, bytes: &mut Vec<u8>) -> io::Result<()> {
-        bytes.clear();
         let length = place.end.checked_sub(place.start).and_then(|length| usize::try_from(length).ok());
         let length = length.filter(|length| place.end <= self.footer.index_at && *length <= MAX_PART_BYTES);
         bytes.resize(length.ok_or_else(damaged)?, 0);

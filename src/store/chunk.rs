@@ -6,7 +6,7 @@
 //! bytes as they were in memory.
 
 use super::coding::{Reader, put_signed, put_varint};
-use super::column::{put_doubles, read_doubles, read_integers};
+use super::column::{put_doubles, read_doubles, read_doubles_each, read_integers};
 use super::gauge::{Stats, put_stats, read_stats, same_stats, take_part};
 use super::point::Class;
 use super::ranks::{put_ranks, read_ranks};
@@ -32,26 +32,36 @@ pub(super) struct Chunk {
     pub(super) stats: Vec<Stats>,
 }
 
-/// What a query reads of a chunk.
-pub(super) struct Decoded {
-    /// Of a gauge's steps with the part that is wanted.
-    pub(super) points: Points,
-    /// Of sums, how many windows each stands for; else none.
-    pub(super) counts: Vec<u64>,
-}
-
-/// Reads what a query wants of a chunk; `None` when the bytes are not that.
-pub(super) fn read_part(bytes: &[u8], id: SeriesId, class: Class, part: GaugePart) -> Option<Decoded> {
+/// Reads what a query wants of a chunk of floats: the samples, with that `part` of
+/// a gauge's steps, behind `samples`, and of sums how many windows each stands for,
+/// else none. `None` when the bytes are not that; then anything may be there.
+pub(super) fn read_part(
+    bytes: &[u8],
+    id: SeriesId,
+    part: GaugePart,
+    samples: &mut Vec<Sample>,
+) -> Option<Vec<u64>> {
     let reader = &mut Reader::new(bytes);
-    let (form, count) = read_head(reader, id, class)?;
-    if (form, class) != (STEPS, Class::Floats) {
-        let points = read_chunk(bytes, id, class)?.points;
-        return Some(Decoded { points, counts: Vec::new() });
+    match read_head(reader, id, Class::Floats)? {
+        (COLUMNS, count) => {
+            read_floats(reader, count, samples)?;
+            reader.is_empty().then(Vec::new)
+        }
+        (STEPS, count) => {
+            let before = samples.len();
+            read_floats(reader, count, samples)?;
+            let samples = samples.get_mut(before..)?;
+            let values = samples.iter().filter(|sample| !is_stale(sample.value)).count();
+            take_part(reader, samples, values, part)
+        }
+        _ => match read_chunk(bytes, id, Class::Floats)?.points {
+            Points::Floats(mut read) => {
+                samples.append(&mut read);
+                Some(Vec::new())
+            }
+            _ => None,
+        },
     }
-    let mut samples = read_floats(reader, count)?;
-    let values = samples.iter().filter(|sample| !is_stale(sample.value)).count();
-    let counts = take_part(reader, &mut samples, values, part)?;
-    Some(Decoded { points: Points::Floats(samples), counts })
 }
 
 /// Writes the chunk of a gauge's steps, of which `last` has the values, and
@@ -116,11 +126,16 @@ pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Chu
             let rest = reader.rest();
             stream::read(rest, class, count)?
         }
-        (COLUMNS, Class::Floats) => Points::Floats(read_floats(reader, count)?),
+        (COLUMNS, Class::Floats) => {
+            let mut samples = Vec::new();
+            read_floats(reader, count, &mut samples)?;
+            Points::Floats(samples)
+        }
         (COLUMNS, Class::Histograms) => Points::Histograms(read_histograms(reader, count)?),
         (RANKS, Class::Histograms) => Points::Histograms(read_ranks(reader, count)?),
         (STEPS, Class::Floats) => {
-            let samples = read_floats(reader, count)?;
+            let mut samples = Vec::new();
+            read_floats(reader, count, &mut samples)?;
             let values = samples.iter().filter(|sample| !is_stale(sample.value)).count();
             stats = read_stats(reader, values)?;
             Points::Floats(samples)
@@ -176,8 +191,12 @@ fn put_floats(out: &mut Vec<u8>, samples: &[Sample]) {
     put_doubles(out, &values);
 }
 
-fn read_floats(reader: &mut Reader<'_>, count: usize) -> Option<Vec<Sample>> {
-    let times = read_times(reader, count)?;
+/// Reads samples behind `samples`.
+fn read_floats(reader: &mut Reader<'_>, count: usize, samples: &mut Vec<Sample>) -> Option<()> {
+    let before = samples.len();
+    read_times_each(reader, count, |run| {
+        samples.extend(run.times().map(|timestamp_ms| Sample { timestamp_ms, value: stale_nan() }));
+    })?;
     let stale_count = reader.count()?;
     let mut stale = Vec::with_capacity(stale_count);
     let mut at = 0usize;
@@ -185,18 +204,25 @@ fn read_floats(reader: &mut Reader<'_>, count: usize) -> Option<Vec<Sample>> {
         at = at.checked_add(usize::try_from(reader.varint()?).ok()?)?;
         stale.push(at);
     }
-    let mut values = read_doubles(reader, count.checked_sub(stale_count)?)?.into_iter();
+    let values = count.checked_sub(stale_count)?;
+    let mut slots = samples.get_mut(before..)?.iter_mut();
     if stale.is_empty() {
-        let sample = |(timestamp_ms, value)| Sample { timestamp_ms, value };
-        return Some(times.into_iter().zip(values).map(sample).collect());
+        return read_doubles_each(reader, values, |value| {
+            if let Some(slot) = slots.next() {
+                slot.value = value;
+            }
+        });
     }
+    let mut slots = slots.enumerate();
     let mut stale = stale.into_iter().peekable();
-    let mut samples = Vec::with_capacity(count);
-    for (at, timestamp_ms) in times.into_iter().enumerate() {
-        let value = if stale.next_if_eq(&at).is_some() { stale_nan() } else { values.next()? };
-        samples.push(Sample { timestamp_ms, value });
-    }
-    Some(samples)
+    let mut missing = 0usize;
+    read_doubles_each(reader, values, |value| {
+        match slots.by_ref().find(|(at, _)| stale.next_if_eq(at).is_none()) {
+            Some((_, slot)) => slot.value = value,
+            None => missing += 1,
+        }
+    })?;
+    (missing == 0).then_some(())
 }
 
 /// Columns of distributions as blocks before version 3 have them.
@@ -248,24 +274,42 @@ pub(super) fn put_times(out: &mut Vec<u8>, times: &[i64]) {
 
 pub(super) fn read_times(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
     let mut times = Vec::with_capacity(count.min(1 << 16));
-    let mut first = 0i64;
+    read_times_each(reader, count, |run| times.extend(run.times()))?;
+    Some(times)
+}
+
+/// Times of one distance.
+struct Run {
+    first: i64,
+    step: i64,
+    length: i64,
+}
+
+impl Run {
+    /// Its last one was seen not to overflow.
+    fn times(self) -> impl Iterator<Item = i64> {
+        (0..self.length).map(move |at| self.first + at * self.step)
+    }
+}
+
+/// Hands `count` times to `each`, run by run.
+fn read_times_each(reader: &mut Reader<'_>, count: usize, mut each: impl FnMut(Run)) -> Option<()> {
+    let (mut first, mut left, mut latest) = (0i64, count, None);
     for _ in 0..reader.count()? {
         first = first.checked_add(reader.signed()?)?;
         let step = i64::try_from(reader.varint()?).ok()?;
         let length = usize::try_from(reader.varint()?).ok()?;
-        if length > count - times.len() {
-            return None;
-        }
+        left = left.checked_sub(length)?;
         if length == 0 {
             continue;
         }
         // Ascending, and no overflow on the way to the last one.
-        let ascends = (step > 0 || length == 1) && times.last().is_none_or(|last| *last < first);
+        let ascends = (step > 0 || length == 1) && latest.is_none_or(|latest| latest < first);
         let last = i64::try_from(length - 1).ok()?.checked_mul(step)?.checked_add(first);
-        last.filter(|_| ascends)?;
-        times.extend((0..length as i64).map(|at| first + at * step));
+        latest = Some(last.filter(|_| ascends)?);
+        each(Run { first, step, length: length as i64 });
     }
-    (times.len() == count).then_some(times)
+    (left == 0).then_some(())
 }
 
 #[cfg(test)]

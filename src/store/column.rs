@@ -104,25 +104,35 @@ pub(super) fn put_doubles(out: &mut Vec<u8>, values: &[f64]) {
 
 /// Reads `count` doubles; `None` when the bytes are not such a column.
 pub(super) fn read_doubles(reader: &mut Reader<'_>, count: usize) -> Option<Vec<f64>> {
+    let mut values = Vec::with_capacity(count.min(MOST_AT_ONCE));
+    read_doubles_each(reader, count, |value| values.push(value))?;
+    Some(values)
+}
+
+/// Hands `count` doubles to `each`; `None` when the bytes are not such a column.
+pub(super) fn read_doubles_each(
+    reader: &mut Reader<'_>,
+    count: usize,
+    mut each: impl FnMut(f64),
+) -> Option<()> {
     match reader.byte()? {
-        VARINTS => (0..count).map(|_| reader.number()).collect(),
+        VARINTS => (0..count).try_for_each(|_| reader.number().map(&mut each)),
         PCO_SCALED => {
             let power = power_of(reader.byte()?)?;
             let integers: Vec<i64> = unpacked(reader.bytes()?, count)?;
-            Some(integers.into_iter().map(|integer| integer as f64 / power).collect())
+            integers.into_iter().for_each(|integer| each(integer as f64 / power));
+            Some(())
         }
-        PCO_DOUBLES => unpacked(reader.bytes()?, count),
-        RAW_DOUBLES => (0..count).map(|_| reader.fixed_f64()).collect(),
-        SCALED => {
-            let power = power_of(reader.byte()?)?;
-            let mut values = Vec::with_capacity(count.min(MOST_AT_ONCE));
-            // Most are whole: a division each is a third of reading them.
-            match power {
-                1.0 => read_integers_each(reader, count, |integer| values.push(integer as f64))?,
-                _ => read_integers_each(reader, count, |integer| values.push(integer as f64 / power))?,
-            }
-            Some(values)
+        PCO_DOUBLES => {
+            unpacked(reader.bytes()?, count)?.into_iter().for_each(each);
+            Some(())
         }
+        RAW_DOUBLES => (0..count).try_for_each(|_| reader.fixed_f64().map(&mut each)),
+        // Most are whole: a division each is a third of reading them.
+        SCALED => match power_of(reader.byte()?)? {
+            1.0 => read_integers_each(reader, count, |integer| each(integer as f64)),
+            power => read_integers_each(reader, count, |integer| each(integer as f64 / power)),
+        },
         _ => None,
     }
 }

@@ -1,12 +1,12 @@
 //! Points of a series as a read gathers them: block after block, then the log,
 //! within a budget; one at a time, ascending.
 
-use super::chunk::Decoded;
+use super::chunk::{read_chunk, read_part};
 use super::error::Error;
 use super::point::Class;
 use super::sample::Value;
 use crate::model::sample::{is_stale, stale_nan};
-use crate::model::{Points, Sample, TimeRange};
+use crate::model::{GaugePart, Points, Sample, SeriesId, TimeRange};
 
 /// Points that may still be read.
 pub(super) struct Budget {
@@ -35,53 +35,82 @@ pub(super) struct Gathering {
     /// Of each float how many windows it stands for; empty as long as each is
     /// one.
     counts: Vec<u64>,
+    /// How many chunks there are.
+    chunks: usize,
+}
+
+/// A chunk, and what of it is wanted.
+pub(super) struct Chunk<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) id: SeriesId,
+    pub(super) gauge: GaugePart,
+    pub(super) range: TimeRange,
 }
 
 impl Gathering {
-    pub(super) fn new(class: Class) -> Self {
-        Gathering { points: empty(class), counts: Vec::new() }
+    pub(super) fn new(class: Class, chunks: usize) -> Self {
+        Gathering { points: empty(class), counts: Vec::new(), chunks }
     }
 
-    /// Adds what lies in the range.
+    /// Adds what the chunk has in its range; `scratch` is room to work in. False,
+    /// and nothing added, when the bytes are no chunk of the series.
     ///
     /// # Errors
     /// [`Error::Limit`]
     pub(super) fn append(
         &mut self,
-        more: Decoded,
-        range: &TimeRange,
+        chunk: &Chunk<'_>,
+        scratch: &mut Vec<Sample>,
         budget: &mut Budget,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let before = self.points.len();
-        match (&mut self.points, more.points) {
-            (Points::Floats(points), Points::Floats(floats)) => {
-                let within = part_of(&floats, range, |sample| sample.timestamp_ms);
-                if !more.counts.is_empty() {
-                    self.counts.extend(points.get(self.counts.len()..).unwrap_or_default().iter().map(one));
-                    self.counts.extend(more.counts.get(within.clone()).unwrap_or_default());
+        let is_read = match &mut self.points {
+            Points::Floats(points) => {
+                scratch.clear();
+                let counts = read_part(chunk.bytes, chunk.id, chunk.gauge, scratch);
+                counts.is_some_and(|counts| {
+                    let within = part_of(scratch, &chunk.range, |sample| sample.timestamp_ms);
+                    if !counts.is_empty() {
+                        let ones = points.get(self.counts.len()..).unwrap_or_default().iter().map(one);
+                        self.counts.extend(ones);
+                        self.counts.extend(counts.get(within.clone()).unwrap_or_default());
+                    }
+                    if points.is_empty() && within.len() == scratch.len() {
+                        points.reserve_exact(within.len().saturating_mul(self.chunks));
+                    }
+                    points.extend_from_slice(scratch.get(within).unwrap_or_default());
+                    true
+                })
+            }
+            Points::Histograms(points) => match points_of(chunk, Class::Histograms) {
+                Some(Points::Histograms(more)) => {
+                    let within = part_of(&more, &chunk.range, |(at, _)| *at);
+                    take_in(points, more, within);
+                    true
                 }
-                take_in(points, floats, within);
-            }
-            (Points::Histograms(points), Points::Histograms(more)) => {
-                let within = part_of(&more, range, |(at, _)| *at);
-                take_in(points, more, within);
-            }
-            (Points::Sketches(points), Points::Sketches(more)) => {
-                let within = part_of(&more, range, |(at, _)| *at);
-                take_in(points, more, within);
-            }
-            // One series is of one type, in the log and in every block.
-            _ => {}
-        }
+                _ => false,
+            },
+            Points::Sketches(points) => match points_of(chunk, Class::Sketches) {
+                Some(Points::Sketches(more)) => {
+                    let within = part_of(&more, &chunk.range, |(at, _)| *at);
+                    take_in(points, more, within);
+                    true
+                }
+                _ => false,
+            },
+            // The store keeps none.
+            Points::Natives(_) => false,
+        };
         budget.points += self.points.weight_from(before);
-        budget.check()
+        budget.check()?;
+        Ok(is_read)
     }
 
     /// All points with those of the log behind them, ascending, and what each
     /// float stands for. Of floats at the seam the later one counts: a series
     /// that begins again in the very moment it had ended.
     pub(super) fn finish(self, log: Points) -> (Points, Vec<u64>) {
-        let Gathering { mut points, mut counts } = self;
+        let Gathering { mut points, mut counts, .. } = self;
         match (&mut points, log) {
             (Points::Floats(points), Points::Floats(mut log)) => {
                 append_all(points, &mut log);
@@ -105,6 +134,10 @@ impl Gathering {
         }
         (points, counts)
     }
+}
+
+fn points_of(chunk: &Chunk<'_>, class: Class) -> Option<Points> {
+    read_chunk(chunk.bytes, chunk.id, class).map(|chunk| chunk.points)
 }
 
 /// How many windows a float of the finest tier stands for.
@@ -195,7 +228,8 @@ fn push_float(points: &mut Vec<Sample>, timestamp_ms: i64, value: f64) {
 
 /// Brings points into ascending time; of equal times the later one stays.
 pub(super) fn in_order<T>(points: &mut Vec<T>, time: impl Fn(&T) -> i64) {
-    if points.is_sorted_by(|a, b| time(a) < time(b)) {
+    // They nearly always are, so that all are compared: several at once.
+    if points.windows(2).fold(true, |ascend, pair| ascend & (time(&pair[0]) < time(&pair[1]))) {
         return;
     }
     points.sort_by_key(&time);

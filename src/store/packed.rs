@@ -16,7 +16,8 @@
 use super::coding::{Reader, put_bytes, put_signed};
 use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
-use pco::{ChunkConfig, PagingSpec};
+use pco::{ChunkConfig, DecompressorScratch, PagingSpec};
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 /// Bit of the first byte.
@@ -28,6 +29,14 @@ pub(super) const LEVEL: usize = 4;
 
 static DECOMPRESSOR: LazyLock<Option<FileDecompressor>> =
     LazyLock::new(|| FileDecompressor::new(&PCO_VERSION[..]).ok().map(|(decompressor, _)| decompressor));
+
+/// Numbers that are unpacked at once: a multiple of pco's batches of 256.
+const AT_ONCE: usize = 1024;
+
+thread_local! {
+    /// What pco works in: made anew it is half of what a short column takes.
+    static SCRATCH: RefCell<DecompressorScratch> = RefCell::default();
+}
 
 /// A type that values are packed in.
 trait Narrow: Number + Default {
@@ -132,24 +141,27 @@ fn unpack<T: Narrow>(
     wraps: bool,
     mut each: impl FnMut(i64),
 ) -> Option<()> {
-    let mut narrow = vec![T::default(); count];
-    let (mut chunk, rest) = DECOMPRESSOR.as_ref()?.chunk_decompressor::<T, _>(packed).ok()?;
-    let mut page = chunk.page_decompressor(rest, count).ok()?;
-    let progress = page.read(&mut narrow).ok()?;
-    if progress.n_processed != count || !page.into_src().is_empty() {
-        return None;
-    }
-    if wraps {
-        let (mut value, mut before) = (base, T::default());
-        for narrow in narrow {
-            value = value.wrapping_add(narrow.step_from(before));
-            before = narrow;
-            each(value);
+    let (chunk, rest) = DECOMPRESSOR.as_ref()?.chunk_decompressor::<T, _>(packed).ok()?;
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut page = chunk.page_decompressor_with_scratch(rest, count, scratch).ok()?;
+        let mut narrow = [T::default(); AT_ONCE];
+        let (mut value, mut before, mut left) = (base, T::default(), count);
+        while left > 0 {
+            let done = page.read(&mut narrow).ok()?.n_processed;
+            let narrow = narrow.get(..done).filter(|_| done == left.min(AT_ONCE))?;
+            left -= done;
+            if wraps {
+                for narrow in narrow {
+                    value = value.wrapping_add(narrow.step_from(before));
+                    before = *narrow;
+                    each(value);
+                }
+            } else {
+                narrow.iter().for_each(|narrow| each(base.wrapping_add(narrow.widen() as i64)));
+            }
         }
-    } else {
-        narrow.into_iter().for_each(|narrow| each(base.wrapping_add(narrow.widen() as i64)));
-    }
-    Some(())
+        page.into_src().is_empty().then_some(())
+    })
 }
 
 #[cfg(test)]

@@ -8,9 +8,8 @@
 use super::backend::{Backend, File};
 use super::block;
 use super::block_index::Entry;
-use super::chunk::read_part;
 use super::error::Error;
-use super::gathering::{Budget, Gathering};
+use super::gathering::{Budget, Chunk, Gathering};
 use super::point::Class;
 use super::section::Wanted;
 use super::store::Store;
@@ -142,8 +141,13 @@ impl Reading {
     pub fn read(&self, places: Range<usize>, max_points: usize) -> Result<Vec<Series>, Error> {
         let Some(keys) = self.keys.get(places.clone()) else { return Ok(Vec::new()) };
         let mut budget = Budget { points: 0, limit: max_points };
-        let of = |key: &SeriesKey| Gathering::new(Class::of(key.metric_type));
-        let mut gathered: Vec<Gathering> = keys.iter().map(of).collect();
+        let mut chunks = vec![0; keys.len()];
+        for chunk in self.blocks.iter().flat_map(|block| block.chunks_of(&places)) {
+            let slot = (chunk.place as usize).checked_sub(places.start);
+            slot.and_then(|slot| chunks.get_mut(slot)).into_iter().for_each(|chunks| *chunks += 1);
+        }
+        let of = |(key, chunks): (&SeriesKey, usize)| Gathering::new(Class::of(key.metric_type), chunks);
+        let mut gathered: Vec<Gathering> = keys.iter().zip(chunks).map(of).collect();
         for block in &self.blocks {
             block.read(self, &places, &mut gathered, &mut budget)?;
         }
@@ -193,6 +197,12 @@ impl OpenBlock {
         Ok(Some(OpenBlock { part: part.clone(), file: Some(file).filter(|_| stays_open), chunks }))
     }
 
+    fn chunks_of(&self, places: &Range<usize>) -> &[ChunkAt] {
+        let from = self.chunks.partition_point(|chunk| (chunk.place as usize) < places.start);
+        let until = self.chunks.partition_point(|chunk| (chunk.place as usize) < places.end);
+        self.chunks.get(from..until).unwrap_or_default()
+    }
+
     /// Adds the points of the series at `places` to what was gathered of them.
     fn read(
         &self,
@@ -201,9 +211,7 @@ impl OpenBlock {
         gathered: &mut [Gathering],
         budget: &mut Budget,
     ) -> Result<(), Error> {
-        let from = self.chunks.partition_point(|chunk| (chunk.place as usize) < places.start);
-        let until = self.chunks.partition_point(|chunk| (chunk.place as usize) < places.end);
-        let mut chunks = self.chunks.get(from..until).unwrap_or_default().to_vec();
+        let mut chunks = self.chunks_of(places).to_vec();
         chunks.sort_unstable_by_key(|chunk| chunk.offset);
         let opened = match &self.file {
             Some(_) => None,
@@ -212,7 +220,7 @@ impl OpenBlock {
         };
         // Gone meanwhile with all that is in it: it was the oldest there was.
         let Some(file) = self.file.as_deref().or(opened.as_deref()) else { return Ok(()) };
-        let (mut rest, mut bytes) = (&chunks[..], Vec::new());
+        let (mut rest, mut bytes, mut scratch) = (&chunks[..], Vec::new(), Vec::new());
         while let Some(first) = rest.first() {
             let joins = |pair: &&[ChunkAt]| {
                 let (before, next) = (pair[0], pair[1]);
@@ -229,16 +237,16 @@ impl OpenBlock {
                 let Some(slot) = slot.and_then(|slot| gathered.get_mut(slot)) else { continue };
                 let start = (chunk.offset - first.offset) as usize;
                 let own = bytes.get(start..start + chunk.length as usize).filter(|_| is_read.is_ok());
-                let class = Class::of(key.metric_type);
-                let decoded = block::checked(own.unwrap_or_default()).and_then(|bytes| {
-                    read_part(bytes, SeriesId(chunk.id), class, reading.gauge).ok_or_else(block::damaged)
-                });
-                match decoded {
-                    Ok(decoded) => {
+                let is_sound = match block::checked(own.unwrap_or_default()) {
+                    Ok(bytes) => {
                         let range = within_type(&self.part, key.metric_type, &reading.range);
-                        slot.append(decoded, &range, budget)?;
+                        let chunk = Chunk { bytes, id: SeriesId(chunk.id), gauge: reading.gauge, range };
+                        slot.append(&chunk, &mut scratch, budget)?
                     }
-                    Err(error) => self.part.block.report(chunk.id, is_read.as_ref().err().unwrap_or(&error)),
+                    Err(_) => false,
+                };
+                if !is_sound {
+                    self.part.block.report(chunk.id, is_read.as_ref().err().unwrap_or(&block::damaged()));
                 }
             }
         }

@@ -1,12 +1,14 @@
 //! Answers in Prometheus' JSON: the envelope, its errors with their codes, and
 //! query results.
 //!
-//! Results are written straight into one string: a matrix may hold millions of
-//! points, which no tree of JSON values should hold again.
+//! Results are written straight into text: a matrix may hold millions of points,
+//! which no tree of JSON values should hold again.
 
+use super::parts::Parts;
 use crate::model::Labels;
 use crate::query::{self, Distribution, MatrixSeries, Number, QueryResult, SourceError, Value, number};
 use crate::workers;
+use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::convert::Infallible;
@@ -92,24 +94,35 @@ pub(super) fn success(data: &str, warnings: &[String]) -> Response {
     json(StatusCode::OK, body)
 }
 
+const JSON: &str = "application/json";
 const SUCCESS: &str = "{\"status\":\"success\",\"data\":";
 
-/// A query's answer in full.
-pub(super) struct Answer(String);
+/// A query's answer in full, in one text after the other.
+pub(super) struct Answer(Vec<String>);
 
 impl Answer {
     pub fn of(result: &QueryResult, stats: Option<Stats>) -> Self {
-        let mut body = String::from(SUCCESS);
-        push_result(&mut body, result, stats);
-        push_annotations(&mut body, &result.warnings, &result.infos);
-        body.push('}');
-        Answer(body)
+        let mut texts = Vec::new();
+        let mut end = format!("{SUCCESS}{{\"resultType\":\"{}\",\"result\":", result.value.type_name());
+        match &result.value {
+            Value::Matrix(series) => push_matrix(&mut texts, &mut end, series),
+            value => push_value(&mut end, value),
+        }
+        if let Some(stats) = stats {
+            push_stats(&mut end, stats);
+        }
+        end.push('}');
+        push_annotations(&mut end, &result.warnings, &result.infos);
+        end.push('}');
+        texts.push(end);
+        Answer(texts)
     }
 }
 
 impl From<Answer> for Response {
     fn from(answer: Answer) -> Self {
-        json(StatusCode::OK, answer.0)
+        let body = Body::new(Parts::new(answer.0));
+        (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], body).into_response()
     }
 }
 
@@ -132,10 +145,9 @@ fn push_annotations(body: &mut String, warnings: &[String], infos: &[String]) {
     }
 }
 
-/// A query's result as the `data` of an answer.
-fn push_result(out: &mut String, result: &QueryResult, stats: Option<Stats>) {
-    push_formatted(out, format_args!("{{\"resultType\":\"{}\",\"result\":", result.value.type_name()));
-    match &result.value {
+/// A result that is no matrix.
+fn push_value(out: &mut String, value: &Value) {
+    match value {
         Value::Scalar(point) => push_point(out, point.timestamp_ms, point.value),
         Value::String(point) => {
             out.push('[');
@@ -159,27 +171,32 @@ fn push_result(out: &mut String, result: &QueryResult, stats: Option<Stats>) {
             }
             out.push('}');
         }),
-        Value::Matrix(series) => push_matrix(out, series),
+        Value::Matrix(series) => {
+            out.push('[');
+            push_series(out, series);
+            out.push(']');
+        }
     }
-    if let Some(stats) = stats {
-        let [waited, evaluated] = [stats.waited, stats.evaluated].map(|time| time.as_secs_f64());
-        push_formatted(
-            out,
-            format_args!(
-                ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{evaluated},\"resultSortTime\":0,\
-                 \"queryPreparationTime\":0,\"innerEvalTime\":{evaluated},\"execQueueTime\":{waited},\
-                 \"execTotalTime\":{}}},\"samples\":{{\"totalQueryableSamples\":{samples},\
-                 \"peakSamples\":{samples}}}}}",
-                waited + evaluated,
-                samples = stats.samples,
-            ),
-        );
-    }
-    out.push('}');
 }
 
-/// A matrix of many points is written by several threads, some series by each.
-fn push_matrix(out: &mut String, series: &[MatrixSeries]) {
+fn push_stats(out: &mut String, stats: Stats) {
+    let [waited, evaluated] = [stats.waited, stats.evaluated].map(|time| time.as_secs_f64());
+    push_formatted(
+        out,
+        format_args!(
+            ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{evaluated},\"resultSortTime\":0,\
+             \"queryPreparationTime\":0,\"innerEvalTime\":{evaluated},\"execQueueTime\":{waited},\
+             \"execTotalTime\":{}}},\"samples\":{{\"totalQueryableSamples\":{samples},\
+             \"peakSamples\":{samples}}}}}",
+            waited + evaluated,
+            samples = stats.samples,
+        ),
+    );
+}
+
+/// A matrix of many points is written by several threads, some series by each: all
+/// texts but the one that is at its `end`.
+fn push_matrix(texts: &mut Vec<String>, end: &mut String, series: &[MatrixSeries]) {
     let mut parts: Vec<&[MatrixSeries]> = Vec::new();
     let (mut rest, mut points, mut together) = (series, 0, 0);
     for one in series {
@@ -192,27 +209,29 @@ fn push_matrix(out: &mut String, series: &[MatrixSeries]) {
     }
     parts.push(rest);
     parts.retain(|part| !part.is_empty());
-    out.push('[');
+    end.push('[');
     if let [part] = &parts[..] {
-        push_series(out, part);
+        end.reserve(part.iter().map(|series| series.points.len()).sum::<usize>() * POINT_BYTES);
+        push_series(end, part);
     } else {
+        texts.push(std::mem::take(end));
         let write = |number: usize| {
             let part = parts.get(number).copied().unwrap_or_default();
             let points: usize = part.iter().map(|series| series.points.len()).sum();
             let mut text = String::with_capacity(points * POINT_BYTES);
+            if number > 0 {
+                text.push(',');
+            }
             push_series(&mut text, part);
             Ok::<_, Infallible>(text)
         };
-        let mut separator = "";
         // Writing cannot fail.
         let _ = workers::in_order(parts.len(), write, |text| {
-            out.push_str(separator);
-            out.push_str(&text);
-            separator = ",";
+            texts.push(text);
             Ok(())
         });
     }
-    out.push(']');
+    end.push(']');
 }
 
 /// Series one after the other, without what is around a list.
@@ -301,7 +320,9 @@ fn push_time(out: &mut String, at_ms: i64) {
     out.push_str(sign);
     number::push_integer(out, (ms / 1000) as i64);
     if ms % 1000 != 0 {
-        push_formatted(out, format_args!(".{:03}", ms % 1000));
+        let digits = [ms / 100 % 10, ms / 10 % 10, ms % 10].map(|digit| char::from(b'0' + digit as u8));
+        out.push('.');
+        out.extend(digits);
     }
 }
 
@@ -344,5 +365,5 @@ fn push_histogram(out: &mut String, at_ms: i64, histogram: &Distribution) {
 }
 
 fn json(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
 }

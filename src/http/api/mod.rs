@@ -9,6 +9,7 @@ pub mod ingest;
 pub mod item;
 pub mod markers;
 mod params;
+mod parts;
 mod query;
 mod series;
 mod state;
