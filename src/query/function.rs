@@ -371,13 +371,7 @@ pub(super) fn range_row(
     let told = Told { annotations: &args.eval.annotations, at: start, labels: &track.labels };
     let mut slider = Slider::new(track);
     let mut cells: Vec<Cell> = Vec::with_capacity(args.grid.steps);
-    let kind = match function {
-        Rate => Some(Kind::Rate),
-        Increase => Some(Kind::Increase),
-        Delta => Some(Kind::Delta),
-        _ => None,
-    };
-    let kind = kind.filter(|_| ranged.edges == Edges::Plain && !fixed);
+    let kind = Kind::of(function).filter(|_| ranged.edges == Edges::Plain && !fixed);
     let gains = kind.and_then(|kind| Gains::of(track, kind, ranged.range_ms));
     let mut rest = &ranged.ends_ms[..];
     if let Some(mut gains) = gains {
@@ -429,18 +423,13 @@ fn with_edges(
     around: &Window<'_>,
     track: &Track,
 ) -> Cell {
-    let kind = match function {
-        Function::Rate => Kind::Rate,
-        Function::Increase => Kind::Increase,
-        Function::Delta => Kind::Delta,
-        // What stands at the ends is no change of its own.
-        _ => {
-            let whole = range.anchored_track(around, track);
-            let window = Slider::new(&whole).window(range.end_ms, i64::MAX / 4, range.end_ms);
-            return over_time::apply(told, function, &window, [f64::NAN; 2]);
-        }
-    };
-    range.gain(told, around, kind)
+    if let Some(kind) = Kind::of(function) {
+        return range.gain(told, around, kind);
+    }
+    // What stands at the ends is no change of its own.
+    let whole = range.anchored_track(around, track);
+    let window = Slider::new(&whole).window(range.end_ms, i64::MAX / 4, range.end_ms);
+    over_time::apply(told, function, &window, [f64::NAN; 2])
 }
 
 /// By value, NaN last; only the order of an instant vector means anything.

@@ -16,10 +16,10 @@ pub(crate) fn apply(told: &Told<'_>, function: Function, window: &Window<'_>, pa
     if window.is_empty() {
         return Cell::None;
     }
+    if let Some(kind) = Kind::of(function) {
+        return rate::extrapolated(told, window, kind);
+    }
     match function {
-        Rate => return rate::extrapolated(told, window, Kind::Rate),
-        Increase => return rate::extrapolated(told, window, Kind::Increase),
-        Delta => return rate::extrapolated(told, window, Kind::Delta),
         Irate => return rate::instant(told, window, true),
         Idelta => return rate::instant(told, window, false),
         PresentOverTime => return Cell::Float(1.0),

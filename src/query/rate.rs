@@ -7,6 +7,7 @@
 
 use super::column::Cell;
 use super::distribution::{self, Distribution, Incompatible};
+use super::function_table::Function;
 use super::log_linear;
 use super::told::Told;
 use super::track::{Track, Window};
@@ -24,6 +25,17 @@ pub(crate) enum Kind {
     Rate,
     Increase,
     Delta,
+}
+
+impl Kind {
+    pub fn of(function: Function) -> Option<Kind> {
+        match function {
+            Function::Rate => Some(Kind::Rate),
+            Function::Increase => Some(Kind::Increase),
+            Function::Delta => Some(Kind::Delta),
+            _ => None,
+        }
+    }
 }
 
 /// What the window's samples gained.

@@ -28,11 +28,7 @@ pub(super) fn is_windowed(track: &Track) -> bool {
 
 /// Of the two functions that add windows up.
 pub(super) fn kind_of(function: Function) -> Option<Kind> {
-    match function {
-        Function::Rate => Some(Kind::Rate),
-        Function::Increase => Some(Kind::Increase),
-        _ => None,
-    }
+    Kind::of(function).filter(|kind| *kind != Kind::Delta)
 }
 
 /// The series' `rate` or `increase`, where it is worked out here.

@@ -51,8 +51,8 @@ pub(super) fn read_each(
     match node.op {
         AggregateOp::Sum => tallied::<Sum>(eval, node, numbers, grid, read),
         AggregateOp::Avg => tallied::<Mean>(eval, node, numbers, grid, read),
-        AggregateOp::Min => tallied::<Least>(eval, node, numbers, grid, read),
-        AggregateOp::Max => tallied::<Greatest>(eval, node, numbers, grid, read),
+        AggregateOp::Min => tallied::<Extreme<false>>(eval, node, numbers, grid, read),
+        AggregateOp::Max => tallied::<Extreme<true>>(eval, node, numbers, grid, read),
         AggregateOp::Stddev | AggregateOp::Stdvar => tallied::<Variance>(eval, node, numbers, grid, read),
         AggregateOp::Quantile => tallied::<Values>(eval, node, numbers, grid, read),
         _ => tallied::<Nothing>(eval, node, numbers, grid, read),
@@ -98,40 +98,19 @@ impl Tally for Variance {
     }
 }
 
-/// The least; any number rather than NaN.
+/// The least, or the greatest; any number rather than NaN.
 #[derive(Clone)]
-struct Least(f64);
+struct Extreme<const GREATEST: bool>(f64);
 
-impl Default for Least {
+impl<const GREATEST: bool> Default for Extreme<GREATEST> {
     fn default() -> Self {
-        Least(f64::NAN)
+        Extreme(f64::NAN)
     }
 }
 
-impl Tally for Least {
+impl<const GREATEST: bool> Tally for Extreme<GREATEST> {
     fn add(&mut self, value: f64) {
-        if self.0.is_nan() || value < self.0 {
-            self.0 = value;
-        }
-    }
-
-    fn value(&mut self, _: f64) -> f64 {
-        self.0
-    }
-}
-
-#[derive(Clone)]
-struct Greatest(f64);
-
-impl Default for Greatest {
-    fn default() -> Self {
-        Greatest(f64::NAN)
-    }
-}
-
-impl Tally for Greatest {
-    fn add(&mut self, value: f64) {
-        if self.0.is_nan() || value > self.0 {
+        if self.0.is_nan() || if GREATEST { value > self.0 } else { value < self.0 } {
             self.0 = value;
         }
     }
