@@ -41,6 +41,15 @@ class Program:
             print(self.log.read_text()[-2000:])
 
 
+def prometheus_on(daemon, port, config):
+    """A Prometheus that keeps its data beside the daemon's."""
+    data = daemon.folder / "prometheus"
+    address = f"127.0.0.1:{port}"
+    return Program(
+        daemon, "prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={address}"
+    )
+
+
 def instant(url, expr, at):
     """Values of an instant vector by their labels; those of the sender's own are taken away."""
     query = urllib.parse.urlencode({"query": expr, "time": f"{at:.3f}"})
@@ -62,19 +71,15 @@ def prometheus_writes_and_both_answer_the_same():
         config = daemon.folder / "prometheus.yml"
         ports = {"daemon": daemon.http_port, "sender": port}
         config.write_text((CONFIG + REMOTE_WRITE).format(**ports))
-        arguments = (
-            f"--config.file={config}",
-            f"--storage.tsdb.path={daemon.folder / 'prometheus'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        )
-        with Program(daemon, "prometheus", *arguments) as prometheus:
+        with prometheus_on(daemon, port, config) as prometheus:
             url = f"http://127.0.0.1:{port}"
 
             def begun():
                 daemon.send("orders:3|c", "depth:7|g")
                 return len(instant(daemon.url, "count_over_time(up[1m]) >= 40", time.time())) == 2
 
-            # Series begin before what is asked about: there 2.42 stretches other than 3 and we do.
+            # Series begin before what is asked about. Within a range 2.42 stretches a counter down to zero, up to
+            # 1.1 steps before its first sample; 3 and we half a step at most.
             wait_for("forty scrapes to be written", begun, timeout=90.0, pause=0.5)
             # Odd milliseconds: whether a range holds its own beginning is no matter then. What is
             # asked about is not on its way any more.
@@ -132,12 +137,7 @@ def prometheus_keeps_what_a_daemon_that_is_down_cannot_take():
             f"  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
             + REMOTE_WRITE.format(daemon=daemon.http_port)
         )
-        arguments = (
-            f"--config.file={config}",
-            f"--storage.tsdb.path={daemon.folder / 'prometheus'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        )
-        with Program(daemon, "prometheus", *arguments):
+        with prometheus_on(daemon, port, config):
 
             def counted(at):
                 return instant(daemon.url, "sum(count_over_time(up[1m]))", at)
@@ -212,7 +212,7 @@ def promtool_makes_blocks_of_an_export():
             f"--storage.tsdb.path={blocks}",
             f"--web.listen-address=127.0.0.1:{port}",
         )
-        with Program(daemon, "prometheus", *arguments):
+        with prometheus_on(daemon, port, config):
             url = f"http://127.0.0.1:{port}"
 
             def value(expr):
