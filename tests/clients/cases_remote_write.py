@@ -41,9 +41,9 @@ class Program:
             print(self.log.read_text()[-2000:])
 
 
-def prometheus_on(daemon, port, config):
-    """A Prometheus that keeps its data beside the daemon's."""
-    data = daemon.folder / "prometheus"
+def prometheus_on(daemon, port, config, data=None):
+    """A Prometheus that keeps its data beside the daemon's, or serves what is in `data`."""
+    data = data or daemon.folder / "prometheus"
     address = f"127.0.0.1:{port}"
     return Program(
         daemon, "prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={address}"
@@ -207,12 +207,7 @@ def promtool_makes_blocks_of_an_export():
         port = free_port()
         config = daemon.folder / "none.yml"
         config.write_text("{}")
-        arguments = (
-            f"--config.file={config}",
-            f"--storage.tsdb.path={blocks}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        )
-        with prometheus_on(daemon, port, config):
+        with prometheus_on(daemon, port, config, data=blocks):
             url = f"http://127.0.0.1:{port}"
 
             def value(expr):
