@@ -3,7 +3,7 @@
 //! `cargo bench --bench store`; the directory is made under the target folder,
 //! because a temporary one may be in memory.
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use statsdeck::catalogue::Catalogue;
 use statsdeck::model::batch::{CounterValue, GaugeValue};
 use statsdeck::model::label::NAME;
@@ -12,7 +12,9 @@ use statsdeck::model::{
 };
 use statsdeck::store::{FsBackend, Options, Recovered, Store};
 use std::hint::black_box;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,10 @@ const WINDOW_MS: i64 = 10_000;
 const START_MS: i64 = 1_699_992_000_000;
 const SPAN_WINDOWS: i64 = 720;
 const FLUSHES: i64 = 300;
+const MILLION: u32 = 1_000_000;
+/// What makes this program the one that is killed, and what it says before.
+const FILL: &str = "STATSDECK_BENCH_FILL";
+const FILLED: &str = "filled";
 /// Far more often than in life, so that there are many to tell from.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
@@ -155,32 +161,19 @@ fn reopen(criterion: &mut Criterion) {
 
 /// A million counters, as long as nothing of them is in a block yet. How many
 /// windows, `STATSDECK_BENCH_WINDOWS` says; 719 are two hours, and 3 GB.
+/// Another process writes them, and is killed while it writes the next.
 fn million(criterion: &mut Criterion) {
-    let series = 1_000_000u32;
-    let windows =
-        std::env::var("STATSDECK_BENCH_WINDOWS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let windows = std::env::var("STATSDECK_BENCH_WINDOWS").ok().and_then(|text| text.parse().ok());
+    let windows: i64 = windows.unwrap_or(60);
     let options = options("million");
-    let (store, catalogue, _) = reopened(options.clone());
-    let name = |id: u32| format!("prod.checkout.web_07.http.requests.c{id:07}");
-    for id in 0..series {
-        let labels = Labels::of_name(&name(id));
-        catalogue.register(SeriesKey { labels, metric_type: MetricType::Counter }).unwrap();
-    }
-    let counters = |window: i64| -> Vec<CounterValue> {
-        let total = |id: u32| (i64::from(id % 1000) * 17 + window * 31) as f64;
-        (0..series).map(|id| CounterValue { id: SeriesId(id), total: total(id), start_total: None }).collect()
-    };
-    let mut took: Vec<Duration> = Vec::new();
-    for window in 0..windows {
-        let batch = batch_of(window, counters(window));
-        let begun = Instant::now();
-        store.append(&batch).expect("there is room");
-        took.push(begun.elapsed());
-    }
-    println!("append of 1,000,000 counters: first (with names) {:?}", took.remove(0));
-    took.sort();
-    println!("  then median {:?}, greatest {:?}", took[took.len() / 2], took[took.len() - 1]);
-    let of_each = |bytes: usize| bytes as f64 / f64::from(series);
+    killed_while_writing(windows);
+    let mut group = criterion.benchmark_group(format!("1,000,000 counters, {windows} windows in the log"));
+    group.sample_size(10);
+    group.bench_function("open after kill -9", |bencher| {
+        bencher.iter(|| assert_eq!(reopened(options.clone()).2.series.len(), MILLION as usize));
+    });
+    let (store, catalogue, recovered) = reopened(options);
+    let of_each = |bytes: usize| bytes as f64 / f64::from(MILLION);
     println!(
         "memory: {:.1} bytes a series in the store, {:.1} in the catalogue",
         of_each(store.memory()),
@@ -188,48 +181,95 @@ fn million(criterion: &mut Criterion) {
     );
     println!("log: {} bytes", store.stats().wal_bytes);
     let end_ms = START_MS + windows * WINDOW_MS;
+    assert!(recovered.last_end_ms >= Some(end_ms), "a flush is lost: {:?}", recovered.last_end_ms);
     let range = TimeRange { start_ms: START_MS, end_ms };
-    let mut group = criterion.benchmark_group(format!("1,000,000 counters, {windows} windows in the log"));
-    group.sample_size(10);
     let select = |matchers: &[Matcher]| {
         let request = Select { matchers, range, step_ms: 0, max_series: 10_000, max_points: 100_000_000 };
         store.select(&request).expect("within the limits")
     };
-    let one = [Matcher::equal(NAME, name(654_321))];
+    let one = [Matcher::equal(NAME, counter_name(654_321))];
     assert_eq!(select(&one).len(), 1);
     group.bench_function("select of one", |bencher| bencher.iter(|| black_box(select(&one))));
-    let many = [Matcher::regex(NAME, &name(654_321).replace("321", "...")).expect("a sound expression")];
+    let thousand = counter_name(654_321).replace("321", "...");
+    let many = [Matcher::regex(NAME, &thousand).expect("a sound expression")];
     assert_eq!(select(&many).len(), 1_000);
     group.bench_function("select of 1,000", |bencher| bencher.iter(|| black_box(select(&many))));
     let all = Select { matchers: &[], range, step_ms: 0, max_series: 10_000, max_points: 100 };
     group.bench_function("too many asked for", |bencher| bencher.iter(|| store.select(&all).is_err()));
-    drop(store);
-    group.bench_function("open", |bencher| {
-        bencher.iter(|| assert_eq!(reopened(options.clone()).2.series.len(), series as usize));
-    });
     group.finish();
-    let (store, ..) = reopened(options);
-    for window in windows..SPAN_WINDOWS {
-        store.append(&batch_of(window, counters(window))).expect("there is room");
+    let written = (recovered.last_end_ms.unwrap_or(START_MS) - START_MS) / WINDOW_MS;
+    for window in written..SPAN_WINDOWS {
+        store.append(&counters(window)).expect("there is room");
     }
-    compaction(&store, |window| batch_of(window, counters(window)));
+    compaction(&store, written.max(SPAN_WINDOWS));
 }
 
-fn batch_of(window: i64, counters: Vec<CounterValue>) -> FlushBatch {
+/// Runs [`fill`] in a process of its own until that has written so many windows,
+/// and kills it a moment later.
+fn killed_while_writing(windows: i64) {
+    let mut child = Command::new(std::env::current_exe().expect("this program"))
+        .env(FILL, windows.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this program, once more");
+    let said = BufReader::new(child.stdout.take().expect("it is piped"));
+    for line in said.lines().map_while(Result::ok) {
+        if line == FILLED {
+            break;
+        }
+        println!("{line}");
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    child.kill().expect("it still writes");
+    child.wait().expect("it was ours");
+}
+
+/// Writes windows of a million counters, tells when there are enough, and goes on.
+fn fill(windows: i64) {
+    let (store, catalogue, _) = reopened(options("million"));
+    for id in 0..MILLION {
+        let labels = Labels::of_name(&counter_name(id));
+        catalogue.register(SeriesKey { labels, metric_type: MetricType::Counter }).unwrap();
+    }
+    let mut took: Vec<Duration> = Vec::new();
+    for window in 0.. {
+        let batch = counters(window);
+        let begun = Instant::now();
+        store.append(&batch).expect("there is room");
+        took.push(begun.elapsed());
+        if window + 1 == windows {
+            println!("append of 1,000,000 counters: first (with names) {:?}", took.remove(0));
+            took.sort();
+            println!("  then median {:?}, greatest {:?}", took[took.len() / 2], took[took.len() - 1]);
+            println!("{FILLED}");
+        }
+    }
+}
+
+fn counter_name(id: u32) -> String {
+    format!("prod.checkout.web_07.http.requests.c{id:07}")
+}
+
+/// A window of a million counters.
+fn counters(window: i64) -> FlushBatch {
+    let total = |id: u32| (i64::from(id % 1000) * 17 + window * 31) as f64;
+    let counters = (0..MILLION)
+        .map(|id| CounterValue { id: SeriesId(id), total: total(id), start_total: None })
+        .collect();
     let start_ms = START_MS + window * WINDOW_MS;
     FlushBatch { start_ms, end_ms: start_ms + WINDOW_MS, counters, ..FlushBatch::default() }
 }
 
 /// Flushes while the span of a block is written, and the memory of that.
-fn compaction(store: &Store, batch: impl Fn(i64) -> FlushBatch) {
+fn compaction(store: &Store, first: i64) {
     let (before, mut took) = (resident("VmRSS"), Vec::new());
     // From now on the peak is told anew.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let begun = Instant::now();
     std::thread::scope(|scope| {
         let upkeep = scope.spawn(|| store.maintain(START_MS + SPAN_WINDOWS * WINDOW_MS));
-        for window in SPAN_WINDOWS.. {
-            let batch = batch(window);
+        for window in first.. {
+            let batch = counters(window);
             let begun = Instant::now();
             store.append(&batch).expect("there is room");
             took.push(begun.elapsed());
@@ -252,7 +292,7 @@ fn compaction(store: &Store, batch: impl Fn(i64) -> FlushBatch) {
         "memory of the process: {} MiB before, {} MiB at the peak; a batch in memory is {} MiB",
         before >> 20,
         resident("VmHWM") >> 20,
-        batch(SPAN_WINDOWS).memory() >> 20
+        counters(first).memory() >> 20
     );
     println!("{:#?}", store.stats());
 }
@@ -273,4 +313,11 @@ fn clear(_: &mut Criterion) {
 }
 
 criterion_group!(benches, flush, read, reopen, million, clear);
-criterion_main!(benches);
+
+fn main() {
+    if let Some(windows) = std::env::var(FILL).ok().and_then(|text| text.parse().ok()) {
+        return fill(windows);
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
