@@ -19,6 +19,8 @@ fn crowded(dir: &std::path::Path) -> Running {
     daemon.await_scraped(r#"statsdeck_lines_received_total{transport="udp"}"#, 300.0);
     // Of 60 series of the shop one is shop.took; 20 are left for others.
     daemon.await_query(r#"{"shop.cart", statsdeck_overflow="true"}"#, 82.0);
+    // All lines are in closed windows, of which alone is told who goes beyond.
+    daemon.await_query(r#"{"statsdeck_overflow_counter", statsdeck_overflow="true"}"#, 80.0);
     daemon
 }
 
