@@ -16,10 +16,9 @@ pub(crate) struct Loaded<'a> {
     pub selectors: Vec<Input<'a>>,
     pub warnings: Vec<String>,
     pub infos: Vec<String>,
-    /// How old a value may be: more than usual where only coarse steps are left.
-    pub lookback_ms: i64,
-    /// The same of what was known at the edges of a range.
-    pub edges_lookback_ms: i64,
+    /// How old a value may be, or what was known at the edge of a range: of each
+    /// selector, since it is more than usual where only coarse steps are left.
+    pub lookbacks_ms: Vec<i64>,
 }
 
 /// When a part of the expression is evaluated, and as whose argument.
@@ -39,8 +38,9 @@ pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Re
     let range = TimeRange { start_ms: grid.start_ms, end_ms: grid.end_ms() };
     let times = Times { range, step_ms: if grid.steps > 1 { grid.step_ms } else { 0 }, function: None };
     walk.expr(&parsed.expr, times, &parsed.selectors, &mut spans);
-    let mut loaded = Loaded { lookback_ms, edges_lookback_ms: lookback_ms, ..Loaded::default() };
-    for (selector, need) in parsed.selectors.iter().zip(&mut spans) {
+    let mut loaded = Loaded { lookbacks_ms: vec![lookback_ms; spans.len()], ..Loaded::default() };
+    let lookbacks_ms = loaded.lookbacks_ms.iter_mut();
+    for ((selector, need), lookback_ms) in parsed.selectors.iter().zip(&mut spans).zip(lookbacks_ms) {
         let Some(need) = need.as_mut() else { continue };
         let is_plain_range = selector.range_ms.is_some() && selector.edges == Edges::Plain;
         if is_plain_range && need.estimate.is_none() {
@@ -58,14 +58,10 @@ pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Re
         if is_plain_range {
             continue;
         }
-        let more_ms = (resolution_ms - lookback_ms).max(0);
+        let more_ms = (resolution_ms - *lookback_ms).max(0);
+        *lookback_ms += more_ms;
         need.range.start_ms -= more_ms;
-        if selector.range_ms.is_none() {
-            loaded.lookback_ms = loaded.lookback_ms.max(resolution_ms);
-            continue;
-        }
-        loaded.edges_lookback_ms = loaded.edges_lookback_ms.max(resolution_ms);
-        if selector.edges == Edges::Smoothed {
+        if selector.edges == Edges::Smoothed && selector.range_ms.is_some() {
             need.range.end_ms = need.range.end_ms.saturating_add(more_ms);
         }
     }
