@@ -302,6 +302,15 @@ fn new_beginnings_of_a_counter_are_seen_in_every_tier() {
         total += if after.value < before.value { after.value } else { after.value - before.value };
         assert_eq!(total, gained(after.timestamp_ms) - gained(coarse[0].timestamp_ms));
     }
+    let engine = Engine::new(store.clone() as Arc<dyn Source>, query::Options::default());
+    for step_ms in [60_000, 600_000] {
+        let edges_ms: Vec<i64> = (0..=6_000_000 / step_ms).map(|step| START_MS + step * step_ms).collect();
+        let totals = engine.totals(&[Matcher::equal(NAME, "requests_total")], &edges_ms).unwrap();
+        let expected = edges_ms.windows(2).map(|ends| Some(gained(ends[1]) - gained(ends[0])));
+        assert_eq!(totals, expected.collect::<Vec<_>>(), "each {step_ms} ms");
+        let gauges = engine.totals(&[Matcher::equal(NAME, "temperature")], &edges_ms).unwrap();
+        assert!(gauges.iter().all(Option::is_none), "a gauge does not count");
+    }
     // And gauges have their extremes.
     let engine = Engine::new(store as Arc<dyn Source>, query::Options::default());
     let hour_ms = START_MS + 3_600_000;

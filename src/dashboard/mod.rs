@@ -17,4 +17,5 @@ pub mod range;
 pub mod reading;
 pub mod source;
 pub mod svg;
+mod telling;
 pub mod view;

@@ -10,11 +10,12 @@ use super::chart::{Bar, BarChart, Grid, Line, LineChart, MAX_LINES};
 use super::day_totals::DayTotals;
 use super::number::{self, Unit};
 use super::range::Span;
+use super::telling::Telling;
 use super::view::{Selection, Show};
 use crate::model::{
-    Histogram, Marker, Matcher, MetricType, Points, Sample, Select, Series, Sketch, TimeRange, sample, sketch,
+    Histogram, Marker, Matcher, MetricType, Points, Sample, Select, Series, SeriesKey, Sketch, TimeRange,
+    sample, sketch,
 };
-use crate::model::{Labels, label::NAME};
 use crate::query::{Engine, Error, Number, Value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ impl Reader {
     pub fn type_of(&self, matchers: &[Matcher]) -> Result<Option<MetricType>, Error> {
         let range = TimeRange { start_ms: self.span.start_ms, end_ms: self.span.end_ms };
         let found = self.engine.source().series(matchers, range, MAX_SERIES)?;
-        Ok(found.first().map(|key| key.metric_type))
+        Ok(found.first().map(SeriesKey::seen_as))
     }
 
     /// Lines of a metric. `unit` is that of its values; what is counted has its own.
@@ -243,18 +244,19 @@ impl Reader {
     fn counter_lines(&self, selection: &Selection, show: &[Show]) -> Result<LineChart, Error> {
         let grid = self.grid();
         let edges_ms = self.edges_ms(&grid);
-        let totals = self.engine.totals(&selection.matchers, &edges_ms)?;
+        let gains = self.engine.gains(&selection.matchers, &edges_ms)?;
         let wants_total = show.first() == Some(&Show::Total);
-        let is_told = told_rates(&edges_ms, grid.step_ms, |at| totals.get(at).is_some_and(Option::is_some));
+        let is_told =
+            told_rates(&edges_ms, grid.step_ms, |at| gains.get(at).is_some_and(|gain| gain.spread.is_some()));
         let mut values = vec![f64::NAN];
-        values.extend(totals.iter().zip(edges_ms.windows(2)).zip(&is_told).map(
-            |((total, edges), is_told)| match total {
-                Some(total) if wants_total => *total,
-                Some(total) if *is_told => total / (width_of(edges) as f64 / 1000.0),
-                _ => f64::NAN,
-            },
-        ));
-        let counted: Option<f64> = totals.iter().flatten().copied().reduce(|a, b| a + b);
+        values.extend(gains.iter().zip(edges_ms.windows(2)).zip(&is_told).map(|((gain, edges), is_told)| {
+            let value = match wants_total {
+                true => gain.spread,
+                false => gain.per_second(width_of(edges)).filter(|_| *is_told),
+            };
+            value.unwrap_or(f64::NAN)
+        }));
+        let counted: Option<f64> = gains.iter().filter_map(|gain| gain.counted).reduce(|a, b| a + b);
         let seconds = width_of(&edges_ms).max(1) as f64 / 1000.0;
         let (label, unit, summary) = if wants_total {
             ("total", Unit::Count, counted)
@@ -292,8 +294,8 @@ impl Reader {
 
     fn gauge_lines(&self, selection: &Selection, unit: &Unit) -> Result<LineChart, Error> {
         let grid = self.grid();
-        let hold_ms = self.engine.options().lookback_ms.min(grid.step_ms.max(self.window_ms * 3));
-        let span = Span { start_ms: grid.start_ms - hold_ms, end_ms: grid.end_ms() };
+        let lookback_ms = self.engine.options().lookback_ms;
+        let span = Span { start_ms: grid.start_ms - lookback_ms, end_ms: grid.end_ms() };
         let series = self.select(selection, span, MetricType::Gauge)?;
         let found = series.len();
         let told = Telling::apart(series.iter().take(MAX_LINES).map(|series| &series.labels));
@@ -302,6 +304,11 @@ impl Reader {
             .take(MAX_LINES)
             .map(|series| {
                 let points = floats(series);
+                // Windows repeat a value; what was sampled elsewhere comes when it does.
+                let hold_ms = match series.metric_type {
+                    Some(_) => lookback_ms.min(grid.step_ms.max(self.window_ms * 3)),
+                    None => lookback_ms,
+                };
                 // Beyond the newest flush a point stands for the step that began before it.
                 let values = grid.times_ms().map(|at| {
                     let begun = at - grid.step_ms < self.newest_ms;
@@ -364,9 +371,7 @@ impl Reader {
             max_points: self.engine.options().max_points,
         };
         let mut series = self.engine.source().select(&request)?;
-        series.retain(|s| {
-            s.metric_type == Some(wanted) || (s.metric_type.is_none() && wanted == MetricType::Gauge)
-        });
+        series.retain(|series| series.seen_as() == wanted);
         Ok(series)
     }
 }
@@ -500,35 +505,4 @@ fn summed_up(label: String, values: Vec<f64>) -> Line {
     let mut line = Line { label, values, summary: None };
     line.summary = line.last();
     line
-}
-
-/// The labels by which some series differ: only those need to be said.
-struct Telling(Vec<String>);
-
-impl Telling {
-    fn apart<'a>(all: impl Iterator<Item = &'a Labels> + Clone) -> Self {
-        let names: BTreeSet<&str> =
-            all.clone().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
-        let differs = |name: &&str| {
-            let mut values = all.clone().map(|labels| labels.get(name));
-            let first = values.next();
-            values.any(|value| Some(value) != first)
-        };
-        Telling(names.into_iter().filter(|name| *name != NAME).filter(differs).map(str::to_owned).collect())
-    }
-
-    fn label(&self, labels: &Labels) -> String {
-        let values: Vec<&str> = self.0.iter().map(|name| labels.get(name).unwrap_or("–")).collect();
-        if values.is_empty() { labels.to_string() } else { values.join(", ") }
-    }
-
-    fn note(&self, found: usize) -> Option<String> {
-        let by = self.0.join(", ");
-        let left_out = (found > MAX_LINES).then(|| format!("first {MAX_LINES} of {found}"));
-        match (by.is_empty(), left_out) {
-            (true, left_out) => left_out,
-            (false, None) => Some(format!("by {by}")),
-            (false, Some(left_out)) => Some(format!("by {by}, {left_out}")),
-        }
-    }
 }
