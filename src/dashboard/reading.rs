@@ -131,16 +131,12 @@ impl Reader {
                 let total = self.total(selection, span)?.unwrap_or(f64::NAN);
                 if show == Show::Rate { total / seconds } else { total }
             }
-            MetricType::Set => {
-                // A window that ends where the span begins lies before it.
-                let within = Span { start_ms: span.start_ms + 1, ..span };
-                merged_sketches(&self.select(selection, within, MetricType::Set)?)
-            }
+            MetricType::Set => merged_sketches(&self.sets(selection, span)?),
             MetricType::Gauge | MetricType::Sampled => {
                 let at = span.end_ms.min(self.newest_ms);
                 let lookback = self.engine.options().lookback_ms;
                 let near = Span { start_ms: at - lookback, end_ms: at };
-                let series = self.select(selection, near, MetricType::Gauge)?;
+                let series = self.select(selection, near, MetricType::Gauge, 0)?;
                 let last = series.iter().map(|s| held(floats(s), at, lookback)).filter(|v| !v.is_nan());
                 last.reduce(|a, b| a + b).unwrap_or(f64::NAN)
             }
@@ -270,11 +266,7 @@ impl Reader {
 
     fn set_line(&self, selection: &Selection) -> Result<LineChart, Error> {
         let grid = self.grid();
-        let span = Span {
-            start_ms: grid.start_ms.max(self.span.start_ms) + 1,
-            end_ms: grid.end_ms().min(self.span.end_ms),
-        };
-        let series = self.select(selection, span, MetricType::Set)?;
+        let series = self.sets(selection, self.span)?;
         let mut merged: Vec<Option<Sketch>> = vec![None; grid.points];
         for (at_ms, sketch) in series.iter().flat_map(sketches) {
             // A window that ends on a grid point belongs to the step before it.
@@ -296,7 +288,7 @@ impl Reader {
         let grid = self.grid();
         let lookback_ms = self.engine.options().lookback_ms;
         let span = Span { start_ms: grid.start_ms - lookback_ms, end_ms: grid.end_ms() };
-        let series = self.select(selection, span, MetricType::Gauge)?;
+        let series = self.select(selection, span, MetricType::Gauge, grid.step_ms)?;
         let found = series.len();
         let told = Telling::apart(series.iter().take(MAX_LINES).map(|series| &series.labels));
         let lines: Vec<Line> = series
@@ -362,11 +354,39 @@ impl Reader {
         Ok(parts)
     }
 
-    fn select(&self, selection: &Selection, span: Span, wanted: MetricType) -> Result<Vec<Series>, Error> {
+    /// Sets of a span that is open at its start, as coarse as the grid where that
+    /// tears no step. A series may be there more than once, with other points.
+    fn sets(&self, selection: &Selection, span: Span) -> Result<Vec<Series>, Error> {
+        let step_ms = self.grid().step_ms;
+        let first_ms = -(-span.start_ms).div_euclid(step_ms) * step_ms;
+        let last_ms = span.end_ms.div_euclid(step_ms) * step_ms;
+        let pieces = match first_ms < last_ms {
+            true => {
+                vec![(span.start_ms, first_ms, 0), (first_ms, last_ms, step_ms), (last_ms, span.end_ms, 0)]
+            }
+            false => vec![(span.start_ms, span.end_ms, 0)],
+        };
+        let mut found = Vec::new();
+        for (start_ms, end_ms, step_ms) in
+            pieces.into_iter().filter(|(start_ms, end_ms, _)| start_ms < end_ms)
+        {
+            let within = Span { start_ms: start_ms + 1, end_ms };
+            found.extend(self.select(selection, within, MetricType::Set, step_ms)?);
+        }
+        Ok(found)
+    }
+
+    fn select(
+        &self,
+        selection: &Selection,
+        span: Span,
+        wanted: MetricType,
+        step_ms: i64,
+    ) -> Result<Vec<Series>, Error> {
         let request = Select {
             matchers: &selection.matchers,
             range: TimeRange { start_ms: span.start_ms, end_ms: span.end_ms },
-            step_ms: self.grid().step_ms,
+            step_ms,
             max_series: MAX_GAUGE_SERIES,
             max_points: self.engine.options().max_points,
         };
