@@ -265,4 +265,9 @@ fn a_value_is_no_longer_good_because_another_is_of_a_coarser_time() {
     ] {
         assert_eq!(last_of(query), Some(until_ms - WINDOW_MS), "{query}");
     }
+    // Nor because steps are all that is left of a time before it.
+    let all = asked(&engine, "silent", START_MS + WINDOW_MS, WINDOW_MS);
+    assert_eq!(all.last().map(|(at, _)| *at), Some(until_ms - WINDOW_MS));
+    let expected = (until_ms - START_MS) / WINDOW_MS - 1 - (STEP_MS / WINDOW_MS - 1);
+    assert_eq!(all.len() as i64, expected, "each since the first step has a value");
 }

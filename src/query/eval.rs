@@ -13,7 +13,7 @@ use super::error::Error;
 use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery, ValueType};
 use super::function;
 use super::input::{Input, Series};
-use super::plan::{self, Loaded};
+use super::plan::{self, Loaded, Lookback};
 use super::told::Told;
 use super::track::{Slider, Track};
 use crate::model::{Sample, TimeRange, sample};
@@ -149,14 +149,14 @@ impl<'a> Evaluator<'a> {
         take: impl FnMut(T) -> Result<(), Error> + Send,
     ) -> Result<(), Error> {
         let (selector, input) = self.selector(at)?;
-        let lookback_ms = self.lookback_ms(at);
+        let lookback = self.lookback(at);
         let ends_ms = self.ends(selector.at, selector.offset_ms, grid);
         let series = input.series(grid.steps)?;
         let work = |tracks: &[Track]| {
             let mut rows = Vec::with_capacity(tracks.len());
             for track in tracks {
                 self.check()?;
-                let row = self.instant_row((selector, lookback_ms), track, &ends_ms, times);
+                let row = self.instant_row((selector, lookback), track, &ends_ms, times);
                 if row.cells.iter().any(Cell::is_some) {
                     rows.push((row, track));
                 }
@@ -168,7 +168,7 @@ impl<'a> Evaluator<'a> {
 
     fn instant_row(
         &self,
-        (selector, lookback_ms): (&Selector, i64),
+        (selector, lookback): (&Selector, Lookback),
         track: &Track,
         ends_ms: &[i64],
         times: bool,
@@ -177,14 +177,14 @@ impl<'a> Evaluator<'a> {
         if selector.edges == Edges::Smoothed && !times {
             let (annotations, labels) = (&self.annotations, &track.labels);
             let told = Told { annotations, at: selector.start, labels };
-            cells.extend(ends_ms.iter().map(|at| edges::smoothed_at(track, *at, lookback_ms, &told)));
+            cells.extend(ends_ms.iter().map(|at| edges::smoothed_at(track, *at, lookback.longest_ms, &told)));
             return Row::new(track.labels.clone(), cells);
         }
         let mut slider = Slider::new(track);
         for end_ms in ends_ms {
-            let window = slider.window(*end_ms, lookback_ms, *end_ms);
-            let float = window.floats.last();
-            let histogram = window.histograms.last();
+            let window = slider.window(*end_ms, lookback.longest_ms, *end_ms);
+            let float = window.floats.last().filter(|s| lookback.reaches(s.timestamp_ms, *end_ms));
+            let histogram = window.histograms.last().filter(|(at_ms, _)| lookback.reaches(*at_ms, *end_ms));
             let float_is_later = match (float, histogram) {
                 (Some(float), Some((at_ms, _))) => float.timestamp_ms >= *at_ms,
                 (Some(_), None) => true,
@@ -243,7 +243,7 @@ impl<'a> Evaluator<'a> {
                     range_ms: selector.range_ms.unwrap_or_default(),
                     ends_ms: self.ends(selector.at, selector.offset_ms, grid),
                     edges: selector.edges,
-                    lookback_ms: self.lookback_ms(*at),
+                    lookback_ms: self.lookback(*at).longest_ms,
                 })
             }
             Expr::Subquery(subquery) => self.subquery(subquery, grid),
@@ -350,9 +350,10 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// How old a value of a selector may be, in ms.
-    fn lookback_ms(&self, at: usize) -> i64 {
-        self.loaded.lookbacks_ms.get(at).copied().unwrap_or(self.engine.options.lookback_ms)
+    /// How old a value of a selector may be.
+    fn lookback(&self, at: usize) -> Lookback {
+        let usual = || Lookback::usual(self.engine.options.lookback_ms);
+        self.loaded.lookbacks.get(at).copied().unwrap_or_else(usual)
     }
 
     fn selector(&self, at: usize) -> Result<(&'a Selector, &Input<'a>), Error> {

@@ -16,9 +16,30 @@ pub(crate) struct Loaded<'a> {
     pub selectors: Vec<Input<'a>>,
     pub warnings: Vec<String>,
     pub infos: Vec<String>,
-    /// How old a value may be, or what was known at the edge of a range: of each
-    /// selector, since it is more than usual where only coarse steps are left.
-    pub lookbacks_ms: Vec<i64>,
+    /// Of each selector, since only coarse steps may be left of what it reads.
+    pub lookbacks: Vec<Lookback>,
+}
+
+/// How old a value may be, or what was known at the edge of a range.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lookback {
+    usual_ms: i64,
+    /// As long as the longest step, where that is more.
+    pub longest_ms: i64,
+    /// Until then there are such steps.
+    coarse_until_ms: i64,
+}
+
+impl Lookback {
+    pub fn usual(usual_ms: i64) -> Self {
+        Lookback { usual_ms, longest_ms: usual_ms, coarse_until_ms: i64::MIN }
+    }
+
+    /// Whether a value that is not older than the longest step is good at a time.
+    #[inline]
+    pub fn reaches(&self, value_ms: i64, at_ms: i64) -> bool {
+        value_ms > at_ms - self.usual_ms || value_ms <= self.coarse_until_ms
+    }
 }
 
 /// When a part of the expression is evaluated, and as whose argument.
@@ -38,9 +59,10 @@ pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Re
     let range = TimeRange { start_ms: grid.start_ms, end_ms: grid.end_ms() };
     let times = Times { range, step_ms: if grid.steps > 1 { grid.step_ms } else { 0 }, function: None };
     walk.expr(&parsed.expr, times, &parsed.selectors, &mut spans);
-    let mut loaded = Loaded { lookbacks_ms: vec![lookback_ms; spans.len()], ..Loaded::default() };
-    let lookbacks_ms = loaded.lookbacks_ms.iter_mut();
-    for ((selector, need), lookback_ms) in parsed.selectors.iter().zip(&mut spans).zip(lookbacks_ms) {
+    let lookbacks = vec![Lookback::usual(lookback_ms); spans.len()];
+    let mut loaded = Loaded { lookbacks, ..Loaded::default() };
+    let lookbacks = loaded.lookbacks.iter_mut();
+    for ((selector, need), lookback) in parsed.selectors.iter().zip(&mut spans).zip(lookbacks) {
         let Some(need) = need.as_mut() else { continue };
         let is_plain_range = selector.range_ms.is_some() && selector.edges == Edges::Plain;
         if is_plain_range && need.estimate.is_none() {
@@ -58,8 +80,11 @@ pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Re
         if is_plain_range {
             continue;
         }
-        let more_ms = (resolution_ms - *lookback_ms).max(0);
-        *lookback_ms += more_ms;
+        let more_ms = (resolution_ms - lookback_ms).max(0);
+        if more_ms > 0 {
+            let coarse_until_ms = engine.source.coarse_until_ms(need.range, lookback_ms);
+            *lookback = Lookback { longest_ms: resolution_ms, coarse_until_ms, ..*lookback };
+        }
         need.range.start_ms -= more_ms;
         if selector.edges == Edges::Smoothed && selector.range_ms.is_some() {
             need.range.end_ms = need.range.end_ms.saturating_add(more_ms);
