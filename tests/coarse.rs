@@ -19,6 +19,8 @@ const HOURS: i64 = 24;
 const END_MS: i64 = START_MS + HOURS * HOUR_MS;
 /// Before that, only steps are left.
 const FINE_MS: i64 = END_MS - 4 * HOUR_MS;
+/// Until then there was a gauge that ended without a mark.
+const SILENT_MS: i64 = END_MS - 390_000;
 const GAUGES: usize = 5;
 
 /// What was sent in a window, of each series.
@@ -74,6 +76,7 @@ fn engine(windows: &[Window]) -> Engine {
     let counters: Vec<SeriesId> =
         (0..2).map(|at| register(format!("counter_{at}"), MetricType::Counter)).collect();
     let timer = register("timer".into(), MetricType::Timer);
+    let silent = register("silent".into(), MetricType::Gauge);
     let options = store::Options { retention_ms: END_MS - FINE_MS, ..store::Options::new("data") };
     let options = options.with_tiers(vec![Tier { resolution_ms: STEP_MS, retention_ms: 1_000 * HOUR_MS }]);
     let (store, _) = Store::open(options, MemoryBackend::new(), catalogue.clone(), START_MS).unwrap();
@@ -98,6 +101,10 @@ fn engine(windows: &[Window]) -> Engine {
             let start_total = begins.then_some(totals[at]);
             totals[at] += counted;
             batch.counters.push(CounterValue { id: *id, total: totals[at], start_total });
+        }
+        if window.end_ms <= SILENT_MS {
+            let value = GaugeValue { id: silent, last: 1.0, min: 1.0, max: 1.0 };
+            batch.gauges.push(value);
         }
         if !window.timed.is_empty() {
             batch.timers.push((timer, Histogram::from_values(window.timed.iter().map(|v| (*v, 1.0)))));
@@ -241,4 +248,26 @@ fn who_asks_for_an_estimate_is_told() {
         assert_eq!(infos(&query, END_MS - HOUR_MS), Vec::<String>::new(), "{query}, of windows");
     }
     assert_eq!(infos("avg_over_time(gauge_0[1h])", START_MS), Vec::<String>::new());
+}
+
+#[test]
+fn a_value_is_no_longer_good_because_another_is_of_a_coarser_time() {
+    let engine = engine(&windows());
+    // The value of a step is good for as long as one; of a window, five minutes.
+    let until_ms = SILENT_MS + 300_000;
+    let last_of = |query: &str| asked(&engine, query, END_MS - HOUR_MS, WINDOW_MS).last().map(|(at, _)| *at);
+    assert_eq!(last_of("silent offset 20h"), Some(END_MS));
+    for query in [
+        "silent",
+        "silent + silent offset 20h",
+        "silent offset 20h + silent",
+        "silent and increase(silent[10m] anchored offset 20h)",
+    ] {
+        assert_eq!(last_of(query), Some(until_ms - WINDOW_MS), "{query}");
+    }
+    // Nor because steps are all that is left of a time before it.
+    let all = asked(&engine, "silent", START_MS + WINDOW_MS, WINDOW_MS);
+    assert_eq!(all.last().map(|(at, _)| *at), Some(until_ms - WINDOW_MS));
+    let expected = (until_ms - START_MS) / WINDOW_MS - 1 - (STEP_MS / WINDOW_MS - 1);
+    assert_eq!(all.len() as i64, expected, "each since the first step has a value");
 }

@@ -279,3 +279,82 @@ fn a_token_that_may_write_is_asked_for() {
     }
     daemon.stop();
 }
+
+/// Second column of a panel's file, by time in the first.
+fn panel(daemon: &Running, parameters: &str) -> Vec<(String, Option<f64>)> {
+    let answer = daemon.get(&format!("/dashboard/panel.csv?{parameters}"));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let rows = answer.body.lines().skip(1).map(|line| line.trim_end().split(',').collect::<Vec<_>>());
+    rows.map(|row| (row[0].to_owned(), row[1].parse().ok())).collect()
+}
+
+/// How much was counted by `at_ms`, had it gone on evenly between samples.
+fn counted_by(samples: Values<'_>, at_ms: f64) -> f64 {
+    let mut counted = 0.0;
+    for pair in samples.windows(2) {
+        let ((from_ms, from), (until_ms, until)) = (pair[0], pair[1]);
+        let gained = if until < from { until } else { until - from };
+        let share = (at_ms - from_ms as f64) / (until_ms - from_ms) as f64;
+        counted += gained * share.clamp(0.0, 1.0);
+    }
+    counted
+}
+
+#[test]
+fn pages_show_counters_as_rates_and_totals_and_gauges_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = start(dir.path(), "");
+    let begin_ms = (now_ms() - 1_800_000) / 60_000 * 60_000;
+    // Twenty minutes; two instances, scraped at moments of their own, of which one began anew.
+    let counter = |first_ms: i64, each_ms: i64, anew_at: i64| {
+        let mut value = 1_000.0;
+        let times = (0..).map(|number| first_ms + number * each_ms).take_while(|at| *at <= 1_200_000);
+        let mut sample = |(number, at_ms): (usize, i64)| {
+            value = if number as i64 == anew_at { 3.0 } else { value + (number % 7) as f64 };
+            (begin_ms + at_ms, value)
+        };
+        times.enumerate().map(&mut sample).collect::<Vec<_>>()
+    };
+    let (one, two) = (counter(-7_300, 15_000, 31), counter(-20_001, 37_000, -1));
+    let gauge: Vec<(i64, f64)> = (0..=20).map(|at| (begin_ms + at * 60_000, (at * 13 % 7) as f64)).collect();
+    let message = v1(&[
+        (&[("__name__", "requests_total"), ("instance", "a")], &one),
+        (&[("__name__", "requests_total"), ("instance", "b")], &two),
+        (&[("__name__", "temperature")], &gauge),
+    ]);
+    assert_eq!(write(&daemon, V1, &message).status, 204);
+    let sent = (one.len() + two.len()) as f64;
+    daemon.await_query("sum(count_over_time(requests_total[40m]))", sent);
+    let (from, to) = (begin_ms / 1000, begin_ms / 1000 + 1_140);
+
+    let lines = format!("metric=requests_total&type=counter&chart=lines&from={from}&to={to}&points=22");
+    let shown = panel(&daemon, &lines);
+    assert_eq!(shown.len(), 20, "{shown:?}");
+    for (minute, (time, shown)) in shown.iter().enumerate().skip(1) {
+        let by = |minute: usize| {
+            let at_ms = begin_ms as f64 + minute as f64 * 60_000.0;
+            counted_by(&one, at_ms) + counted_by(&two, at_ms)
+        };
+        let expected = (by(minute) - by(minute - 1)) / 60.0;
+        let shown = shown.unwrap_or(f64::NAN);
+        assert!((shown - expected).abs() < 1e-9, "{time}: {shown}, not {expected}");
+    }
+    // Whole numbers, also over midnight.
+    let days = panel(&daemon, "metric=requests_total&type=counter&chart=bars");
+    let total: f64 = days.iter().filter_map(|(_, total)| *total).sum();
+    assert_eq!(total, counted_by(&one, f64::MAX) + counted_by(&two, f64::MAX));
+    // Finer than it was sampled, without a hole.
+    let lines = format!("metric=temperature&type=gauge&from={from}&to={to}&points=240");
+    for (number, (time, shown)) in panel(&daemon, &lines).iter().enumerate() {
+        let at_ms = begin_ms + number as i64 * 5_000;
+        let expected =
+            gauge.iter().rev().find(|(sampled_ms, _)| *sampled_ms <= at_ms).map(|(_, value)| *value);
+        assert_eq!(*shown, expected, "{time}");
+    }
+    let list = daemon.get("/dashboard/metrics?range=1h").body;
+    for type_name in ["counter", "gauge"] {
+        assert!(list.contains(&format!("type={type_name}&amp;")), "{type_name}");
+    }
+    assert!(!list.contains("sampled"), "what it is, is said");
+    daemon.stop();
+}

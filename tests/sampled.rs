@@ -302,6 +302,15 @@ fn new_beginnings_of_a_counter_are_seen_in_every_tier() {
         total += if after.value < before.value { after.value } else { after.value - before.value };
         assert_eq!(total, gained(after.timestamp_ms) - gained(coarse[0].timestamp_ms));
     }
+    let engine = Engine::new(store.clone() as Arc<dyn Source>, query::Options::default());
+    for step_ms in [60_000, 600_000] {
+        let edges_ms: Vec<i64> = (0..=6_000_000 / step_ms).map(|step| START_MS + step * step_ms).collect();
+        let totals = engine.totals(&[Matcher::equal(NAME, "requests_total")], &edges_ms).unwrap();
+        let expected = edges_ms.windows(2).map(|ends| Some(gained(ends[1]) - gained(ends[0])));
+        assert_eq!(totals, expected.collect::<Vec<_>>(), "each {step_ms} ms");
+        let gauges = engine.totals(&[Matcher::equal(NAME, "temperature")], &edges_ms).unwrap();
+        assert!(gauges.iter().all(Option::is_none), "a gauge does not count");
+    }
     // And gauges have their extremes.
     let engine = Engine::new(store as Arc<dyn Source>, query::Options::default());
     let hour_ms = START_MS + 3_600_000;
@@ -363,4 +372,42 @@ fn names_are_shared_with_what_came_as_statsd_but_no_set_of_labels_is() {
         catalogue.settle();
     }
     assert_eq!(catalogue.len(), 5);
+}
+
+#[test]
+fn totals_of_days_add_up_whatever_is_read_at_once() {
+    let source = Arc::new(query::MemorySource::new());
+    let engine = Engine::new(source.clone(), query::Options::default());
+    let labels = Labels::of_name("requests_total");
+    let matchers = [Matcher::equal(NAME, "requests_total")];
+    // Five days, each seven minutes; silent for thirty hours; begins anew now and then, also in the silence.
+    let hours = |at: i64| START_MS + at * 3_600_000;
+    let (mut value, mut samples) = (50.0, Vec::new());
+    for number in 0..5 * 24 * 60 / 7 {
+        let at_ms = START_MS + number * 420_000 + 17;
+        value = if number % 211 == 210 { 2.0 } else { value + (number % 5) as f64 };
+        if at_ms < hours(40) || at_ms > hours(70) {
+            source.push(&labels, None, at_ms, value);
+            samples.push((at_ms, value));
+        }
+    }
+    let gained_within = |start_ms: i64, end_ms: i64| {
+        let within = samples.windows(2).filter(|pair| start_ms < pair[1].0 && pair[1].0 <= end_ms);
+        let gains = within.map(|pair| if pair[1].1 < pair[0].1 { pair[1].1 } else { pair[1].1 - pair[0].1 });
+        gains.reduce(|a, b| a + b)
+    };
+    for (first, step, count) in [(1, 24, 4), (1, 1, 110), (0, 60, 2), (1, 7, 16)] {
+        let edges_ms: Vec<i64> = (0..=count).map(|number| hours(first + number * step)).collect();
+        let gains = engine.gains(&matchers, &edges_ms).unwrap();
+        for (gain, ends) in gains.iter().zip(edges_ms.windows(2)) {
+            assert_eq!(gain.counted, gained_within(ends[0], ends[1]), "{ends:?} of {step} hours");
+        }
+        // What is spread is all that was counted, but for the silence and both rims.
+        let spread: f64 = gains.iter().filter_map(|gain| gain.spread).sum();
+        let counted = gained_within(edges_ms[0], edges_ms[count as usize]).unwrap();
+        let silence = samples.windows(2).find(|pair| pair[1].0 - pair[0].0 > 3_600_000).unwrap();
+        let silence = if silence[1].1 < silence[0].1 { silence[1].1 } else { silence[1].1 - silence[0].1 };
+        assert!((spread - (counted - silence)).abs() <= 4.0, "{step}: {spread} of {counted}, {silence}");
+        assert!(gains.iter().all(|gain| step > 1 || gain.spread.is_none_or(|spread| spread <= 40.0)));
+    }
 }

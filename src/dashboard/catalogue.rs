@@ -12,7 +12,8 @@ pub const MAX_SERIES: usize = 1_000_000;
 /// Charts on one page of the list.
 pub const PAGE_SIZE: usize = 24;
 
-/// A name with a type. The same name may be sent with two types.
+/// A name with a type, which is never [`MetricType::Sampled`]: what that is, its
+/// name tells. The same name may be sent with two types.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Metric {
     pub name: String,
@@ -47,7 +48,7 @@ impl Metric {
 pub fn metrics(source: &dyn Source, range: TimeRange) -> Result<Vec<Metric>, SourceError> {
     let mut found: BTreeMap<(String, MetricType), usize> = BTreeMap::new();
     for key in source.series(&[], range, MAX_SERIES)? {
-        *found.entry((key.labels.name().to_owned(), key.metric_type)).or_default() += 1;
+        *found.entry((key.labels.name().to_owned(), key.seen_as())).or_default() += 1;
     }
     let metrics = found.into_iter().map(|((name, metric_type), series)| Metric { name, metric_type, series });
     Ok(metrics.collect())

@@ -16,5 +16,7 @@ pub mod page;
 pub mod range;
 pub mod reading;
 pub mod source;
+mod steps;
 pub mod svg;
+mod telling;
 pub mod view;

@@ -10,11 +10,13 @@ use super::chart::{Bar, BarChart, Grid, Line, LineChart, MAX_LINES};
 use super::day_totals::DayTotals;
 use super::number::{self, Unit};
 use super::range::Span;
+use super::steps::{coarsened, told_rates, width_of};
+use super::telling::Telling;
 use super::view::{Selection, Show};
 use crate::model::{
-    Histogram, Marker, Matcher, MetricType, Points, Sample, Select, Series, Sketch, TimeRange, sample, sketch,
+    Histogram, Marker, Matcher, MetricType, Points, Sample, Select, Series, SeriesKey, Sketch, TimeRange,
+    sample, sketch,
 };
-use crate::model::{Labels, label::NAME};
 use crate::query::{Engine, Error, Number, Value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,7 +59,7 @@ impl Reader {
     pub fn type_of(&self, matchers: &[Matcher]) -> Result<Option<MetricType>, Error> {
         let range = TimeRange { start_ms: self.span.start_ms, end_ms: self.span.end_ms };
         let found = self.engine.source().series(matchers, range, MAX_SERIES)?;
-        Ok(found.first().map(|key| key.metric_type))
+        Ok(found.first().map(SeriesKey::seen_as))
     }
 
     /// Lines of a metric. `unit` is that of its values; what is counted has its own.
@@ -130,16 +132,12 @@ impl Reader {
                 let total = self.total(selection, span)?.unwrap_or(f64::NAN);
                 if show == Show::Rate { total / seconds } else { total }
             }
-            MetricType::Set => {
-                // A window that ends where the span begins lies before it.
-                let within = Span { start_ms: span.start_ms + 1, ..span };
-                merged_sketches(&self.select(selection, within, MetricType::Set)?)
-            }
+            MetricType::Set => merged_sketches(&self.sets(selection, span)?),
             MetricType::Gauge | MetricType::Sampled => {
                 let at = span.end_ms.min(self.newest_ms);
                 let lookback = self.engine.options().lookback_ms;
                 let near = Span { start_ms: at - lookback, end_ms: at };
-                let series = self.select(selection, near, MetricType::Gauge)?;
+                let series = self.select(selection, near, MetricType::Gauge, 0)?;
                 let last = series.iter().map(|s| held(floats(s), at, lookback)).filter(|v| !v.is_nan());
                 last.reduce(|a, b| a + b).unwrap_or(f64::NAN)
             }
@@ -243,18 +241,19 @@ impl Reader {
     fn counter_lines(&self, selection: &Selection, show: &[Show]) -> Result<LineChart, Error> {
         let grid = self.grid();
         let edges_ms = self.edges_ms(&grid);
-        let totals = self.engine.totals(&selection.matchers, &edges_ms)?;
+        let gains = self.engine.gains(&selection.matchers, &edges_ms)?;
         let wants_total = show.first() == Some(&Show::Total);
-        let is_told = told_rates(&edges_ms, grid.step_ms, |at| totals.get(at).is_some_and(Option::is_some));
+        let is_told =
+            told_rates(&edges_ms, grid.step_ms, |at| gains.get(at).is_some_and(|gain| gain.spread.is_some()));
         let mut values = vec![f64::NAN];
-        values.extend(totals.iter().zip(edges_ms.windows(2)).zip(&is_told).map(
-            |((total, edges), is_told)| match total {
-                Some(total) if wants_total => *total,
-                Some(total) if *is_told => total / (width_of(edges) as f64 / 1000.0),
-                _ => f64::NAN,
-            },
-        ));
-        let counted: Option<f64> = totals.iter().flatten().copied().reduce(|a, b| a + b);
+        values.extend(gains.iter().zip(edges_ms.windows(2)).zip(&is_told).map(|((gain, edges), is_told)| {
+            let value = match wants_total {
+                true => gain.spread,
+                false => gain.per_second(width_of(edges)).filter(|_| *is_told),
+            };
+            value.unwrap_or(f64::NAN)
+        }));
+        let counted: Option<f64> = gains.iter().filter_map(|gain| gain.counted).reduce(|a, b| a + b);
         let seconds = width_of(&edges_ms).max(1) as f64 / 1000.0;
         let (label, unit, summary) = if wants_total {
             ("total", Unit::Count, counted)
@@ -268,11 +267,7 @@ impl Reader {
 
     fn set_line(&self, selection: &Selection) -> Result<LineChart, Error> {
         let grid = self.grid();
-        let span = Span {
-            start_ms: grid.start_ms.max(self.span.start_ms) + 1,
-            end_ms: grid.end_ms().min(self.span.end_ms),
-        };
-        let series = self.select(selection, span, MetricType::Set)?;
+        let series = self.sets(selection, self.span)?;
         let mut merged: Vec<Option<Sketch>> = vec![None; grid.points];
         for (at_ms, sketch) in series.iter().flat_map(sketches) {
             // A window that ends on a grid point belongs to the step before it.
@@ -292,9 +287,9 @@ impl Reader {
 
     fn gauge_lines(&self, selection: &Selection, unit: &Unit) -> Result<LineChart, Error> {
         let grid = self.grid();
-        let hold_ms = self.engine.options().lookback_ms.min(grid.step_ms.max(self.window_ms * 3));
-        let span = Span { start_ms: grid.start_ms - hold_ms, end_ms: grid.end_ms() };
-        let series = self.select(selection, span, MetricType::Gauge)?;
+        let lookback_ms = self.engine.options().lookback_ms;
+        let span = Span { start_ms: grid.start_ms - lookback_ms, end_ms: grid.end_ms() };
+        let series = self.select(selection, span, MetricType::Gauge, grid.step_ms)?;
         let found = series.len();
         let told = Telling::apart(series.iter().take(MAX_LINES).map(|series| &series.labels));
         let lines: Vec<Line> = series
@@ -302,6 +297,11 @@ impl Reader {
             .take(MAX_LINES)
             .map(|series| {
                 let points = floats(series);
+                // Windows repeat a value; what was sampled elsewhere comes when it does.
+                let hold_ms = match series.metric_type {
+                    Some(_) => lookback_ms.min(grid.step_ms.max(self.window_ms * 3)),
+                    None => lookback_ms,
+                };
                 // Beyond the newest flush a point stands for the step that began before it.
                 let values = grid.times_ms().map(|at| {
                     let begun = at - grid.step_ms < self.newest_ms;
@@ -355,18 +355,44 @@ impl Reader {
         Ok(parts)
     }
 
-    fn select(&self, selection: &Selection, span: Span, wanted: MetricType) -> Result<Vec<Series>, Error> {
+    /// Sets of a span that is open at its start, as coarse as the grid where that
+    /// tears no step. A series may be there more than once, with other points.
+    fn sets(&self, selection: &Selection, span: Span) -> Result<Vec<Series>, Error> {
+        let step_ms = self.grid().step_ms;
+        let first_ms = -(-span.start_ms).div_euclid(step_ms) * step_ms;
+        let last_ms = span.end_ms.div_euclid(step_ms) * step_ms;
+        let pieces = match first_ms < last_ms {
+            true => {
+                vec![(span.start_ms, first_ms, 0), (first_ms, last_ms, step_ms), (last_ms, span.end_ms, 0)]
+            }
+            false => vec![(span.start_ms, span.end_ms, 0)],
+        };
+        let mut found = Vec::new();
+        for (start_ms, end_ms, step_ms) in
+            pieces.into_iter().filter(|(start_ms, end_ms, _)| start_ms < end_ms)
+        {
+            let within = Span { start_ms: start_ms + 1, end_ms };
+            found.extend(self.select(selection, within, MetricType::Set, step_ms)?);
+        }
+        Ok(found)
+    }
+
+    fn select(
+        &self,
+        selection: &Selection,
+        span: Span,
+        wanted: MetricType,
+        step_ms: i64,
+    ) -> Result<Vec<Series>, Error> {
         let request = Select {
             matchers: &selection.matchers,
             range: TimeRange { start_ms: span.start_ms, end_ms: span.end_ms },
-            step_ms: self.grid().step_ms,
+            step_ms,
             max_series: MAX_GAUGE_SERIES,
             max_points: self.engine.options().max_points,
         };
         let mut series = self.engine.source().select(&request)?;
-        series.retain(|s| {
-            s.metric_type == Some(wanted) || (s.metric_type.is_none() && wanted == MetricType::Gauge)
-        });
+        series.retain(|series| series.seen_as() == wanted);
         Ok(series)
     }
 }
@@ -401,23 +427,6 @@ fn check_show(metric_type: MetricType, show: Show) -> Result<(), Error> {
     }
 }
 
-/// From the first edge to the last, in ms.
-fn width_of(edges_ms: &[i64]) -> i64 {
-    match edges_ms {
-        [first, .., last] => last - first,
-        _ => 0,
-    }
-}
-
-/// In which steps a rate is told: not where no time went by, and not where a
-/// step has only just begun or just been cut, unless there are no others.
-fn told_rates(edges_ms: &[i64], step_ms: i64, has_data: impl Fn(usize) -> bool) -> Vec<bool> {
-    let widths: Vec<i64> = edges_ms.windows(2).map(width_of).collect();
-    let is_young = |width: i64| width * 2 < step_ms;
-    let has_others = widths.iter().enumerate().any(|(at, width)| has_data(at) && !is_young(*width));
-    widths.iter().map(|width| *width > 0 && !(is_young(*width) && has_others)).collect()
-}
-
 fn of_distribution(histogram: &Histogram, show: Show, seconds: f64) -> f64 {
     if histogram.is_empty() {
         return f64::NAN;
@@ -428,39 +437,6 @@ fn of_distribution(histogram: &Histogram, show: Show, seconds: f64) -> f64 {
         Show::Total => histogram.count,
         Show::Rate => histogram.count / seconds,
     }
-}
-
-/// Empty steps between two values that are taken for sparseness, not a pause.
-const SHORT_GAP: usize = 4;
-
-/// The same distributions in coarser steps, as long as the line would fall
-/// into dots because fewer values come than there are steps. Exact, since
-/// distributions merge; a longer pause stays a gap.
-fn coarsened(mut grid: Grid, mut parts: Vec<Histogram>) -> (Grid, Vec<Histogram>) {
-    // Each round at least doubles the step.
-    for _ in 0..4 {
-        let filled = parts.iter().filter(|part| !part.is_empty()).count();
-        let short_gaps: usize = parts
-            .chunk_by(|a, b| a.is_empty() == b.is_empty())
-            .filter(|run| run.iter().all(Histogram::is_empty) && run.len() <= SHORT_GAP)
-            .map(<[Histogram]>::len)
-            .sum();
-        if short_gaps * 6 < filled || filled < 12 {
-            break;
-        }
-        let Some(wider) = grid.wider() else { break };
-        let mut merged = vec![Histogram::default(); wider.points.saturating_sub(1)];
-        for (at, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_empty()) {
-            // A part ends at its point; the wider step that ends there or later holds it.
-            let since = grid.time_ms(at + 1) - wider.start_ms;
-            let step = usize::try_from((since + wider.step_ms - 1) / wider.step_ms).unwrap_or(0);
-            if let Some(slot) = merged.get_mut(step.saturating_sub(1)) {
-                slot.merge(part);
-            }
-        }
-        (grid, parts) = (wider, merged);
-    }
-    (grid, parts)
 }
 
 fn merged_sketches(series: &[Series]) -> f64 {
@@ -500,35 +476,4 @@ fn summed_up(label: String, values: Vec<f64>) -> Line {
     let mut line = Line { label, values, summary: None };
     line.summary = line.last();
     line
-}
-
-/// The labels by which some series differ: only those need to be said.
-struct Telling(Vec<String>);
-
-impl Telling {
-    fn apart<'a>(all: impl Iterator<Item = &'a Labels> + Clone) -> Self {
-        let names: BTreeSet<&str> =
-            all.clone().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
-        let differs = |name: &&str| {
-            let mut values = all.clone().map(|labels| labels.get(name));
-            let first = values.next();
-            values.any(|value| Some(value) != first)
-        };
-        Telling(names.into_iter().filter(|name| *name != NAME).filter(differs).map(str::to_owned).collect())
-    }
-
-    fn label(&self, labels: &Labels) -> String {
-        let values: Vec<&str> = self.0.iter().map(|name| labels.get(name).unwrap_or("–")).collect();
-        if values.is_empty() { labels.to_string() } else { values.join(", ") }
-    }
-
-    fn note(&self, found: usize) -> Option<String> {
-        let by = self.0.join(", ");
-        let left_out = (found > MAX_LINES).then(|| format!("first {MAX_LINES} of {found}"));
-        match (by.is_empty(), left_out) {
-            (true, left_out) => left_out,
-            (false, None) => Some(format!("by {by}")),
-            (false, Some(left_out)) => Some(format!("by {by}, {left_out}")),
-        }
-    }
 }

@@ -11,7 +11,7 @@
 use super::error::Error;
 use super::export::{Export, SERIES_MAX};
 use crate::exposition::text::{Kind, label_text, number};
-use crate::model::label::{NAME, escape_name, is_counter_name};
+use crate::model::label::{NAME, escape_name};
 use crate::model::sample::is_stale;
 use crate::model::{Labels, Matcher, MetricType, Points, Series, SeriesKey};
 use crate::store::Store;
@@ -112,11 +112,7 @@ impl Families {
                 types.entry(labels.name().to_owned()).or_insert(metric_type);
             }
         }
-        let counts = |name: &str| match types.get(name) {
-            Some(MetricType::Counter) => true,
-            Some(MetricType::Sampled) => is_counter_name(name),
-            _ => false,
-        };
+        let counts = |name: &str| types.get(name).is_some_and(|of| of.seen_as(name) == MetricType::Counter);
         let mut families = Families::default();
         for (name, metric_type) in &types {
             let part_of = |ends: &[&str]| {

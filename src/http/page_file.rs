@@ -85,7 +85,7 @@ fn source<'a>(state: &PageState, one: impl Fn(&str) -> Option<&'a str>) -> Optio
     if let Some(name) = one("metric") {
         let type_name = one("type")?;
         let metric_type = MetricType::ALL.into_iter().find(|t| t.as_str() == type_name)?;
-        let metric = Metric { name: name.to_owned(), metric_type, series: 1 };
+        let metric = Metric { name: name.to_owned(), metric_type: metric_type.seen_as(name), series: 1 };
         return Some((PanelSource::of_metric(&metric), state.parts.calendar.clone()));
     }
     let (id, at) = (one("view")?, one("panel")?.parse::<usize>().ok()?);

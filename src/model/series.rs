@@ -1,5 +1,6 @@
 //! A series: what names it, and what a query reads of it.
 
+use super::label::is_counter_name;
 use super::{Histogram, Labels, Matcher, MetricType, NativeHistogram, Sample, Sketch};
 
 /// Number of a series within one data directory; never given twice.
@@ -11,6 +12,28 @@ pub struct SeriesId(pub u32);
 pub struct SeriesKey {
     pub labels: Labels,
     pub metric_type: MetricType,
+}
+
+impl SeriesKey {
+    /// See [`MetricType::seen_as`].
+    pub fn seen_as(&self) -> MetricType {
+        self.metric_type.seen_as(self.labels.name())
+    }
+}
+
+impl MetricType {
+    /// What a series of this type and name is to those who draw it or sum it up.
+    /// Of what was sampled elsewhere the name tells, and nothing else: what its
+    /// sender says of it comes apart from the samples or not at all, and coarser
+    /// steps, which must not change, are made when it may still be to come.
+    #[must_use]
+    pub fn seen_as(self, name: &str) -> MetricType {
+        match self {
+            MetricType::Sampled if is_counter_name(name) => MetricType::Counter,
+            MetricType::Sampled => MetricType::Gauge,
+            known => known,
+        }
+    }
 }
 
 /// A span of time, both ends included, in ms since the Unix epoch.
@@ -42,6 +65,13 @@ pub struct Series {
     /// Of each float, how many windows it stands for; empty where each is one.
     /// Told of the sums of gauges alone ([`GaugePart::Sum`]).
     pub counts: Vec<u64>,
+}
+
+impl Series {
+    /// See [`MetricType::seen_as`].
+    pub fn seen_as(&self) -> MetricType {
+        self.metric_type.unwrap_or(MetricType::Sampled).seen_as(self.labels.name())
+    }
 }
 
 /// The points of a series.

@@ -13,7 +13,7 @@ use super::error::Error;
 use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery, ValueType};
 use super::function;
 use super::input::{Input, Series};
-use super::plan::{self, Loaded};
+use super::plan::{self, Loaded, Lookback};
 use super::told::Told;
 use super::track::{Slider, Track};
 use crate::model::{Sample, TimeRange, sample};
@@ -42,6 +42,9 @@ pub(crate) struct Ranged<'a> {
     /// End of the range at each step; never decreasing.
     pub ends_ms: Vec<i64>,
     pub edges: Edges,
+    /// How far from an edge the sample may be that tells what was known there, in
+    /// ms.
+    pub lookback_ms: i64,
 }
 
 impl<'a> Evaluator<'a> {
@@ -146,13 +149,14 @@ impl<'a> Evaluator<'a> {
         take: impl FnMut(T) -> Result<(), Error> + Send,
     ) -> Result<(), Error> {
         let (selector, input) = self.selector(at)?;
+        let lookback = self.lookback(at);
         let ends_ms = self.ends(selector.at, selector.offset_ms, grid);
         let series = input.series(grid.steps)?;
         let work = |tracks: &[Track]| {
             let mut rows = Vec::with_capacity(tracks.len());
             for track in tracks {
                 self.check()?;
-                let row = self.instant_row(selector, track, &ends_ms, times);
+                let row = self.instant_row((selector, lookback), track, &ends_ms, times);
                 if row.cells.iter().any(Cell::is_some) {
                     rows.push((row, track));
                 }
@@ -162,20 +166,25 @@ impl<'a> Evaluator<'a> {
         self.parts_each(&series, work, take)
     }
 
-    fn instant_row(&self, selector: &Selector, track: &Track, ends_ms: &[i64], times: bool) -> Row {
-        let lookback_ms = self.loaded.lookback_ms;
+    fn instant_row(
+        &self,
+        (selector, lookback): (&Selector, Lookback),
+        track: &Track,
+        ends_ms: &[i64],
+        times: bool,
+    ) -> Row {
         let mut cells: Vec<Cell> = Vec::with_capacity(ends_ms.len());
         if selector.edges == Edges::Smoothed && !times {
             let (annotations, labels) = (&self.annotations, &track.labels);
             let told = Told { annotations, at: selector.start, labels };
-            cells.extend(ends_ms.iter().map(|at| edges::smoothed_at(track, *at, lookback_ms, &told)));
+            cells.extend(ends_ms.iter().map(|at| edges::smoothed_at(track, *at, lookback.longest_ms, &told)));
             return Row::new(track.labels.clone(), cells);
         }
         let mut slider = Slider::new(track);
         for end_ms in ends_ms {
-            let window = slider.window(*end_ms, lookback_ms, *end_ms);
-            let float = window.floats.last();
-            let histogram = window.histograms.last();
+            let window = slider.window(*end_ms, lookback.longest_ms, *end_ms);
+            let float = window.floats.last().filter(|s| lookback.reaches(s.timestamp_ms, *end_ms));
+            let histogram = window.histograms.last().filter(|(at_ms, _)| lookback.reaches(*at_ms, *end_ms));
             let float_is_later = match (float, histogram) {
                 (Some(float), Some((at_ms, _))) => float.timestamp_ms >= *at_ms,
                 (Some(_), None) => true,
@@ -234,6 +243,7 @@ impl<'a> Evaluator<'a> {
                     range_ms: selector.range_ms.unwrap_or_default(),
                     ends_ms: self.ends(selector.at, selector.offset_ms, grid),
                     edges: selector.edges,
+                    lookback_ms: self.lookback(*at).longest_ms,
                 })
             }
             Expr::Subquery(subquery) => self.subquery(subquery, grid),
@@ -340,10 +350,10 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// How far from the edge of a range the sample may be that tells what was
-    /// known there, in ms.
-    pub fn edges_lookback_ms(&self) -> i64 {
-        self.loaded.edges_lookback_ms
+    /// How old a value of a selector may be.
+    fn lookback(&self, at: usize) -> Lookback {
+        let usual = || Lookback::usual(self.engine.options.lookback_ms);
+        self.loaded.lookbacks.get(at).copied().unwrap_or_else(usual)
     }
 
     fn selector(&self, at: usize) -> Result<(&'a Selector, &Input<'a>), Error> {
@@ -363,7 +373,7 @@ impl<'a> Evaluator<'a> {
         let ends_ms = self.ends(subquery.at, subquery.offset_ms, grid);
         let (Some(first), Some(last)) = (ends_ms.first(), ends_ms.last()) else {
             let (series, range_ms) = (Series::Made(Vec::new()), subquery.range_ms);
-            return Ok(Ranged { series, range_ms, ends_ms, edges: Edges::Plain });
+            return Ok(Ranged { series, range_ms, ends_ms, edges: Edges::Plain, lookback_ms: 0 });
         };
         let ends = TimeRange { start_ms: *first, end_ms: *last };
         let inner = plan::subquery_grid(subquery, ends, self.engine.options.subquery_step_ms);
@@ -394,7 +404,7 @@ impl<'a> Evaluator<'a> {
             }
         }
         let (series, range_ms) = (Series::Made(tracks), subquery.range_ms);
-        Ok(Ranged { series, range_ms, ends_ms, edges: Edges::Plain })
+        Ok(Ranged { series, range_ms, ends_ms, edges: Edges::Plain, lookback_ms: 0 })
     }
 
     fn negate(&self, inner: &Expr, grid: &Grid) -> Result<Column, Error> {

@@ -366,7 +366,7 @@ pub(super) fn range_row(
     let keeps_name = matches!(function, FirstOverTime | LastOverTime);
     // With a fixed `@` every step sees the same window.
     let fixed = params.is_empty() && ranged.ends_ms.first() == ranged.ends_ms.last();
-    let lookback_ms = if ranged.edges == Edges::Plain { 0 } else { args.eval.edges_lookback_ms() };
+    let lookback_ms = if ranged.edges == Edges::Plain { 0 } else { ranged.lookback_ms };
     let after_ms = if ranged.edges == Edges::Smoothed { lookback_ms } else { 0 };
     let told = Told { annotations: &args.eval.annotations, at: start, labels: &track.labels };
     let mut slider = Slider::new(track);

@@ -16,10 +16,30 @@ pub(crate) struct Loaded<'a> {
     pub selectors: Vec<Input<'a>>,
     pub warnings: Vec<String>,
     pub infos: Vec<String>,
-    /// How old a value may be: more than usual where only coarse steps are left.
-    pub lookback_ms: i64,
-    /// The same of what was known at the edges of a range.
-    pub edges_lookback_ms: i64,
+    /// Of each selector, since only coarse steps may be left of what it reads.
+    pub lookbacks: Vec<Lookback>,
+}
+
+/// How old a value may be, or what was known at the edge of a range.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lookback {
+    usual_ms: i64,
+    /// As long as the longest step, where that is more.
+    pub longest_ms: i64,
+    /// Until then there are such steps.
+    coarse_until_ms: i64,
+}
+
+impl Lookback {
+    pub fn usual(usual_ms: i64) -> Self {
+        Lookback { usual_ms, longest_ms: usual_ms, coarse_until_ms: i64::MIN }
+    }
+
+    /// Whether a value that is not older than the longest step is good at a time.
+    #[inline]
+    pub fn reaches(&self, value_ms: i64, at_ms: i64) -> bool {
+        value_ms > at_ms - self.usual_ms || value_ms <= self.coarse_until_ms
+    }
 }
 
 /// When a part of the expression is evaluated, and as whose argument.
@@ -39,8 +59,10 @@ pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Re
     let range = TimeRange { start_ms: grid.start_ms, end_ms: grid.end_ms() };
     let times = Times { range, step_ms: if grid.steps > 1 { grid.step_ms } else { 0 }, function: None };
     walk.expr(&parsed.expr, times, &parsed.selectors, &mut spans);
-    let mut loaded = Loaded { lookback_ms, edges_lookback_ms: lookback_ms, ..Loaded::default() };
-    for (selector, need) in parsed.selectors.iter().zip(&mut spans) {
+    let lookbacks = vec![Lookback::usual(lookback_ms); spans.len()];
+    let mut loaded = Loaded { lookbacks, ..Loaded::default() };
+    let lookbacks = loaded.lookbacks.iter_mut();
+    for ((selector, need), lookback) in parsed.selectors.iter().zip(&mut spans).zip(lookbacks) {
         let Some(need) = need.as_mut() else { continue };
         let is_plain_range = selector.range_ms.is_some() && selector.edges == Edges::Plain;
         if is_plain_range && need.estimate.is_none() {
@@ -59,13 +81,12 @@ pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Re
             continue;
         }
         let more_ms = (resolution_ms - lookback_ms).max(0);
-        need.range.start_ms -= more_ms;
-        if selector.range_ms.is_none() {
-            loaded.lookback_ms = loaded.lookback_ms.max(resolution_ms);
-            continue;
+        if more_ms > 0 {
+            let coarse_until_ms = engine.source.coarse_until_ms(need.range, lookback_ms);
+            *lookback = Lookback { longest_ms: resolution_ms, coarse_until_ms, ..*lookback };
         }
-        loaded.edges_lookback_ms = loaded.edges_lookback_ms.max(resolution_ms);
-        if selector.edges == Edges::Smoothed {
+        need.range.start_ms -= more_ms;
+        if selector.edges == Edges::Smoothed && selector.range_ms.is_some() {
             need.range.end_ms = need.range.end_ms.saturating_add(more_ms);
         }
     }

@@ -35,6 +35,12 @@ pub trait Source: Send + Sync {
         0
     }
 
+    /// Until when, in `range`, only steps longer than `longer_ms` are left; the
+    /// beginning of time when that is nowhere so.
+    fn coarse_until_ms(&self, _range: TimeRange, _longer_ms: i64) -> i64 {
+        i64::MIN
+    }
+
     /// Calls `visit` with each series that fulfils all matchers and has points
     /// within `range`, in any order and however many they are, until it returns
     /// false.
@@ -172,6 +178,10 @@ impl Source for Store {
 
     fn resolution_ms(&self, range: TimeRange) -> i64 {
         Store::resolution_ms(self, range)
+    }
+
+    fn coarse_until_ms(&self, range: TimeRange, longer_ms: i64) -> i64 {
+        Store::coarse_until_ms(self, range, longer_ms)
     }
 
     fn each_series(

@@ -1,17 +1,18 @@
 //! Exact answers that PromQL's extrapolating functions do not give: what
 //! counters counted between given times, and distributions of given spans.
 //!
-//! Counters received as StatsD never restart, so the increase of a span is the
-//! difference of the running totals at its ends. The coarsest tier is read that has
-//! a step's end at each of them. Long spans are read a day at a
+//! The coarsest tier is read that has a step's end at each of them: it has the
+//! running total there, and where a counter that was sampled elsewhere began anew. Long spans are read a day at a
 //! time, so that memory and the limits stand for a day of samples.
 
 use super::engine::Engine;
 use super::error::Error;
+use super::gain::{self, Gain, Sampled};
 use super::grain::gcd;
 use super::log_linear;
 use super::source::keep_exact_name;
 use super::track::Track;
+use crate::model::sample::is_stale;
 use crate::model::{Grains, Histogram, Labels, Matcher, MetricType, Sample, Select, Series, TimeRange};
 use std::collections::HashMap;
 
@@ -28,6 +29,12 @@ impl Engine {
     /// summed over the counters that fulfil all `matchers`; `None` for a span in
     /// which none of them has a sample.
     pub fn totals(&self, matchers: &[Matcher], boundaries_ms: &[i64]) -> Result<Vec<Option<f64>>, Error> {
+        Ok(self.gains(matchers, boundaries_ms)?.into_iter().map(|gain| gain.counted).collect())
+    }
+
+    /// As [`Engine::totals`], and how fast it was counted. What was sampled
+    /// elsewhere is a counter by its name ([`MetricType::seen_as`]).
+    pub fn gains(&self, matchers: &[Matcher], boundaries_ms: &[i64]) -> Result<Vec<Gain>, Error> {
         if !boundaries_ms.is_sorted() {
             return Err(Error::Range("boundaries must be in ascending order".into()));
         }
@@ -37,9 +44,9 @@ impl Engine {
         // A total at the end of a step is the same in any tier.
         let edges_ms = boundaries_ms.iter().fold(0, |edges_ms, at_ms| gcd(edges_ms, *at_ms));
         let grains = Grains { counters_ms: edges_ms, ..Grains::default() };
-        let mut totals = vec![None; boundaries_ms.len().saturating_sub(1)];
+        let mut gains = vec![Gain::default(); boundaries_ms.len().saturating_sub(1)];
         // Each counter's latest total before what is read next.
-        let mut carried: HashMap<Labels, f64> = HashMap::new();
+        let mut carried: HashMap<Labels, Sample> = HashMap::new();
         let mut first = 0;
         while let (Some(start_ms), Some(rest)) = (boundaries_ms.get(first), boundaries_ms.get(first + 1..)) {
             let within = rest.partition_point(|end_ms| end_ms.saturating_sub(*start_ms) <= READ_MS);
@@ -47,25 +54,42 @@ impl Engine {
             let Some(ends_ms) = boundaries_ms.get(first..=first + spans).filter(|_| spans > 0) else { break };
             let last_ms = ends_ms.last().copied().unwrap_or(*start_ms);
             let back_ms = self.options.lookback_ms.max(STEP_MAX_MS);
-            let range = TimeRange { start_ms: start_ms.saturating_sub(back_ms), end_ms: last_ms };
+            // The sample after the last edge tells how fast it was counted before that.
+            let is_last = first + spans + 1 == boundaries_ms.len();
+            let after_ms = if is_last { self.options.lookback_ms } else { 0 };
+            let range = TimeRange {
+                start_ms: start_ms.saturating_sub(back_ms),
+                end_ms: last_ms.saturating_add(after_ms),
+            };
+            // Samples of steps may lie as far apart as two of them.
+            let steps_ms = edges_ms.min(STEP_MAX_MS).max(self.source.resolution_ms(range)).saturating_mul(2);
+            let farthest_ms = self.options.lookback_ms.max(steps_ms);
             for series in self.select(matchers, range, &grains)? {
                 self.cancel.check()?;
-                if series.metric_type != Some(MetricType::Counter) {
+                if series.seen_as() != MetricType::Counter {
                     continue;
                 }
+                let never_resets = series.metric_type.is_some();
                 let mut track = Track::new(series);
+                let ended = track.floats.last().is_some_and(|last| is_stale(last.value));
                 track.drop_stale();
                 let before = carried.get(&track.labels).copied();
-                if let Some(totals) = totals.get_mut(first..first + spans) {
-                    add_increases(&track.floats, ends_ms, before, totals);
+                if never_resets {
+                    let gains = gains.get_mut(first..first + spans).unwrap_or_default();
+                    gain::add_received(&track.floats, ends_ms, before, gains);
+                } else {
+                    let goes_on = !ended && is_last;
+                    let (floats, done_ms) = (&track.floats[..], *start_ms);
+                    let sampled = Sampled { floats, before, done_ms, farthest_ms, goes_on };
+                    sampled.add(boundaries_ms, &mut gains);
                 }
-                if let Some(last) = track.floats.last() {
-                    carried.insert(track.labels, last.value);
+                if let Some(last) = track.floats.iter().rfind(|sample| sample.value.is_finite()) {
+                    carried.insert(track.labels, *last);
                 }
             }
             first += spans;
         }
-        Ok(totals)
+        Ok(gains)
     }
 
     /// The merged distribution of each of `spans` equal parts of
@@ -151,19 +175,4 @@ fn part_of(at_ms: i64, start_ms: i64, width_ms: i64, spans: usize) -> usize {
     let into = i128::from(at_ms) - i128::from(start_ms);
     let part = (into * spans as i128 - 1).div_euclid(i128::from(width_ms));
     usize::try_from(part).unwrap_or_default()
-}
-
-/// Adds what a counter gained in each span between two of `ends_ms`. `before`
-/// is its latest total ahead of `floats`, where one was read.
-fn add_increases(floats: &[Sample], ends_ms: &[i64], before: Option<f64>, totals: &mut [Option<f64>]) {
-    for (total, ends) in totals.iter_mut().zip(ends_ms.windows(2)) {
-        let after_start = floats.partition_point(|s| s.timestamp_ms <= ends[0]);
-        let after_end = floats.partition_point(|s| s.timestamp_ms <= ends[1]);
-        let Some([first, ..]) = floats.get(after_start..after_end) else { continue };
-        let last = floats.get(after_end.saturating_sub(1)).unwrap_or(first);
-        // Without an earlier total, the first one is what the counter began with.
-        let earlier = after_start.checked_sub(1).and_then(|at| floats.get(at)).map(|s| s.value);
-        let from = earlier.or(before).unwrap_or(first.value);
-        *total = Some(total.unwrap_or(0.0) + (last.value - from));
-    }
 }

@@ -128,6 +128,15 @@ impl Store {
         parts.map(|part| part.block.footer.resolution_ms).max().unwrap_or_default()
     }
 
+    /// Until when, in `range`, only steps longer than `longer_ms` are left; the
+    /// beginning of time when that is nowhere so.
+    pub fn coarse_until_ms(&self, range: TimeRange, longer_ms: i64) -> i64 {
+        let view = self.view(range, &Grains::default());
+        let parts = view.iter().flat_map(|view| view.parts());
+        let coarse = parts.filter(|part| part.block.footer.resolution_ms > longer_ms);
+        coarse.map(|part| part.range.end_ms).max().unwrap_or(i64::MIN)
+    }
+
     pub(super) fn wanted_ms(&self, grain_ms: i64) -> i64 {
         tier::wanted(&self.options.tiers, grain_ms)
     }

@@ -4,8 +4,8 @@
 //! time, and the marker where the step ends without any: a choice among the
 //! points, none is made up. Where a counter begins is kept, so that its first
 //! increase is; hence the total at the end of any step is exact. Of a counter
-//! that was sampled elsewhere both ends of each fall are kept: it began anew
-//! there. Distributions and sets are merged, at the end of the step.
+//! that was sampled elsewhere both ends of each fall are kept, and a block's first
+//! value: it began anew there, or may have. Distributions and sets are merged, at the end of the step.
 
 use super::block_source::has_stats;
 use super::chunk::Chunk;
@@ -13,7 +13,6 @@ use super::gauge::Stats;
 use super::head::span_end;
 use super::point::{Class, sound_histogram, sound_sketch};
 use super::stream::Stream;
-use crate::model::label::is_counter_name;
 use crate::model::sample::{is_stale, stale_nan};
 use crate::model::{Histogram, MetricType, Points, Sample, SeriesKey, Sketch, TimeRange};
 
@@ -48,7 +47,7 @@ struct Open {
 
 impl Steps {
     pub(super) fn new(resolution_ms: i64, key: &SeriesKey) -> Self {
-        let restarts = key.metric_type == MetricType::Sampled && is_counter_name(key.labels.name());
+        let restarts = key.metric_type == MetricType::Sampled && key.seen_as() == MetricType::Counter;
         Steps {
             resolution_ms,
             metric_type: key.metric_type,
@@ -114,7 +113,8 @@ impl Steps {
         let resolution_ms = self.resolution_ms;
         let begins = self.before.is_none_or(|(before_ms, ended)| ended || at_ms - before_ms > resolution_ms);
         self.open.marker_ms = None;
-        let falls = self.restarts && sample.value < self.last;
+        // Of a block's first value it is not known here whether it fell.
+        let falls = self.restarts && (sample.value < self.last || self.last.is_nan());
         self.last = sample.value;
         if falls {
             self.close_value();
@@ -250,12 +250,19 @@ mod tests {
     #[test]
     fn of_a_sampled_counter_each_new_beginning_is_kept() {
         let points = [(9, 5.0), (24, 7.0), (39, 1.0), (54, 9.0), (69, 2.0), (84, stale_nan()), (99, 3.0)];
-        let stats =
-            check(MetricType::Sampled, &points, &[(24, 7.0), (39, 1.0), (54, 9.0), (69, 2.0), (99, 3.0)]);
-        assert_eq!(stats[0], Stats { min: 5.0, max: 7.0, sum: 12.0, count: 2 });
-        assert_eq!(stats[1..], [1.0, 9.0, 2.0, 3.0].map(Stats::of));
+        let kept = [(9, 5.0), (24, 7.0), (39, 1.0), (54, 9.0), (69, 2.0), (99, 3.0)];
+        let stats = check(MetricType::Sampled, &points, &kept);
+        assert_eq!(stats, kept.map(|(_, value)| Stats::of(value)));
         let stats = check_named("x", MetricType::Sampled, &points, &[(54, 9.0), (99, 3.0)]);
         assert_eq!(stats.iter().map(|stats| stats.count).collect::<Vec<_>>(), [4, 2]);
+    }
+
+    #[test]
+    fn a_sampled_counter_may_begin_anew_between_two_blocks() {
+        // Had 9 in the block before: 2 and 3 were counted since, not nothing.
+        let points = [(69, 2.0), (84, 5.0), (119, 20.0), (134, 21.0)];
+        let stats = check(MetricType::Sampled, &points, &[(69, 2.0), (119, 20.0), (134, 21.0)]);
+        assert_eq!(stats.iter().map(|stats| stats.count).collect::<Vec<_>>(), [1, 2, 1]);
     }
 
     #[test]

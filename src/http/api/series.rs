@@ -5,7 +5,7 @@ use super::ApiState;
 use super::answer::{Failure, push_labels, push_list, push_text, success};
 use super::evaluation::evaluated;
 use super::params::{Params, invalid};
-use crate::model::label::{NAME, is_counter_name};
+use crate::model::label::NAME;
 use crate::model::{Matcher, MetricType, SeriesKey, TimeRange};
 use crate::query::{Engine, Error, parse_selector};
 use axum::Router;
@@ -138,11 +138,9 @@ fn unescaped(name: &str) -> String {
 
 /// What Prometheus calls a series of this type.
 fn prometheus_type(name: &str, metric_type: MetricType) -> &'static str {
-    match metric_type {
-        MetricType::Sampled if is_counter_name(name) => "counter",
-        MetricType::Sampled => "gauge",
+    match metric_type.seen_as(name) {
         MetricType::Counter => "counter",
-        MetricType::Gauge | MetricType::Set => "gauge",
+        MetricType::Gauge | MetricType::Set | MetricType::Sampled => "gauge",
         MetricType::Timer | MetricType::Histogram => "histogram",
     }
 }
