@@ -148,6 +148,18 @@ impl FileReport {
     }
 }
 
+/// Whether `dir` is a data directory: a daemon was there, or what it wrote is.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be listed.
+pub fn is_data_dir(backend: &dyn Backend, dir: &Path) -> Result<bool, Error> {
+    Ok(backend.list(dir).map_err(Error::io("list", dir))?.iter().any(|name| is_ours(name)))
+}
+
+fn is_ours(name: &str) -> bool {
+    name == LOCK_NAME || is_block_name(name) || segment_number(name).is_some()
+}
+
 /// Says what is in `dir`. `progress` is told after every file, and within.
 ///
 /// # Errors
@@ -162,8 +174,7 @@ pub fn inspect(
     let names = backend.list(dir).map_err(Error::io("list", dir))?;
     let lock_path = dir.join(LOCK_NAME);
     // Given back at once: a daemon may start while we read.
-    let is_ours = |name: &String| name == LOCK_NAME || is_block_name(name) || segment_number(name).is_some();
-    let is_running = names.iter().any(is_ours)
+    let is_running = names.iter().any(|name| is_ours(name))
         && backend.lock(&lock_path).map_err(Error::io("lock", &lock_path))?.is_none();
     inspect_as(backend, dir, depth, is_running, progress)
 }

@@ -297,3 +297,13 @@ fn how_far_it_has_come_is_told_within_a_file_too() {
         assert!(stage == Stage::Repairing || told.len() > 4 * last.files, "{} times", told.len());
     }
 }
+
+#[test]
+fn what_a_repair_that_was_killed_left_is_gone_after_a_start() {
+    let backend = disk(&files().0);
+    for name in ["wal-0000000001.tmp", "block-0-001700000100000.tmp"] {
+        backend.put(&Path::new(DIR).join(name), b"half of it");
+    }
+    drop(open(&backend));
+    assert!(!litter(&backend));
+}
