@@ -90,16 +90,16 @@ fn ensure_repaired(outcome: &Outcome) -> anyhow::Result<()> {
     let mut text = counted(outcome.repaired.len() as u64, "file is repaired", "files are repaired");
     if !failed.is_empty() {
         text += &format!(
-            ", {} not; nothing is lost: make room or see to the disk, and run 'statsdeck store repair' again, it goes on \
-             with what is left",
+            ", {} not; nothing is lost: make room or see to the disk, and run 'statsdeck store repair' again: \
+             it goes on with what is left",
             counted(failed.len() as u64, "is", "are")
         );
     }
     if !unread.is_empty() {
         text += &format!(
-            ", {} read and left as they are: see to the disk, or move them elsewhere, which goes without what is in \
-             them",
-            counted(unread.len() as u64, "cannot be", "cannot be")
+            ", {} cannot be read and stay as they are: see to the disk, or move them elsewhere, which goes \
+             without what is in them",
+            unread.len()
         );
     }
     anyhow::bail!(text)
