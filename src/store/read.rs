@@ -16,7 +16,7 @@ use super::point::Class;
 use super::reading::{Asked, Reading};
 use super::sample::{Kind, Value};
 use super::section::Wanted;
-use super::segment::Files;
+use super::segment::{Files, FrameFile};
 use super::store::Store;
 use super::tier::{self, Part};
 use super::waiting::Waiting;
@@ -388,13 +388,10 @@ impl LogPoints {
         let (mut starts, limit) = (Starts::default(), self.budget.limit);
         let (mut files, mut reader) = (Files::default(), FrameReader::default());
         for frame in frames {
-            let file = match files.of(store.backend(), frame.segment())? {
-                Some(file) => file,
-                None if *last_try => {
-                    frame.report_damaged();
-                    continue;
-                }
-                None => return Ok(None),
+            let file = match files.of_frame(store.backend(), frame, *last_try)? {
+                FrameFile::There(file) => file,
+                FrameFile::Reported => continue,
+                FrameFile::Gone => return Ok(None),
             };
             let mut budget = Budget { points: 0, limit };
             let window = TimeRange { start_ms: frame.start_ms, end_ms: frame.end_ms };
