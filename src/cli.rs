@@ -5,6 +5,7 @@ mod client;
 mod exchange;
 mod import;
 mod mapping;
+mod output;
 mod query;
 mod query_text;
 mod store;

@@ -204,19 +204,64 @@ fn what_has_no_place_is_told_and_the_rest_is_taken() {
         assert_eq!(answer.body.contains("limits.series"), status == 400, "{}", answer.body);
     }
     assert_eq!(ledger(&daemon).3, 1);
-    // A native histogram.
-    let (mut series, mut label, mut message) = (Vec::new(), Vec::new(), Vec::new());
-    field(&mut label, 1, b"__name__");
-    field(&mut label, 2, b"native");
-    field(&mut series, 1, &label);
-    field(&mut series, 4, b"");
-    field(&mut message, 1, &series);
-    let answer = write(&daemon, V1, &message);
-    assert_eq!(answer.status, 400);
-    assert_eq!(
-        answer.body,
-        "1 of 1 samples are not taken, the others are\nnative: native histograms are not taken; send classic ones\n"
-    );
+    daemon.stop();
+}
+
+/// A message with the sample of a plain series `plain`, and a series `native`
+/// that has as many native histograms, and maybe a sample as well.
+fn with_native(content_type: &str, at_ms: i64, histograms: usize, has_sample: bool) -> Vec<u8> {
+    // As senders write it: the sum, and a time.
+    let mut histogram = vec![3 << 3 | 1];
+    histogram.extend_from_slice(&2.5f64.to_le_bytes());
+    histogram.push(15 << 3);
+    number(&mut histogram, at_ms as u64);
+    let plain: &[(Labels<'_>, &[(i64, f64)])] = &[(&[("__name__", "plain")], &[(at_ms, 7.0)])];
+    let mut series = Vec::new();
+    let (mut message, series_field, histogram_field) = if content_type == V1 {
+        let mut label = Vec::new();
+        field(&mut label, 1, b"__name__");
+        field(&mut label, 2, b"native");
+        field(&mut series, 1, &label);
+        (v1(plain), 1, 4)
+    } else {
+        let mut message = v2(plain);
+        // Behind the empty one, the name's and the plain one's.
+        field(&mut message, 4, b"native");
+        field(&mut series, 1, &[1, 3]);
+        (message, 5, 3)
+    };
+    if has_sample {
+        field(&mut series, 2, &sample(at_ms, 3.0));
+    }
+    (0..histograms).for_each(|_| field(&mut series, histogram_field, &histogram));
+    field(&mut message, series_field, &series);
+    message
+}
+
+#[test]
+fn native_histograms_are_refused_and_counted_and_the_rest_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = start(dir.path(), "");
+    let why = "native: native histograms are not taken; send classic ones\n";
+    let (mut sent, mut refused) = (0, 0);
+    for (content_type, histograms, has_sample) in
+        [(V1, 1, false), (V2, 1, false), (V1, 3, true), (V2, 3, true)]
+    {
+        // Ascending, so that each is a sample of its own.
+        let at_ms = now_ms() - 60_000 + 1_000 * sent as i64;
+        let answer = write(&daemon, content_type, &with_native(content_type, at_ms, histograms, has_sample));
+        let (taken, all) = (1 + usize::from(has_sample), 1 + usize::from(has_sample) + histograms);
+        assert_eq!((answer.status, written(&answer)), (400, Some(&*taken.to_string())), "{}", answer.body);
+        let told = format!("{histograms} of {all} samples are not taken, the others are\n{why}");
+        assert_eq!(answer.body, told);
+        assert!(answer.head.contains("x-prometheus-remote-write-histograms-written: 0"), "{}", answer.head);
+        (sent, refused) = (sent + all, refused + histograms);
+    }
+    assert_eq!(ledger(&daemon), (sent as u64, (sent - refused) as u64, refused as u64, 0));
+    let counted = format!("statsdeck_lines_rejected_total{{reason=\"native_histogram\"}} {refused}\n");
+    assert!(daemon.get("/metrics").body.contains(&counted), "{counted}");
+    daemon.await_query("sum(count_over_time(plain[5m]))", 4.0);
+    daemon.await_query("sum(count_over_time(native[5m]))", 2.0);
     daemon.stop();
 }
 

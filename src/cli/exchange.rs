@@ -1,6 +1,7 @@
 //! Data as files, for the terminal: `export`, and what times and percentiles
 //! look like there.
 
+use super::output::Output;
 use super::store::{Meter, counted};
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, SystemClock};
@@ -10,10 +11,10 @@ use crate::exchange::row::{RowFormat, RowWriter};
 use crate::exchange::{hdr_log, open_metrics_text};
 use crate::model::{TimeRange, duration};
 use crate::query::parse_selector;
+use crate::store::inspect::is_data_dir;
 use crate::store::{FsBackend, Options, ReadOnly, Store};
 use clap::{Args, ValueEnum};
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ Rows come in slices of time, within a slice series by series.
 
 Examples:
   statsdeck export --from 1d > all.csv
+  statsdeck export -o all.csv.gz
   statsdeck export --match '{__name__=~\"etl.*\"}' --from 2026-11-01 --to 2026-11-08 --format jsonl -o etl.jsonl
   statsdeck export --match 'etl_duration{job=\"load\"}' --from 1h --percentiles 50,99,99.9
   statsdeck export --match etl_duration --from 1h --format hdr -o etl.hlog
@@ -51,7 +53,7 @@ pub struct ExportArgs {
     /// Of hdr: what values are multiplied with; else 1000000 for timers (they become microseconds), 1 for others.
     #[arg(long, value_name = "FACTOR")]
     scale: Option<f64>,
-    /// File to write; else to stdout.
+    /// File to write, packed when it ends in .gz; it has its name once it is whole. Else, or with -, to stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -75,13 +77,9 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
     let now_ms = SystemClock.now_ms();
     let from = args.from.as_deref().map(|text| parse_time(text, now_ms)).transpose()?;
     let to = args.to.as_deref().map(|text| parse_time(text, now_ms)).transpose()?;
-    let oldest_ms = now_ms.saturating_sub(config.retention_ms);
-    let range =
-        TimeRange { start_ms: from.unwrap_or(oldest_ms).max(oldest_ms), end_ms: to.unwrap_or(now_ms) };
-    anyhow::ensure!(
-        range.start_ms <= range.end_ms,
-        "--from is after --to, or all of it is older than what is kept"
-    );
+    if let Some(from_ms) = from {
+        anyhow::ensure!(from_ms <= to.unwrap_or(now_ms), "--from is after --to");
+    }
     for percentile in &args.percentiles {
         anyhow::ensure!(
             (0.0..=100.0).contains(percentile),
@@ -99,26 +97,50 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
         alternatives.push(Vec::new());
     }
     let store = open_for_reading(config, now_ms)?;
-    let mut meter = Meter::new("exporting");
-    if args.format == Format::Parquet {
-        let export = Export { alternatives, range, points_max: Export::POINTS_MAX };
-        return parquet(&export, &store, args, &mut meter);
-    }
-    let mut out: Box<dyn Write> = match &args.output {
-        Some(path) => {
-            let file = File::create(path)
-                .map_err(|error| anyhow::anyhow!("cannot create {}: {error}", path.display()))?;
-            Box::new(BufWriter::new(file))
-        }
-        None => Box::new(BufWriter::new(io::stdout().lock())),
+    // All that is there, whatever the config would keep.
+    let there = store.range().unwrap_or(TimeRange { start_ms: now_ms, end_ms: now_ms });
+    let range = TimeRange {
+        start_ms: from.unwrap_or(i64::MIN).max(there.start_ms),
+        end_ms: to.unwrap_or(now_ms.max(there.end_ms)),
     };
     let export = Export { alternatives, range, points_max: Export::POINTS_MAX };
+    let is_file = args.output.as_deref().is_some_and(|path| path != Path::new("-"));
+    if args.format == Format::Parquet {
+        // Its end tells where all is: nothing for a pipe to a terminal.
+        anyhow::ensure!(is_file, "a Parquet file needs a name: -o FILE");
+    }
+    let mut out = Output::new(args.output.as_deref())?;
+    let mut meter = Meter::new("exporting");
+    let written = write(&export, &store, config, args, &mut out, &mut meter);
+    meter.clear();
+    let written = written.and_then(|what| Ok(out.finish().map(|()| what)?));
+    let what = written.map_err(|error| match (&args.output, error.downcast_ref::<io::Error>()) {
+        (Some(path), Some(io)) if is_file => anyhow::anyhow!("cannot write {}: {io}", path.display()),
+        _ => error,
+    })?;
+    tell_damage(&store);
+    if is_file {
+        eprintln!("statsdeck: {what} written");
+    }
+    Ok(())
+}
+
+/// Writes it; says what there is of it.
+fn write(
+    export: &Export,
+    store: &Store,
+    config: &Config,
+    args: &ExportArgs,
+    out: &mut Output,
+    meter: &mut Meter,
+) -> anyhow::Result<String> {
+    let range = export.range;
     let all = range.end_ms.abs_diff(range.start_ms);
     let progress = |at_ms: i64| meter.tell(at_ms.abs_diff(range.start_ms), all);
-    let what = match args.format {
+    Ok(match args.format {
         Format::Hdr => {
             let window_ms = config.windows.interval_ms.unsigned_abs();
-            let written = hdr_log::write(&export, &store, &mut out, args.scale, window_ms, progress);
+            let written = hdr_log::write(export, store, out, args.scale, window_ms, progress);
             let written = written.map_err(plain)?;
             if written.clamped > 0 {
                 eprintln!(
@@ -130,8 +152,8 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
         }
         Format::OpenMetrics => {
             let progress = |done: u64, all: u64| meter.tell(done, all);
-            let written = open_metrics_text::write(&export, &store, &mut out, &args.percentiles, progress)
-                .map_err(plain)?;
+            let written =
+                open_metrics_text::write(export, store, out, &args.percentiles, progress).map_err(plain)?;
             if written.clashing > 0 {
                 eprintln!(
                     "statsdeck: {} left out, as another one has the same escaped form",
@@ -140,19 +162,13 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
             }
             counted(written.samples, "sample", "samples")
         }
-        Format::Csv | Format::Jsonl | Format::Parquet => {
+        Format::Parquet => parquet(export, store, args, out, progress)?,
+        Format::Csv | Format::Jsonl => {
             let format = if args.format == Format::Csv { RowFormat::Csv } else { RowFormat::JsonLines };
             let writer = RowWriter { format, percentiles: args.percentiles.clone() };
-            counted(export.rows(&store, &mut out, &writer, progress).map_err(plain)?, "row", "rows")
+            counted(export.rows(store, out, &writer, progress).map_err(plain)?, "row", "rows")
         }
-    };
-    out.flush()?;
-    meter.clear();
-    tell_damage(&store);
-    if args.output.is_some() {
-        eprintln!("statsdeck: {what} written");
-    }
-    Ok(())
+    })
 }
 
 fn tell_damage(store: &Store) {
@@ -163,23 +179,25 @@ fn tell_damage(store: &Store) {
 }
 
 #[cfg(feature = "parquet")]
-fn parquet(export: &Export, store: &Store, args: &ExportArgs, meter: &mut Meter) -> anyhow::Result<()> {
-    // Its end tells where all is: nothing for a pipe to a terminal.
-    let path = args.output.as_ref().ok_or_else(|| anyhow::anyhow!("a Parquet file needs a name: -o FILE"))?;
-    let file =
-        File::create(path).map_err(|error| anyhow::anyhow!("cannot create {}: {error}", path.display()))?;
-    let all = export.range.end_ms.abs_diff(export.range.start_ms);
-    let progress = |at_ms: i64| meter.tell(at_ms.abs_diff(export.range.start_ms), all);
-    let out = BufWriter::new(file);
+fn parquet(
+    export: &Export,
+    store: &Store,
+    args: &ExportArgs,
+    out: &mut Output,
+    progress: impl FnMut(i64),
+) -> anyhow::Result<String> {
     let rows = crate::exchange::parquet_file::write(export, store, out, &args.percentiles, progress)?;
-    meter.clear();
-    tell_damage(store);
-    eprintln!("statsdeck: {} written", counted(rows, "row", "rows"));
-    Ok(())
+    Ok(counted(rows, "row", "rows"))
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet(_: &Export, _: &Store, _: &ExportArgs, _: &mut Meter) -> anyhow::Result<()> {
+fn parquet(
+    _: &Export,
+    _: &Store,
+    _: &ExportArgs,
+    _: &mut Output,
+    _: impl FnMut(i64),
+) -> anyhow::Result<String> {
     anyhow::bail!(
         "this statsdeck cannot write Parquet: build it with 'cargo build --release --features parquet'"
     )
@@ -196,7 +214,7 @@ fn plain(error: crate::exchange::Error) -> anyhow::Error {
 fn open_for_reading(config: &Config, now_ms: i64) -> anyhow::Result<Store> {
     ensure_there(&config.data_dir)?;
     let options = Options::new(&config.data_dir)
-        .with_retention(config.tiers.windows_retention_ms)
+        .with_retention(i64::MAX)
         .with_tiers(config.tiers.coarser.clone())
         .with_lateness(config.lateness_ms);
     for attempt in 1.. {
@@ -217,6 +235,11 @@ fn open_for_reading(config: &Config, now_ms: i64) -> anyhow::Result<Store> {
 pub fn ensure_there(data_dir: &Path) -> anyhow::Result<()> {
     let hint = "name another with --data-dir, or the config with --config";
     anyhow::ensure!(data_dir.is_dir(), "there is no data directory {}: {hint}", data_dir.display());
+    anyhow::ensure!(
+        is_data_dir(&FsBackend, data_dir)?,
+        "{} is no data directory of statsdeck: {hint}",
+        data_dir.display()
+    );
     Ok(())
 }
 

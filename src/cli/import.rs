@@ -4,26 +4,30 @@ use super::store::{Meter, counted};
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::daemon::{retention_change, store_options};
 use crate::exchange::import::{Handle, Import, Imported, Refused, SPOOL_DIR};
 use crate::exchange::{open_metrics, whisper};
-use crate::store::{FsBackend, Options, Store};
+use crate::store::{FsBackend, Store};
 use clap::Args;
 use flate2::read::MultiGzDecoder;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const EXAMPLES: &str = "\
 A folder is a tree of Whisper files: web/errors.wsp becomes the gauge web.errors. Any other file is OpenMetrics
-or Prometheus text with a time on each line, .gz too; - is stdin. Points go where nothing was written before;
+or Prometheus text with a time on each line, by gzip too; - is stdin. Points go where nothing was written before;
 those of a time that has data already, or that is older than what is kept, are left out and counted.
 
 Examples:
   statsdeck import /var/lib/graphite/whisper
   statsdeck import --data-dir /var/lib/statsdeck metrics.om.gz
   promtool tsdb dump-openmetrics /var/lib/prometheus | statsdeck import --sampled -";
+
+/// First bytes of what is packed by gzip.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -39,12 +43,14 @@ pub struct ImportArgs {
 
 pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
     let now_ms = SystemClock.now_ms();
-    let options = Options::new(&config.data_dir)
-        .with_retention(config.tiers.windows_retention_ms)
-        .with_tiers(config.tiers.coarser.clone())
-        .with_lateness(config.lateness_ms);
     let catalogue = Arc::new(Catalogue::new(config.series_max));
-    let (store, recovered) = Store::open(options, FsBackend, catalogue.clone(), now_ms)?;
+    let (store, recovered) = Store::open(store_options(config), FsBackend, catalogue.clone(), now_ms)?;
+    let losses = store.losses(now_ms)?;
+    anyhow::ensure!(
+        losses.is_empty() || config.accepts_loss,
+        "is this the daemon's config (--config)? {}",
+        retention_change::refusal(&losses)
+    );
     let spool = config.data_dir.join(SPOOL_DIR);
     let mut import = Import::new(&store, &catalogue, &recovered, &spool, now_ms)?;
     let mut meter = Meter::new("reading");
@@ -97,24 +103,22 @@ fn take_whisper(import: &mut Import<'_>, root: &Path, now_ms: i64, meter: &mut M
 }
 
 fn take_text(import: &mut Import<'_>, path: &Path, sampled: bool, meter: &mut Meter) -> anyhow::Result<()> {
-    let is_gzip = path.extension().is_some_and(|extension| extension == "gz");
     // Of what is packed or comes through a pipe, the length is not known.
     let mut bytes = None;
-    let mut source: Box<dyn BufRead> = if path == Path::new("-") {
+    let plain: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         let file =
             File::open(path).map_err(|error| anyhow::anyhow!("cannot open {}: {error}", path.display()))?;
-        if is_gzip {
-            Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(file))))
-        } else {
-            bytes = file.metadata().ok().map(|metadata| metadata.len());
-            Box::new(BufReader::with_capacity(1 << 20, file))
-        }
+        bytes = file.metadata().ok().map(|metadata| metadata.len());
+        Box::new(BufReader::with_capacity(1 << 20, file))
     };
+    let unread = |error| anyhow::anyhow!("cannot read {}: {error}", path.display());
+    let (is_gzip, mut source) = unpacked(plain).map_err(unread)?;
+    bytes = bytes.filter(|_| !is_gzip);
     // As many as there are series.
     let mut known: HashMap<Box<str>, Handle> = HashMap::new();
-    open_metrics::read(path, &mut source, |line, key, read| {
+    let read = open_metrics::read(path, &mut source, |line, key, read| {
         if let Some(bytes) = bytes {
             meter.tell(read, bytes);
         }
@@ -131,7 +135,25 @@ fn take_text(import: &mut Import<'_>, path: &Path, sampled: bool, meter: &mut Me
         };
         import.point(series, line.sample)
     })?;
+    if read.may_be_cut() {
+        eprintln!(
+            "statsdeck: {}: there is no '# EOF' at its end, as OpenMetrics has it: is it whole?",
+            path.display()
+        );
+    }
     Ok(())
+}
+
+/// Whether it is packed, by its first bytes, and what is in it.
+fn unpacked<'a>(mut source: Box<dyn BufRead + 'a>) -> io::Result<(bool, Box<dyn BufRead + 'a>)> {
+    let mut head = Vec::new();
+    source.by_ref().take(GZIP.len() as u64).read_to_end(&mut head)?;
+    let is_gzip = head == GZIP;
+    let whole = io::Cursor::new(head).chain(source);
+    Ok((
+        is_gzip,
+        if is_gzip { Box::new(BufReader::new(MultiGzDecoder::new(whole))) } else { Box::new(whole) },
+    ))
 }
 
 fn text(imported: &Imported) -> String {

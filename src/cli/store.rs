@@ -3,8 +3,8 @@
 
 use crate::model::TimeRange;
 use crate::store::FsBackend;
-use crate::store::inspect::{Damage, Depth, FileKind, FileReport, Inspection, Progress, inspect};
-use crate::store::repair::repair;
+use crate::store::inspect::{Damage, Depth, FileKind, FileReport, Inspection, Progress, Stage, inspect};
+use crate::store::repair::{Left, Outcome, repair};
 use clap::Subcommand;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -31,42 +31,78 @@ pub enum StoreCommand {
 pub fn run(data_dir: &Path, command: StoreCommand) -> anyhow::Result<()> {
     super::exchange::ensure_there(data_dir)?;
     let mut out = io::stdout().lock();
-    let mut progress = Meter::new("reading");
-    let mut told = |at: Progress| progress.tell(at.bytes_read, at.bytes);
+    let (mut reading, mut repairing) = (Meter::new("reading"), Meter::new("repairing"));
+    let told = |at: Progress| match at.stage {
+        Stage::Reading => reading.tell(at.bytes_read, at.bytes),
+        Stage::Repairing => repairing.tell(at.bytes_read, at.bytes),
+    };
     match command {
         StoreCommand::Stats => {
-            let found = inspect(&FsBackend, data_dir, Depth::Outline, &mut told)?;
-            progress.clear();
+            let found = inspect(&FsBackend, data_dir, Depth::Outline, told)?;
+            reading.clear();
             out.write_all(stats_text(&found).as_bytes())?;
+            ensure_read(&found, data_dir)
         }
         StoreCommand::Verify => {
-            let found = inspect(&FsBackend, data_dir, Depth::Everything, &mut told)?;
-            progress.clear();
+            let found = inspect(&FsBackend, data_dir, Depth::Everything, told)?;
+            reading.clear();
             out.write_all(verify_text(&found).as_bytes())?;
             let damages = found.damages();
-            anyhow::ensure!(
-                damages == 0,
-                "{} damaged in {}; stop the daemon and run 'statsdeck store repair': \
+            if damages == 0 {
+                return ensure_read(&found, data_dir);
+            }
+            let unread = match found.unread() {
+                0 => String::new(),
+                unread => format!(", and {} read", counted(unread, "file cannot be", "files cannot be")),
+            };
+            anyhow::bail!(
+                "{} damaged in {}{unread}; stop the daemon and run 'statsdeck store repair': \
                  it moves them aside and keeps the rest",
                 counted(damages, "place is", "places are"),
                 data_dir.display()
             );
         }
         StoreCommand::Repair => {
-            let repaired = repair(&FsBackend, data_dir, &mut told)?;
-            progress.clear();
-            for file in &repaired {
-                let rest =
-                    if file.has_rest { "the rest is in its place" } else { "nothing of it can be read" };
-                writeln!(out, "{}: kept as {}; {rest}. Lost:", file.name, file.kept_as.display())?;
-                out.write_all(damage_text(&file.damage, file.damages).as_bytes())?;
-            }
-            if repaired.is_empty() {
-                writeln!(out, "nothing is damaged")?;
-            }
+            let outcome = repair(&FsBackend, data_dir, told)?;
+            reading.clear();
+            repairing.clear();
+            out.write_all(repair_text(&outcome).as_bytes())?;
+            ensure_repaired(&outcome)
         }
     }
+}
+
+fn ensure_read(found: &Inspection, data_dir: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        found.unread() == 0,
+        "{} read in {}: see to the disk; without what is in it all goes on when the file is moved elsewhere",
+        counted(found.unread(), "file cannot be", "files cannot be"),
+        data_dir.display()
+    );
     Ok(())
+}
+
+fn ensure_repaired(outcome: &Outcome) -> anyhow::Result<()> {
+    let (unread, failed): (Vec<&Left>, Vec<&Left>) = outcome.left.iter().partition(|left| left.is_unread);
+    if outcome.left.is_empty() {
+        return Ok(());
+    }
+    let mut text = counted(outcome.repaired.len() as u64, "file is repaired", "files are repaired");
+    if !failed.is_empty() {
+        text += &format!(
+            ", {} not; nothing is lost: make room or see to the disk, and run 'statsdeck store repair' again: \
+             it goes on with what is left",
+            counted(failed.len() as u64, "is", "are")
+        );
+    }
+    if !unread.is_empty() {
+        text += &format!(
+            ", {} cannot be read and stay as they are: see to the disk, or move them elsewhere, which goes \
+             without what is in them",
+            unread.len()
+        );
+    }
+    anyhow::bail!(text)
 }
 
 /// How far something has come, on stderr when that is a terminal.
@@ -124,6 +160,7 @@ fn stats_text(found: &Inspection) -> String {
             "", "", ""
         );
     }
+    text.push_str(&unread_text(found));
     if found.is_running {
         text.push_str("a daemon has the directory open: its log grows\n");
     }
@@ -144,11 +181,33 @@ fn verify_text(found: &Inspection) -> String {
             counted(file.unfinished_bytes, "byte", "bytes")
         );
     }
-    if found.damages() == 0 {
+    text.push_str(&unread_text(found));
+    if found.damages() == 0 && found.unread() == 0 {
         let samples: u64 = found.files.iter().map(|file| file.samples).sum();
         let bytes: u64 = found.files.iter().map(|file| file.bytes).sum();
         let files = counted(found.files.len() as u64, "file", "files");
         let _ = writeln!(text, "{files}, {bytes} bytes, {samples} samples: all as they were written");
+    }
+    text
+}
+
+fn unread_text(found: &Inspection) -> String {
+    let unread = found.files.iter().filter_map(|file| Some((&file.name, file.unread.as_ref()?)));
+    unread.map(|(name, reason)| format!("{name}: not read to its end: {reason}\n")).collect()
+}
+
+fn repair_text(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    for file in &outcome.repaired {
+        let rest = if file.has_rest { "the rest is in its place" } else { "nothing of it can be read" };
+        let _ = writeln!(text, "{}: kept as {}; {rest}. Lost:", file.name, file.kept_as.display());
+        text.push_str(&damage_text(&file.damage, file.damages));
+    }
+    for Left { name, reason, .. } in &outcome.left {
+        let _ = writeln!(text, "{name}: not repaired: {reason}");
+    }
+    if outcome == &Outcome::default() {
+        text.push_str("nothing is damaged\n");
     }
     text
 }

@@ -20,4 +20,4 @@ pub mod service;
 mod store_figures;
 mod threads;
 
-pub use run::{Daemon, Error};
+pub use run::{Daemon, Error, store_options};

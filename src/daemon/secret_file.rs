@@ -28,6 +28,8 @@ pub fn read_or_create(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(&key)?;
     file.sync_all()?;
+    File::open(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+        .sync_all()?;
     Ok(key.to_vec())
 }
 

@@ -12,7 +12,7 @@ use crate::model::{Labels, MetricType, Sample, SeriesKey};
 use crate::protocol::tag;
 use crate::query::number::parse_float;
 use std::collections::HashMap;
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read as _};
 use std::path::Path;
 
 /// Longest line, and most labels of a series.
@@ -39,9 +39,24 @@ pub struct Line<'a> {
     pub sample: Sample,
 }
 
+/// What a text was, seen as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    pub samples: u64,
+    /// It ends as OpenMetrics does.
+    pub has_end: bool,
+    /// A time was in seconds: it is no text of Prometheus, which has no such end.
+    pub in_seconds: bool,
+}
+
+impl Read {
+    pub fn may_be_cut(&self) -> bool {
+        self.samples > 0 && self.in_seconds && !self.has_end
+    }
+}
+
 /// Calls `each` with every sample, a way to its key, which is only worth the while
-/// for a series that is new, and the bytes read so far. Returns the number of
-/// samples.
+/// for a series that is new, and the bytes read so far.
 ///
 /// # Errors
 /// [`Error::File`] with the line that is none, [`Error::Io`], those of `each`.
@@ -49,9 +64,9 @@ pub fn read(
     path: &Path,
     source: &mut impl BufRead,
     mut each: impl FnMut(Line<'_>, &dyn Fn() -> Result<SeriesKey, Error>, u64) -> Result<(), Error>,
-) -> Result<u64, Error> {
+) -> Result<Read, Error> {
     let mut families: HashMap<String, Family> = HashMap::new();
-    let (mut line, mut number, mut samples, mut bytes) = (Vec::new(), 0, 0, 0);
+    let (mut line, mut number, mut bytes, mut all) = (Vec::new(), 0, 0, Read::default());
     loop {
         line.clear();
         let read = source.take(LINE_BYTES).read_until(b'\n', &mut line);
@@ -60,20 +75,32 @@ pub fn read(
         bytes += read;
         let wrong = |reason: &str| Error::File { path: path.into(), line: number, reason: reason.into() };
         if read == 0 {
-            return Ok(samples);
+            return Ok(all);
         }
         if read == LINE_BYTES && line.last() != Some(&b'\n') {
             return Err(wrong("the line is longer than 1 MiB"));
         }
-        let text = std::str::from_utf8(&line).map_err(|_| wrong("the line is no UTF-8"))?.trim();
+        let text = std::str::from_utf8(&line)
+            .map_err(|_| wrong("the line is no UTF-8; of what is packed, only gzip is read"))?;
+        let has_end = text.ends_with('\n');
+        let text = text.trim();
         if let Some(comment) = text.strip_prefix('#') {
+            all.has_end = comment.trim() == "EOF";
             take_type(&mut families, comment);
             continue;
         }
         if text.is_empty() {
             continue;
         }
+        if !has_end {
+            // What is left of a number may be one.
+            return Err(wrong(
+                "the last line has no end, so that the file may be cut off; add one if it is whole",
+            ));
+        }
         let parsed = parse_line(text).map_err(|reason| wrong(&reason))?;
+        all.has_end = false;
+        all.in_seconds |= parsed.in_seconds;
         let (name, series) = (parsed.name, parsed.line.series);
         let key = || {
             let parsed = parse_series(series);
@@ -86,7 +113,7 @@ pub fn read(
         if is_created(&families, name.unwrap_or_default()) {
             continue;
         }
-        samples += 1;
+        all.samples += 1;
         each(parsed.line, &key, bytes)?;
     }
 }
@@ -136,6 +163,7 @@ struct ParsedLine<'a> {
     line: Line<'a>,
     /// The plain name, when it is not quoted within the braces.
     name: Option<&'a str>,
+    in_seconds: bool,
 }
 
 fn parse_line(text: &str) -> Result<ParsedLine<'_>, String> {
@@ -148,7 +176,8 @@ fn parse_line(text: &str) -> Result<ParsedLine<'_>, String> {
     let time = words.next().filter(|word| !word.starts_with('#'));
     let time = time.ok_or("there is no time; back-filling needs one on every line")?;
     let at: f64 = time.parse().map_err(|_| format!("{time:?} is no time"))?;
-    let at_ms = if at.abs() < MS_FROM { at * 1000.0 } else { at };
+    let in_seconds = at.abs() < MS_FROM;
+    let at_ms = if in_seconds { at * 1000.0 } else { at };
     // Far from where sums of times would overflow.
     if !(0.0..=1e15).contains(&at_ms) {
         return Err(format!("{time:?} is no time that can be kept"));
@@ -158,7 +187,7 @@ fn parse_line(text: &str) -> Result<ParsedLine<'_>, String> {
     }
     let name = series.split('{').next().map(str::trim).filter(|name| !name.is_empty());
     let sample = Sample { timestamp_ms: at_ms.round() as i64, value };
-    Ok(ParsedLine { line: Line { series, sample }, name })
+    Ok(ParsedLine { line: Line { series, sample }, name, in_seconds })
 }
 
 /// Where name and labels end.
@@ -267,7 +296,7 @@ mod tests {
     }
 
     fn check(line: &str, labels: &[(&str, &str)], at_ms: i64, value: f64) {
-        let found = read_all(line).unwrap();
+        let found = read_all(&format!("{line}\n")).unwrap();
         let labels = Labels::from_pairs(labels.iter().copied());
         assert_eq!(found, [(SeriesKey { labels, metric_type: MetricType::Gauge }, at_ms, value)], "{line}");
     }

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 const RECORD_BYTES: usize = 20;
 /// Points in memory before they are written.
 const BUFFER_POINTS: usize = 1 << 21;
-/// Points of a span that are in memory when it is read.
+/// Points of a span that are in memory when it is read; twice that with those
+/// that others of the same time replace, or all times of one series.
 const PASS_POINTS: u64 = 1 << 22;
 
 /// Points by span. See the module's head.
@@ -42,6 +43,7 @@ struct Record {
 pub struct SpanParts {
     path: PathBuf,
     passes: std::vec::IntoIter<RangeInclusive<u32>>,
+    pass_points: u64,
 }
 
 impl Spool {
@@ -100,7 +102,7 @@ impl Spool {
                 }
             }
         }
-        Ok(SpanParts { path, passes: passes.into_iter() })
+        Ok(SpanParts { path, passes: passes.into_iter(), pass_points: self.pass_points })
     }
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -144,25 +146,38 @@ impl SpanParts {
     pub fn next_part(&mut self) -> Result<Option<Part>, Error> {
         let Some(pass) = self.passes.next() else { return Ok(None) };
         let mut points: Vec<(u32, Sample)> = Vec::new();
+        let mut most = usize::try_from(2 * self.pass_points).unwrap_or(usize::MAX);
         each(&self.path, |id, sample| {
             if pass.contains(&id) {
                 points.push((id, sample));
-            }
-        })?;
-        points.sort_by_key(|(id, sample)| (*id, sample.timestamp_ms));
-        let mut part = Part::new();
-        for series in points.chunk_by(|a, b| a.0 == b.0) {
-            let mut samples: Vec<Sample> = Vec::with_capacity(series.len());
-            for (_, sample) in series {
-                match samples.last_mut() {
-                    Some(last) if last.timestamp_ms == sample.timestamp_ms => *last = *sample,
-                    _ => samples.push(*sample),
+                // One series may have any number of points of the same times.
+                if points.len() >= most {
+                    settle(&mut points);
+                    most = most.max(2 * points.len());
                 }
             }
+        })?;
+        settle(&mut points);
+        let mut part = Part::new();
+        for series in points.chunk_by(|a, b| a.0 == b.0) {
+            let samples = series.iter().map(|(_, sample)| *sample).collect();
             part.extend(series.first().map(|(id, _)| (SeriesId(*id), samples)));
         }
         Ok(Some(part))
     }
+}
+
+/// Orders points by series and time; of those at one time the last one stays.
+fn settle(points: &mut Vec<(u32, Sample)>) {
+    let key = |(id, sample): &(u32, Sample)| (*id, sample.timestamp_ms);
+    points.sort_by_key(key);
+    points.dedup_by(|next, kept| {
+        let is_same = key(next) == key(kept);
+        if is_same {
+            *kept = *next;
+        }
+        is_same
+    });
 }
 
 fn each(path: &Path, mut take: impl FnMut(u32, Sample)) -> Result<(), Error> {
@@ -199,6 +214,30 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// By the map that it stands for.
+    #[test]
+    fn any_number_of_points_at_the_same_times_is_the_last_of_each() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(&dir.path().join("spool")).unwrap();
+        (spool.buffer_points, spool.pass_points) = (7, 5);
+        let mut expected = BTreeMap::new();
+        for at in 0..1_000i64 {
+            let (id, at_ms, value) = ((at % 2) as u32, at * 7 % 11, at as f64);
+            spool.push(10, SeriesId(id), Sample { timestamp_ms: at_ms, value }).unwrap();
+            expected.insert((id, at_ms), value);
+        }
+        spool.spans().unwrap();
+        let mut found = BTreeMap::new();
+        let mut parts = spool.parts(10).unwrap();
+        while let Some(part) = parts.next_part().unwrap() {
+            for (id, samples) in part {
+                assert!(samples.is_sorted_by(|a, b| a.timestamp_ms < b.timestamp_ms));
+                found.extend(samples.iter().map(|sample| ((id.0, sample.timestamp_ms), sample.value)));
+            }
+        }
+        assert_eq!(found, expected);
+    }
 
     #[test]
     fn points_come_back_by_span_and_series_in_time_whatever_the_passes() {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// A file system.
 pub trait Backend: Send + Sync {
-    /// Makes `dir` and what is missing above it.
+    /// Makes `dir` and what is missing above it, durable.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the lock of `path`; it is held until the answer is dropped.
     /// `None` when another holds it.
@@ -60,7 +60,16 @@ pub struct FsBackend;
 
 impl Backend for FsBackend {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+        let new: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+        fs::create_dir_all(dir)?;
+        for parent in new.into_iter().filter_map(Path::parent) {
+            match self.sync_dir(parent) {
+                // What may be written to and not be read cannot be synced.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced?,
+            }
+        }
+        Ok(())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {

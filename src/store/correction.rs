@@ -18,7 +18,7 @@ use super::late::{LateKind, Value};
 use super::point::{sound_histogram, sound_sketch};
 use super::sample::{Kind, Value as FrameValue};
 use super::section::Wanted;
-use super::segment::Files;
+use super::segment::{Files, FrameFile};
 use crate::model::sample::is_stale;
 use crate::model::{Histogram, Points, Sample, Sketch};
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,13 +97,10 @@ pub(super) fn read(
     let (mut files, mut reader) = (Files::default(), FrameReader::default());
     for frame in frames {
         let Some(interval_ms) = frame.late().map(|late| late.interval_ms) else { continue };
-        let file = match files.of(backend, frame.segment())? {
-            Some(file) => file,
-            None if gone_is_damage => {
-                frame.report_damaged();
-                continue;
-            }
-            None => return Ok(None),
+        let file = match files.of_frame(backend, frame, gone_is_damage)? {
+            FrameFile::There(file) => file,
+            FrameFile::Reported => continue,
+            FrameFile::Gone => return Ok(None),
         };
         for kind in LateKind::ALL {
             let read =
@@ -140,13 +137,10 @@ pub(super) fn read_ahead(
         if ids.is_empty() {
             break;
         }
-        let file = match files.of(backend, frame.segment())? {
-            Some(file) => file,
-            None if gone_is_damage => {
-                frame.report_damaged();
-                continue;
-            }
-            None => return Ok(None),
+        let file = match files.of_frame(backend, frame, gone_is_damage)? {
+            FrameFile::There(file) => file,
+            FrameFile::Reported => continue,
+            FrameFile::Gone => return Ok(None),
         };
         let read = frame.read(&*file, Kind::Counters, Wanted::Ids(&ids), &mut reader, |id, value| {
             if let FrameValue::Counter(total, start) = value {

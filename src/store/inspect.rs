@@ -2,17 +2,20 @@
 //!
 //! Reads every byte that has a checksum and changes nothing; also while a
 //! daemon runs: what goes away meanwhile is left out, and an unfinished end of
-//! its log is no damage. [`super::repair`] takes away what is found here.
+//! its log is no damage. A file that the disk does not give back is named, and
+//! does not keep from the others. [`super::repair`] takes away what is found
+//! here.
 
 use super::backend::{Backend, File};
 use super::block::{Block, HEADER_BYTES, MAGIC, Unreadable, VERSION, is_block_name};
 use super::error::Error;
-use super::frame::{Frame, FrameReader, HEADER_BYTES as FRAME_HEADER_BYTES, Header};
-use super::replay::{Found, Log};
+use super::frame::FrameReader;
+use super::log_pieces::{LogEnd, Piece, frame_damage, header_damage, pieces};
+use super::replay::Log;
 use super::section::Wanted;
 use super::segment::Segment;
 use super::store::LOCK_NAME;
-use super::wal::{SEGMENT_HEADER_BYTES, segment_header, segment_number};
+use super::wal::segment_number;
 use crate::model::TimeRange;
 use std::io;
 use std::path::Path;
@@ -33,9 +36,18 @@ pub enum Depth {
     Everything,
 }
 
-/// How far an inspection has come.
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Reading,
+    /// What is damaged is written anew.
+    Repairing,
+}
+
+/// How far a stage has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
+    pub stage: Stage,
     pub files_read: usize,
     pub files: usize,
     pub bytes_read: u64,
@@ -76,6 +88,9 @@ pub struct FileReport {
     /// Bytes of a write that was not finished when all stopped; no damage:
     /// nothing of it was acknowledged, and the next start cuts it away.
     pub unfinished_bytes: u64,
+    /// Why it could not be read to its end, or at all: the disk fails, it is no
+    /// file, or a newer statsdeck wrote it. The rest tells of what came before.
+    pub unread: Option<String>,
 }
 
 /// A place that is not as it was written.
@@ -96,20 +111,26 @@ impl Inspection {
     pub fn damages(&self) -> u64 {
         self.files.iter().map(|file| file.damages).sum()
     }
+
+    /// Number of files that could not be read to their end.
+    pub fn unread(&self) -> u64 {
+        self.files.iter().filter(|file| file.unread.is_some()).count() as u64
+    }
 }
 
 impl FileReport {
-    fn new(name: &str, kind: FileKind, bytes: u64) -> Self {
+    fn new(name: &str, kind: FileKind) -> Self {
         FileReport {
             name: name.into(),
             kind,
-            bytes,
+            bytes: 0,
             range: None,
             series: 0,
             samples: 0,
             damage: Vec::new(),
             damages: 0,
             unfinished_bytes: 0,
+            unread: None,
         }
     }
 
@@ -127,10 +148,23 @@ impl FileReport {
     }
 }
 
-/// Says what is in `dir`. `progress` is told after every file.
+/// Whether `dir` is a data directory: a daemon was there, or what it wrote is.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Version`] when a newer statsdeck wrote a file.
+/// [`Error::Io`] when it cannot be listed.
+pub fn is_data_dir(backend: &dyn Backend, dir: &Path) -> Result<bool, Error> {
+    Ok(backend.list(dir).map_err(Error::io("list", dir))?.iter().any(|name| is_ours(name)))
+}
+
+fn is_ours(name: &str) -> bool {
+    name == LOCK_NAME || is_block_name(name) || segment_number(name).is_some()
+}
+
+/// Says what is in `dir`. `progress` is told after every file, and within.
+///
+/// # Errors
+/// [`Error::Io`] when the directory cannot be listed. What fails in a file is
+/// told of the file.
 pub fn inspect(
     backend: &dyn Backend,
     dir: &Path,
@@ -140,8 +174,7 @@ pub fn inspect(
     let names = backend.list(dir).map_err(Error::io("list", dir))?;
     let lock_path = dir.join(LOCK_NAME);
     // Given back at once: a daemon may start while we read.
-    let is_ours = |name: &String| name == LOCK_NAME || is_block_name(name) || segment_number(name).is_some();
-    let is_running = names.iter().any(is_ours)
+    let is_running = names.iter().any(|name| is_ours(name))
         && backend.lock(&lock_path).map_err(Error::io("lock", &lock_path))?.is_none();
     inspect_as(backend, dir, depth, is_running, progress)
 }
@@ -156,67 +189,79 @@ pub(super) fn inspect_as(
 ) -> Result<Inspection, Error> {
     let mut names = backend.list(dir).map_err(Error::io("list", dir))?;
     names.sort_unstable();
-    let blocks: Vec<&String> = names.iter().filter(|name| is_block_name(name)).collect();
+    let blocks = names.iter().filter(|name| is_block_name(name)).map(|name| (name, FileKind::Block));
     let mut segments: Vec<(u64, &String)> =
         names.iter().filter_map(|name| Some((segment_number(name)?, name))).collect();
     segments.sort_unstable();
-    let read = blocks.iter().copied().chain(segments.iter().map(|(_, name)| *name));
-    let sizes = read.map(|name| backend.open(&dir.join(name)).and_then(|file| file.size()));
-    let mut told = Progress {
-        files_read: 0,
-        files: blocks.len() + segments.len(),
-        bytes_read: 0,
-        bytes: sizes.filter_map(Result::ok).sum(),
-    };
-    let mut inspection = Inspection { files: Vec::new(), is_running };
-    let mut take = |report: Result<Option<FileReport>, Error>| -> Result<(), Error> {
-        told.files_read += 1;
-        if let Some(report) = report? {
-            told.bytes_read += report.bytes;
-            inspection.files.push(report);
+    let segments = segments.into_iter().map(|(_, name)| (name, FileKind::Log));
+    let files: Vec<(&String, FileKind)> = blocks.chain(segments).collect();
+    let (mut bytes, mut newest) = (0, None);
+    for (name, kind) in &files {
+        let size = backend.open(&dir.join(name)).and_then(|file| file.size());
+        bytes += size.as_ref().copied().unwrap_or_default();
+        // A folder of that name is no segment.
+        let is_folder = size.is_err_and(|error| error.kind() == io::ErrorKind::IsADirectory);
+        if *kind == FileKind::Log && !is_folder {
+            newest = Some(*name);
         }
-        progress(told);
-        Ok(())
-    };
-    for name in blocks {
-        take(unless_gone(block_report(backend, &dir.join(name), name, depth)))?;
     }
-    let last = segments.last().map(|(number, _)| *number);
-    for (number, name) in segments {
-        let end = if last == Some(number) { LogEnd::Newest { is_running } } else { LogEnd::Closed };
-        take(unless_gone(log_report(backend, &dir.join(name), name, depth, end)))?;
+    let mut told =
+        Progress { stage: Stage::Reading, files_read: 0, files: files.len(), bytes_read: 0, bytes };
+    let mut inspection = Inspection { files: Vec::new(), is_running };
+    for (name, kind) in files {
+        let mut report = FileReport::new(name, kind);
+        let before = told.bytes_read;
+        let mut tell = |bytes: u64| {
+            told.bytes_read = before.saturating_add(bytes);
+            progress(told);
+        };
+        let path = dir.join(name);
+        let read = match kind {
+            FileKind::Block => read_block(backend, &path, depth, &mut report, &mut tell),
+            FileKind::Log => {
+                let end = if newest == Some(name) { LogEnd::Newest { is_running } } else { LogEnd::Closed };
+                read_log(backend, &path, depth, end, &mut report, &mut tell)
+            }
+        };
+        told.files_read += 1;
+        told.bytes_read = before.saturating_add(report.bytes);
+        progress(told);
+        match read {
+            Ok(()) => {}
+            // What goes away while we look had its time, or is in a block by now.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => report.unread = Some(error.to_string()),
+        }
+        inspection.files.push(report);
     }
     Ok(inspection)
 }
 
-/// What goes away while we look had its time, or is in a block by now.
-fn unless_gone(report: Result<FileReport, Error>) -> Result<Option<FileReport>, Error> {
-    match report {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        report => report.map(Some),
-    }
-}
-
-fn block_report(backend: &dyn Backend, path: &Path, name: &str, depth: Depth) -> Result<FileReport, Error> {
+fn read_block(
+    backend: &dyn Backend,
+    path: &Path,
+    depth: Depth,
+    report: &mut FileReport,
+    tell: &mut dyn FnMut(u64),
+) -> Result<(), Error> {
     let file = backend.open(path).map_err(Error::io("open", path))?;
     let bytes = file.size().map_err(Error::io("measure", path))?;
-    let mut report = FileReport::new(name, FileKind::Block, bytes);
+    report.bytes = bytes;
     let block = match Block::open(backend, path) {
         Ok(block) => block,
         Err(Unreadable::Failed(error)) => return Err(error),
         Err(Unreadable::Damaged(what)) => {
             report.note(Damage { offset: 0, bytes, what, range: None, series_id: None });
-            return Ok(report);
+            return Ok(());
         }
     };
     let has_points = !block.series().is_empty();
     report.range = has_points.then_some(block.footer.range);
     report.series = block.series().len() as u64;
     match depth {
-        Depth::Outline => count_points(&block, &*file, &mut report)?,
-        Depth::Everything => check_block(&block, &*file, path, &mut report)?,
+        Depth::Outline => count_points(&block, &*file, report),
+        Depth::Everything => check_block(&block, &*file, path, report, tell),
     }
-    Ok(report)
 }
 
 /// Counts what chunks say that they hold.
@@ -233,7 +278,13 @@ fn count_points(block: &Block, file: &dyn File, report: &mut FileReport) -> Resu
     failed.map_or(Ok(()), |error| Err(Error::io("read", block.path())(error)))
 }
 
-fn check_block(block: &Block, file: &dyn File, path: &Path, report: &mut FileReport) -> Result<(), Error> {
+fn check_block(
+    block: &Block,
+    file: &dyn File,
+    path: &Path,
+    report: &mut FileReport,
+    tell: &mut dyn FnMut(u64),
+) -> Result<(), Error> {
     let mut header = [0; HEADER_BYTES];
     file.read_at(&mut header, 0).map_err(Error::io("read", path))?;
     let (magic, version) = header.split_at(MAGIC.len());
@@ -246,6 +297,10 @@ fn check_block(block: &Block, file: &dyn File, path: &Path, report: &mut FileRep
     block.entries(file, Wanted::ALL, |entry| {
         found += 1;
         covered += u64::from(entry.length);
+        tell(covered);
+        if failed.is_some() {
+            return;
+        }
         match block.read(file, &entry) {
             Ok(chunk) => report.samples += chunk.points.len() as u64,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => report.note(Damage {
@@ -287,40 +342,26 @@ fn check_block(block: &Block, file: &dyn File, path: &Path, report: &mut FileRep
     Ok(())
 }
 
-/// What may follow a segment's last whole frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LogEnd {
-    /// Nothing: it is not written to any more.
-    Closed,
-    /// A write that was not finished, or is still going on.
-    Newest { is_running: bool },
-}
-
-/// What stands in a segment, one after the other.
-pub(super) enum Piece {
-    Frame(Box<Frame>),
-    Lost(Damage),
-    /// Bytes of a write that was not finished.
-    Unfinished(u64),
-}
-
-fn log_report(
+fn read_log(
     backend: &dyn Backend,
     path: &Path,
-    name: &str,
     depth: Depth,
     end: LogEnd,
-) -> Result<FileReport, Error> {
+    report: &mut FileReport,
+    tell: &mut dyn FnMut(u64),
+) -> Result<(), Error> {
     let file = backend.open(path).map_err(Error::io("open", path))?;
     let bytes = file.size().map_err(Error::io("measure", path))?;
-    let mut report = FileReport::new(name, FileKind::Log, bytes);
+    report.bytes = bytes;
     let segment = Arc::new(Segment::new(path.into(), None, Arc::new(AtomicU64::new(0))));
     let log = Log { file: &*file, size: bytes, segment: &segment };
-    report.damage.extend(header_damage(&log, path, end)?);
-    report.damages = report.damage.len() as u64;
+    if let Some(damage) = header_damage(&log, path, end)? {
+        report.note(damage);
+    }
     let mut series = super::id_set::IdSet::default();
     let mut reader = FrameReader::default();
-    pieces(&log, end, |_, piece| {
+    let read = pieces(&log, end, |at, piece| {
+        tell(at);
         match piece {
             Piece::Lost(damage) => report.note(damage),
             Piece::Unfinished(bytes) => report.unfinished_bytes = bytes,
@@ -340,104 +381,7 @@ fn log_report(
             }
         }
         Ok(())
-    })
-    .map_err(Error::io("read", path))?;
+    });
     report.series = series.len() as u64;
-    Ok(report)
-}
-
-/// What is wrong with the first bytes of a segment.
-pub(super) fn header_damage(log: &Log<'_>, path: &Path, end: LogEnd) -> Result<Option<Damage>, Error> {
-    log.refuse_newer(path)?;
-    let header = log.read(0, SEGMENT_HEADER_BYTES).map_err(Error::io("read", path))?;
-    let mut known = (1..=super::wal::VERSION).map(segment_header);
-    // The file may just have been made.
-    let is_new = header.len() < SEGMENT_HEADER_BYTES && end != LogEnd::Closed;
-    let sound = is_new || known.any(|known| known[..] == header[..]);
-    let bytes = header.len() as u64;
-    let what = "header; it costs nothing";
-    Ok((!sound).then_some(Damage { offset: 0, bytes, what, range: None, series_id: None }))
-}
-
-/// Calls `each` with the place of every piece behind the header, and the piece.
-///
-/// # Errors
-/// When the file cannot be read, and what `each` returns.
-pub(super) fn pieces(
-    log: &Log<'_>,
-    end: LogEnd,
-    mut each: impl FnMut(u64, Piece) -> io::Result<()>,
-) -> io::Result<()> {
-    let lost =
-        |offset, bytes, what| Piece::Lost(Damage { offset, bytes, what, range: None, series_id: None });
-    let mut at = log.size.min(SEGMENT_HEADER_BYTES as u64);
-    while at < log.size {
-        match log.look(at)? {
-            Found::Frame(frame, size) => {
-                let is_last = at + size == log.size;
-                // A frame that is being written may be there in part.
-                let may_be_partial = is_last && end == (LogEnd::Newest { is_running: true });
-                if may_be_partial && !frame.is_whole(log.file, &mut FrameReader::default())? {
-                    each(at, Piece::Unfinished(size))?;
-                } else {
-                    each(at, Piece::Frame(frame))?;
-                }
-                at += size;
-            }
-            Found::Bad(size) => {
-                let is_last = at + size == log.size;
-                let running = is_last && end == (LogEnd::Newest { is_running: true });
-                let piece = lost(at, size, "directory of a window; the window is lost");
-                each(at, if running { Piece::Unfinished(size) } else { piece })?;
-                at += size;
-            }
-            Found::Nothing => {
-                let next = log.next_header(at + 1)?;
-                let rest = next.unwrap_or(log.size) - at;
-                let is_unfinished = next.is_none()
-                    && match end {
-                        LogEnd::Closed => false,
-                        LogEnd::Newest { is_running: true } => true,
-                        // The front of a frame whose rest was never written.
-                        LogEnd::Newest { is_running: false } => {
-                            rest < FRAME_HEADER_BYTES as u64
-                                || Header::read(&log.read(at, FRAME_HEADER_BYTES)?).is_some()
-                        }
-                    };
-                let piece = lost(at, rest, "no window can be made out here; what was is lost");
-                each(at, if is_unfinished { Piece::Unfinished(rest) } else { piece })?;
-                at += rest;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What of a frame is damaged, its directory being sound.
-///
-/// # Errors
-/// When the file cannot be read.
-pub(super) fn frame_damage(
-    frame: &Frame,
-    file: &dyn File,
-    reader: &mut FrameReader,
-) -> io::Result<Vec<Damage>> {
-    let range = Some(TimeRange { start_ms: frame.start_ms, end_ms: frame.end_ms });
-    let damage = |offset, bytes, what| Damage { offset, bytes, what, range, series_id: None };
-    let mut all = Vec::new();
-    if frame.definitions(file)?.is_none() {
-        let definitions = frame.definitions;
-        all.push(damage(definitions.at, u64::from(definitions.bytes), "names of series new in this window"));
-    }
-    for section in frame.sections.iter().chain(frame.late().iter().flat_map(|late| &late.sections)) {
-        section.groups(file, |group| {
-            if !group.is_sound {
-                all.push(damage(group.at, group.bytes.len() as u64, "samples of some series of one window"));
-            }
-        })?;
-    }
-    if all.is_empty() && !frame.is_whole(file, reader)? {
-        all.push(damage(frame.definitions.at, frame.data_bytes(), "samples that are not as they should be"));
-    }
-    Ok(all)
+    read.map_err(Error::io("read", path))
 }

@@ -54,6 +54,8 @@ struct Content {
     durable: Vec<u8>,
     /// What of `bytes` is not in `durable` yet, in order.
     pending: Vec<Change>,
+    /// It cannot be read.
+    is_bad: bool,
 }
 
 #[derive(Clone)]
@@ -89,9 +91,17 @@ impl MemoryBackend {
         self.disk().read_fault = Some((at, for_good));
     }
 
+    /// Lets every read of one file fail.
+    pub fn fail_reads_of(&self, path: &Path) {
+        if let Some(inode) = self.disk().names.get(path) {
+            content(inode).is_bad = true;
+        }
+    }
+
     /// All is well from now on.
     pub fn heal(&self) {
         let mut disk = self.disk();
+        disk.names.values().for_each(|inode| content(inode).is_bad = false);
         disk.fault = None;
         disk.read_fault = None;
         disk.room_bytes = None;
@@ -196,7 +206,7 @@ impl MemoryBackend {
 
 impl Content {
     fn durable(bytes: Vec<u8>) -> Inode {
-        Arc::new(Mutex::new(Content { durable: bytes.clone(), bytes, pending: Vec::new() }))
+        Arc::new(Mutex::new(Content { durable: bytes.clone(), bytes, ..Content::default() }))
     }
 
     fn change(&mut self, change: Change) {
@@ -334,6 +344,9 @@ impl File for OpenFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.backend.step_of_reading()?;
         let content = content(&self.inode);
+        if content.is_bad {
+            return Err(faulty());
+        }
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(buffer.len());
         let bytes = content.bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -23,6 +23,7 @@ mod id_set;
 pub mod inspect;
 mod late;
 mod late_order;
+mod log_pieces;
 mod loss;
 pub mod marker_table;
 pub mod memory;

@@ -16,7 +16,7 @@ use super::point::Class;
 use super::reading::{Asked, Reading};
 use super::sample::{Kind, Value};
 use super::section::Wanted;
-use super::segment::Files;
+use super::segment::{Files, FrameFile};
 use super::store::Store;
 use super::tier::{self, Part};
 use super::waiting::Waiting;
@@ -135,6 +135,23 @@ impl Store {
         let parts = view.iter().flat_map(|view| view.parts());
         let coarse = parts.filter(|part| part.block.footer.resolution_ms > longer_ms);
         coarse.map(|part| part.range.end_ms).max().unwrap_or(i64::MIN)
+    }
+
+    /// The time that there are points of, as far as headers tell; `None` when
+    /// there are none.
+    pub fn range(&self) -> Option<TimeRange> {
+        let state = self.state();
+        let blocks = state.blocks.iter().filter(|block| !block.series().is_empty());
+        let blocks = blocks.map(|block| block.footer.range);
+        let frames = state.head.frames().map(|frame| {
+            let late_ms = frame.late().map_or(i64::MAX, |late| late.range(frame.end_ms).start_ms);
+            TimeRange { start_ms: frame.start_ms.min(late_ms), end_ms: frame.end_ms }
+        });
+        let all = |a: TimeRange, b: TimeRange| TimeRange {
+            start_ms: a.start_ms.min(b.start_ms),
+            end_ms: a.end_ms.max(b.end_ms),
+        };
+        blocks.chain(frames).reduce(all)
     }
 
     pub(super) fn wanted_ms(&self, grain_ms: i64) -> i64 {
@@ -380,13 +397,10 @@ impl LogPoints {
         let (mut starts, limit) = (Starts::default(), self.budget.limit);
         let (mut files, mut reader) = (Files::default(), FrameReader::default());
         for frame in frames {
-            let file = match files.of(store.backend(), frame.segment())? {
-                Some(file) => file,
-                None if *last_try => {
-                    frame.report_damaged();
-                    continue;
-                }
-                None => return Ok(None),
+            let file = match files.of_frame(store.backend(), frame, *last_try)? {
+                FrameFile::There(file) => file,
+                FrameFile::Reported => continue,
+                FrameFile::Gone => return Ok(None),
             };
             let mut budget = Budget { points: 0, limit };
             let window = TimeRange { start_ms: frame.start_ms, end_ms: frame.end_ms };

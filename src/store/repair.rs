@@ -3,7 +3,8 @@
 //! A damaged file is kept whole in the folder `damaged`; what of it is sound is
 //! written anew, made durable and put in its place in one step. Nothing is
 //! deleted. Whatever happens in between, a file is there as it was or as it
-//! shall be, and repairing again goes on. Only without a daemon.
+//! shall be, and repairing again goes on. What cannot be read or written is
+//! left, and named; the others are repaired. Only without a daemon.
 
 use super::backend::{Backend, File};
 use super::block::{Block, Unreadable};
@@ -11,10 +12,8 @@ use super::block_writer::{Contents, Writer, install, names};
 use super::error::Error;
 use super::frame::FrameReader;
 use super::frame_rest::{DefinedNames, put_rest};
-use super::inspect::{
-    Damage, Depth, FileKind, FileReport, Inspection, LogEnd, Piece, Progress, frame_damage, inspect_as,
-    pieces,
-};
+use super::inspect::{Damage, Depth, FileKind, FileReport, Inspection, Progress, Stage, inspect_as};
+use super::log_pieces::{LogEnd, Piece, frame_damage, pieces};
 use super::names::read_names;
 use super::replay::Log;
 use super::section::Wanted;
@@ -46,34 +45,82 @@ pub struct Repaired {
     pub damages: u64,
 }
 
+/// A file that was left: it is as it was, or as it shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub name: String,
+    /// What could not be done.
+    pub reason: String,
+    /// Whether it could not even be read: nothing was tried.
+    pub is_unread: bool,
+}
+
+/// What was done, in the order of the files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    pub repaired: Vec<Repaired>,
+    pub left: Vec<Left>,
+}
+
 /// Repairs the data directory `dir`.
 ///
 /// # Errors
-/// [`Error::Locked`] while a daemon has it open, [`Error::Version`],
-/// [`Error::Io`].
+/// [`Error::Locked`] while a daemon has it open, [`Error::Io`] when it cannot be
+/// listed: nothing was done then. What fails in a file is told of the file.
 pub fn repair(
     backend: &dyn Backend,
     dir: &Path,
-    progress: impl FnMut(Progress),
-) -> Result<Vec<Repaired>, Error> {
+    mut progress: impl FnMut(Progress),
+) -> Result<Outcome, Error> {
     let lock_path = dir.join(LOCK_NAME);
     let lock = backend.lock(&lock_path).map_err(Error::io("lock", &lock_path))?;
     let _lock = lock.ok_or_else(|| Error::Locked { dir: dir.into() })?;
-    let found = inspect_as(backend, dir, Depth::Everything, false, progress)?;
-    if found.damages() == 0 {
-        return Ok(Vec::new());
+    let found = inspect_as(backend, dir, Depth::Everything, false, &mut progress)?;
+    let mut outcome = Outcome::default();
+    for file in &found.files {
+        if let Some(reason) = &file.unread {
+            outcome.left.push(Left { name: file.name.clone(), reason: reason.clone(), is_unread: true });
+        }
     }
-    let known = known_names(backend, dir, &found)?;
+    let is_damaged = |file: &&FileReport| file.damages > 0 && file.unread.is_none();
+    let damaged: Vec<&FileReport> = found.files.iter().filter(is_damaged).collect();
+    if damaged.is_empty() {
+        return Ok(outcome);
+    }
+    let known = match known_names(backend, dir, &found) {
+        Ok(known) => known,
+        Err(error) => {
+            // Without its names a rest would be without them for good.
+            let left = |file: &&FileReport| {
+                let (name, reason) = (file.name.clone(), error.to_string());
+                Left { name, reason, is_unread: false }
+            };
+            outcome.left.extend(damaged.iter().map(left));
+            return Ok(outcome);
+        }
+    };
     let newest = found.files.iter().rfind(|file| file.kind == FileKind::Log);
-    let mut repaired = Vec::new();
-    for file in found.files.iter().filter(|file| file.damages > 0) {
+    let bytes = damaged.iter().map(|file| file.bytes).sum();
+    let mut told =
+        Progress { stage: Stage::Repairing, files_read: 0, files: damaged.len(), bytes_read: 0, bytes };
+    progress(told);
+    for file in damaged {
         let end = match newest {
             Some(newest) if newest.name == file.name => LogEnd::Newest { is_running: false },
             _ => LogEnd::Closed,
         };
-        repaired.push(repair_file(backend, dir, file, end, &known)?);
+        match repair_file(backend, dir, file, end, &known) {
+            Ok(repaired) => outcome.repaired.push(repaired),
+            Err(error) => {
+                let (name, reason) = (file.name.clone(), error.to_string());
+                outcome.left.push(Left { name, reason, is_unread: false });
+            }
+        }
+        told.files_read += 1;
+        told.bytes_read += file.bytes;
+        progress(told);
     }
-    Ok(repaired)
+    Ok(outcome)
 }
 
 fn repair_file(
@@ -87,95 +134,136 @@ fn repair_file(
     let aside = dir.join(DAMAGED_DIR);
     backend.create_dir(&aside).map_err(Error::io("create", &aside))?;
     backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
-    let kept_as = free_place(backend, &aside, &file.name)?;
-    let has_rest = match file.kind {
-        FileKind::Log => {
-            copy(backend, &path, &kept_as)?;
-            rewrite_log(backend, &path, end, known)?;
-            true
-        }
+    let block = match file.kind {
+        FileKind::Log => None,
         FileKind::Block => match Block::open(backend, &path) {
-            Ok(block) => {
-                copy(backend, &path, &kept_as)?;
-                install(backend, &path, |unfinished| rewrite_block(backend, &block, unfinished, known))?;
-                true
-            }
+            Ok(block) => Some(block),
             Err(Unreadable::Damaged(_)) => {
+                let kept_as = free_place(backend, &aside, &file.name, |_| Ok(false))?.0;
                 backend.rename(&path, &kept_as).map_err(Error::io("rename to", &kept_as))?;
                 backend.sync_dir(&aside).map_err(Error::io("sync", &aside))?;
                 backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
-                false
+                return Ok(repaired(file, kept_as, false));
             }
             Err(Unreadable::Failed(error)) => return Err(error),
         },
     };
-    let (name, damage) = (file.name.clone(), file.damage.clone());
-    Ok(Repaired { name, kept_as, has_rest, damage, damages: file.damages })
+    let kept_as = keep(backend, &path, &aside, &file.name)?;
+    match block {
+        None => rewrite_log(backend, &path, end, known)?,
+        Some(block) => {
+            install(backend, &path, |unfinished| rewrite_block(backend, &block, unfinished, known))?;
+        }
+    }
+    Ok(repaired(file, kept_as, true))
 }
 
-/// A name in `aside` that nothing has.
-fn free_place(backend: &dyn Backend, aside: &Path, name: &str) -> Result<PathBuf, Error> {
+fn repaired(file: &FileReport, kept_as: PathBuf, has_rest: bool) -> Repaired {
+    let (name, damage) = (file.name.clone(), file.damage.clone());
+    Repaired { name, kept_as, has_rest, damage, damages: file.damages }
+}
+
+/// Makes a durable copy of the file in `aside`, unless a repair that did not
+/// come to its end made it, and says where it is.
+fn keep(backend: &dyn Backend, path: &Path, aside: &Path, name: &str) -> Result<PathBuf, Error> {
+    let (kept_as, is_there) =
+        free_place(backend, aside, name, |place| is_copy(backend, path, &aside.join(place)))?;
+    if is_there {
+        let kept = backend.open(&kept_as).map_err(Error::io("open", &kept_as))?;
+        kept.sync().map_err(Error::io("sync", &kept_as))?;
+    } else {
+        // Under that name is a whole copy or none.
+        let unfinished = aside.join(format!("{name}.tmp"));
+        let copied = copy(backend, path, &unfinished)
+            .and_then(|()| backend.rename(&unfinished, &kept_as).map_err(Error::io("rename to", &kept_as)));
+        if let Err(error) = copied {
+            let _ = backend.remove(&unfinished);
+            return Err(error);
+        }
+    }
+    backend.sync_dir(aside).map_err(Error::io("sync", aside))?;
+    Ok(kept_as)
+}
+
+/// A path in `aside` that nothing has, or else the first that `serves`.
+fn free_place(
+    backend: &dyn Backend,
+    aside: &Path,
+    name: &str,
+    serves: impl Fn(&str) -> Result<bool, Error>,
+) -> Result<(PathBuf, bool), Error> {
     let taken = match backend.list(aside) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(Error::io("list", aside)(error)),
     };
-    let mut free = name.to_owned();
+    let mut place = name.to_owned();
     for number in 1u32.. {
-        if !taken.contains(&free) {
+        if !taken.contains(&place) {
             break;
         }
-        free = format!("{name}.{number}");
+        if serves(&place)? {
+            return Ok((aside.join(place), true));
+        }
+        place = format!("{name}.{number}");
     }
-    Ok(aside.join(free))
+    Ok((aside.join(place), false))
+}
+
+/// Whether both files hold the same.
+fn is_copy(backend: &dyn Backend, path: &Path, other: &Path) -> Result<bool, Error> {
+    let source = backend.open(path).map_err(Error::io("open", path))?;
+    let copy = backend.open(other).map_err(Error::io("open", other))?;
+    let size = source.size().map_err(Error::io("measure", path))?;
+    if copy.size().map_err(Error::io("measure", other))? != size {
+        return Ok(false);
+    }
+    let mut is_same = true;
+    let mut of_copy = Vec::new();
+    each_part(&*source, path, size, |bytes, at| {
+        if is_same {
+            of_copy.resize(bytes.len(), 0);
+            copy.read_at(&mut of_copy, at).map_err(Error::io("read", other))?;
+            is_same = bytes == of_copy;
+        }
+        Ok(())
+    })?;
+    Ok(is_same)
 }
 
 fn copy(backend: &dyn Backend, from: &Path, to: &Path) -> Result<(), Error> {
     let source = backend.open(from).map_err(Error::io("open", from))?;
     let target = backend.create(to).map_err(Error::io("create", to))?;
     let size = source.size().map_err(Error::io("measure", from))?;
-    let mut at = 0;
-    let mut bytes = Vec::new();
+    each_part(&*source, from, size, |bytes, at| target.write_at(bytes, at).map_err(Error::io("write", to)))?;
+    target.sync().map_err(Error::io("sync", to))
+}
+
+fn each_part(
+    source: &dyn File,
+    path: &Path,
+    size: u64,
+    mut each: impl FnMut(&[u8], u64) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (mut at, mut bytes) = (0, Vec::new());
     while at < size {
         bytes.resize(COPY_BYTES.min(usize::try_from(size - at).unwrap_or(COPY_BYTES)), 0);
-        source.read_at(&mut bytes, at).map_err(Error::io("read", from))?;
-        target.write_at(&bytes, at).map_err(Error::io("write", to))?;
+        source.read_at(&mut bytes, at).map_err(Error::io("read", path))?;
+        each(&bytes, at)?;
         at += bytes.len() as u64;
     }
-    target.sync().map_err(Error::io("sync", to))?;
-    let dir = to.parent().unwrap_or(Path::new("."));
-    backend.sync_dir(dir).map_err(Error::io("sync", dir))
+    Ok(())
 }
 
 /// Every name that anything sound tells: what is damaged elsewhere may be told
 /// here.
 fn known_names(backend: &dyn Backend, dir: &Path, found: &Inspection) -> Result<Catalogue, Error> {
     let (mut keys, mut next_id) = (KeyList::default(), 0);
-    for file in &found.files {
+    for file in found.files.iter().filter(|file| file.unread.is_none()) {
         let path = dir.join(&file.name);
         match file.kind {
-            FileKind::Block => {
-                let Ok(block) = Block::open(backend, &path) else { continue };
-                next_id = next_id.max(block.footer.next_id);
-                let Some(file) = block.file(backend)? else { continue };
-                let Some(names) = block.names(&*file)? else { continue };
-                let _ = read_names(&names, |id, key| keys.push(key, id));
-            }
-            FileKind::Log => {
-                let file = backend.open(&path).map_err(Error::io("open", &path))?;
-                let size = file.size().map_err(Error::io("measure", &path))?;
-                let segment = Arc::new(Segment::new(path.clone(), None, Arc::new(AtomicU64::new(0))));
-                let log = Log { file: &*file, size, segment: &segment };
-                let read = pieces(&log, LogEnd::Closed, |_, piece| {
-                    let Piece::Frame(frame) = piece else { return Ok(()) };
-                    next_id = next_id.max(frame.next_id);
-                    if let Some(names) = frame.definitions(&*file)? {
-                        let _ = read_names(&names, |id, key| keys.push(key, id));
-                    }
-                    Ok(())
-                });
-                read.map_err(Error::io("read", &path))?;
-            }
+            FileKind::Block => take_block_names(backend, &path, &mut keys, &mut next_id)?,
+            FileKind::Log => take_log_names(backend, &path, &mut keys, &mut next_id)?,
         }
     }
     let catalogue = Catalogue::new(usize::MAX);
@@ -183,13 +271,69 @@ fn known_names(backend: &dyn Backend, dir: &Path, found: &Inspection) -> Result<
     Ok(catalogue)
 }
 
-/// Writes the frames of a segment again, without what of them is damaged.
-fn rewrite_log(backend: &dyn Backend, path: &Path, end: LogEnd, known: &Catalogue) -> Result<(), Error> {
-    let unfinished = path.with_extension("tmp");
+fn take_block_names(
+    backend: &dyn Backend,
+    path: &Path,
+    keys: &mut KeyList,
+    next_id: &mut u32,
+) -> Result<(), Error> {
+    let block = match Block::open(backend, path) {
+        Ok(block) => block,
+        Err(Unreadable::Damaged(_)) => return Ok(()),
+        Err(Unreadable::Failed(error)) => return Err(error),
+    };
+    *next_id = block.footer.next_id.max(*next_id);
+    let Some(file) = block.file(backend)? else { return Ok(()) };
+    let names = block.names(&*file)?;
+    let _ = read_names(names.as_deref().unwrap_or_default(), |id, key| keys.push(key, id));
+    Ok(())
+}
+
+fn take_log_names(
+    backend: &dyn Backend,
+    path: &Path,
+    keys: &mut KeyList,
+    next_id: &mut u32,
+) -> Result<(), Error> {
     let file = backend.open(path).map_err(Error::io("open", path))?;
     let size = file.size().map_err(Error::io("measure", path))?;
-    let target = backend.create(&unfinished).map_err(Error::io("create", &unfinished))?;
-    target.write_at(&segment_header(VERSION), 0).map_err(Error::io("write", &unfinished))?;
+    let segment = Arc::new(Segment::new(path.into(), None, Arc::new(AtomicU64::new(0))));
+    let log = Log { file: &*file, size, segment: &segment };
+    let read = pieces(&log, LogEnd::Closed, |_, piece| {
+        let Piece::Frame(frame) = piece else { return Ok(()) };
+        *next_id = frame.next_id.max(*next_id);
+        if let Some(names) = frame.definitions(&*file)? {
+            let _ = read_names(&names, |id, key| keys.push(key, id));
+        }
+        Ok(())
+    });
+    read.map_err(Error::io("read", path))
+}
+
+/// Puts the frames of a segment in its place, without what of them is damaged.
+fn rewrite_log(backend: &dyn Backend, path: &Path, end: LogEnd, known: &Catalogue) -> Result<(), Error> {
+    let unfinished = path.with_extension("tmp");
+    let written = write_log(backend, path, &unfinished, end, known)
+        .and_then(|()| backend.rename(&unfinished, path).map_err(Error::io("rename to", path)));
+    if let Err(error) = written {
+        let _ = backend.remove(&unfinished);
+        return Err(error);
+    }
+    let dir = path.parent().unwrap_or(Path::new("."));
+    backend.sync_dir(dir).map_err(Error::io("sync", dir))
+}
+
+fn write_log(
+    backend: &dyn Backend,
+    path: &Path,
+    unfinished: &Path,
+    end: LogEnd,
+    known: &Catalogue,
+) -> Result<(), Error> {
+    let file = backend.open(path).map_err(Error::io("open", path))?;
+    let size = file.size().map_err(Error::io("measure", path))?;
+    let target = backend.create(unfinished).map_err(Error::io("create", unfinished))?;
+    target.write_at(&segment_header(VERSION), 0).map_err(Error::io("write", unfinished))?;
     let segment = Arc::new(Segment::new(path.into(), None, Arc::new(AtomicU64::new(0))));
     let log = Log { file: &*file, size, segment: &segment };
     let mut written = SEGMENT_HEADER_BYTES as u64;
@@ -218,10 +362,7 @@ fn rewrite_log(backend: &dyn Backend, path: &Path, end: LogEnd, known: &Catalogu
         Ok(())
     });
     rewritten.map_err(Error::io("write the rest of", path))?;
-    target.sync().map_err(Error::io("sync", &unfinished))?;
-    backend.rename(&unfinished, path).map_err(Error::io("rename to", path))?;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    backend.sync_dir(dir).map_err(Error::io("sync", dir))
+    target.sync().map_err(Error::io("sync", unfinished))
 }
 
 /// Writes a block again, without the series whose points are damaged.

@@ -3,6 +3,7 @@
 
 use super::backend::{Backend, File};
 use super::error::Error;
+use super::frame::Frame;
 use super::id_set::IdSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,14 @@ impl Segment {
     }
 }
 
+/// Where the file of a frame is.
+pub(super) enum FrameFile {
+    There(Arc<dyn File>),
+    /// It is gone, and reported: what was in it is left out.
+    Reported,
+    Gone,
+}
+
 /// The files of frames that are read one after the other.
 #[derive(Default)]
 pub(super) struct Files {
@@ -86,5 +95,26 @@ impl Files {
         };
         self.segment = Some(segment.clone());
         Ok(self.file.clone())
+    }
+
+    /// The file of a frame. One that is gone is reported as damage, if it is
+    /// one: else who reads begins anew, as what was in it is a block by now.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub(super) fn of_frame(
+        &mut self,
+        backend: &dyn Backend,
+        frame: &Frame,
+        gone_is_damage: bool,
+    ) -> Result<FrameFile, Error> {
+        Ok(match self.of(backend, frame.segment())? {
+            Some(file) => FrameFile::There(file),
+            None if gone_is_damage => {
+                frame.report_damaged();
+                FrameFile::Reported
+            }
+            None => FrameFile::Gone,
+        })
     }
 }

@@ -3,9 +3,11 @@
 //! (a disk that was full for a minute must not silence the state for good).
 //! Knows nothing of what the tables hold.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
+use super::backend::{Backend, FsBackend};
 use super::state::Error;
 use redb::{Database, DatabaseError, StorageError};
 
@@ -43,8 +45,7 @@ impl StateFile {
             Ok(database) => (database, None),
             Err(Refusal::Failed(error)) => return Err(error),
             Err(Refusal::Damaged(reason)) => {
-                let aside = free_name_beside(path);
-                std::fs::rename(path, &aside)
+                let aside = move_aside(&FsBackend, path)
                     .map_err(|source| Error::MoveAside { path: path.into(), source })?;
                 tracing::error!(
                     file = %path.display(), moved_to = %aside.display(), reason,
@@ -53,6 +54,10 @@ impl StateFile {
                 (open().map_err(|refusal| refusal.into_error(path))?, Some(aside))
             }
         };
+        // redb syncs the file it makes, not its name.
+        FsBackend
+            .sync_dir(folder(path))
+            .map_err(|source| Error::Open { path: path.into(), source: Box::new(redb::Error::Io(source)) })?;
         Ok(StateFile { database: RwLock::new(Some(database)), open, moved_aside })
     }
 
@@ -161,21 +166,34 @@ fn open_checked(path: &Path, prepare: Prepare) -> Result<Database, Refusal> {
     }
 }
 
-fn free_name_beside(path: &Path) -> PathBuf {
+/// Gives the file another name beside it, for good.
+fn move_aside(backend: &dyn Backend, path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let taken = backend.list(folder(path))?;
+    let mut aside = format!("{name}.damaged-1");
     // Ends: the folder holds fewer files than that.
-    (1u32..)
-        .map(|number| path.with_file_name(format!("{name}.damaged-{number}")))
-        .find(|candidate| !candidate.exists())
-        .unwrap_or_else(|| path.with_file_name(format!("{name}.damaged")))
+    for number in 2u32.. {
+        if !taken.contains(&aside) {
+            break;
+        }
+        aside = format!("{name}.damaged-{number}");
+    }
+    let aside = path.with_file_name(aside);
+    backend.rename(path, &aside)?;
+    backend.sync_dir(folder(path))?;
+    Ok(aside)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::MemoryBackend;
     use redb::backends::InMemoryBackend;
     use redb::{ReadableDatabase, StorageBackend, TableDefinition};
-    use std::io;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -228,6 +246,20 @@ mod tests {
                 .map_err(database_error)?;
             write.commit().map_err(database_error)
         })
+    }
+
+    #[test]
+    fn a_damaged_file_that_was_moved_aside_stays_there_after_a_crash() {
+        let (path, aside) = (Path::new("/data/state.redb"), PathBuf::from("/data/state.redb.damaged-2"));
+        for seed in 0..30 {
+            let backend = MemoryBackend::new();
+            backend.put(path, b"damaged");
+            backend.put(Path::new("/data/state.redb.damaged-1"), b"long ago");
+            assert_eq!(move_aside(&backend, path).unwrap(), aside);
+            let files = backend.crashed(seed).files();
+            assert!(files.contains(&(aside.clone(), b"damaged".to_vec())), "seed {seed}");
+            assert_eq!(files.len(), 2, "seed {seed}");
+        }
     }
 
     #[test]

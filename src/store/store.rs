@@ -239,7 +239,8 @@ impl Store {
         // What is seen here may be what a life before had not made durable; the
         // log is given up for a block that is.
         backend.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
-        for name in names.iter().filter(|name| name.starts_with("block-") && name.ends_with(".tmp")) {
+        let is_ours = |name: &str| name.starts_with("block-") || name.starts_with("wal-");
+        for name in names.iter().filter(|name| is_ours(name) && name.ends_with(".tmp")) {
             let path = dir.join(name);
             backend.remove(&path).map_err(Error::io("remove", &path))?;
         }

@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicU64;
 
 /// First bytes of a segment, then the version and a checksum of both.
 pub(super) const MAGIC: [u8; 8] = *b"SDwal\0\0\0";
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 pub(super) const SEGMENT_HEADER_BYTES: usize = 16;
 /// Kept of the memory that a flush used.
 const BUFFER_BYTES: usize = 1 << 20;

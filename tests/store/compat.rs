@@ -4,14 +4,15 @@
 //! and never changed after its release.
 
 use crate::world::{ALL, SPAN_MS, START_MS, TestStore, WINDOW_MS, Window, World, dump, open, options, read};
+use statsdeck::model::label::NAME;
 use statsdeck::model::late::{LateGauge, LateValue};
-use statsdeck::model::{Histogram, Late, SeriesId, Sketch};
+use statsdeck::model::{Histogram, Labels, Late, MetricType, SeriesId, SeriesKey, Sketch};
 use statsdeck::store::{FsBackend, MemoryBackend, Options, Tier};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Versions 1 and 2 of the log with blocks of version 1; 3 is log 2 with blocks 2,
-/// 4 with blocks 3.
+/// 4 log 2 with blocks 3, 5 log 3 with blocks 3.
 fn fixture(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/compat/v{version}"))
 }
@@ -38,6 +39,18 @@ fn version_4_reads() {
     check(4);
 }
 
+/// What was sampled elsewhere, in the log, in windows and in steps.
+#[test]
+fn version_5_reads() {
+    check(5);
+    let text = std::fs::read_to_string(fixture(5).join("expected.txt")).unwrap();
+    assert!(text.contains("remote_requests_total") && text.contains("remote_temperature"), "{text}");
+    let dir = fixture(5).join("store");
+    let log = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let log = log.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max();
+    assert_eq!(std::fs::read(log.unwrap()).unwrap()[8..12], [3, 0, 0, 0]);
+}
+
 fn check(version: u32) {
     let fixture = fixture(version);
     let backend = MemoryBackend::new();
@@ -48,7 +61,7 @@ fn check(version: u32) {
     }
     let (store, recovered) = open(&backend);
     let stats = store.stats();
-    let blocks = [1, 1, 2, 3][version as usize - 1];
+    let blocks = [1, 1, 2, 3, 3][version as usize - 1];
     assert_eq!((stats.blocks, stats.blocks_lost, stats.frames_lost, stats.tails_cut), (blocks, 0, 0, 0));
     let mut text = dump(&read(&store, ALL));
     for series in &recovered.series {
@@ -68,9 +81,9 @@ fn check(version: u32) {
 }
 
 #[test]
-#[ignore = "writes the fixture; then run version_4_reads once with STATSDECK_WRITE_FIXTURE=1"]
+#[ignore = "writes the fixture; then run version_5_reads once with STATSDECK_WRITE_FIXTURE=1"]
 fn write_the_fixture() {
-    let dir = fixture(4).join("store");
+    let dir = fixture(5).join("store");
     let _ = std::fs::remove_dir_all(&dir);
     let block_span_ms = 80 * WINDOW_MS;
     let tiers = vec![Tier { resolution_ms: 2 * WINDOW_MS, retention_ms: 1000 * SPAN_MS }];
@@ -84,6 +97,7 @@ fn write_the_fixture() {
     for _ in 0..85 {
         let mut batch = world.window(0);
         add_late(&mut batch, &mut late_totals);
+        add_sampled(&mut batch);
         store.append(&batch).unwrap();
     }
     let done = store.maintain(world.end_ms).unwrap();
@@ -123,6 +137,26 @@ fn add_late(window: &mut Window, late_totals: &mut BTreeMap<SeriesId, f64>) {
     batch.late = all;
 }
 
+/// A counter that begins anew now and then and a gauge, both sampled elsewhere,
+/// twice a window.
+fn add_sampled(window: &mut Window) {
+    let (end_ms, metric_type) = (window.end_ms, MetricType::Sampled);
+    let at = (end_ms - START_MS) / WINDOW_MS;
+    for (number, name) in [(900, "remote_requests_total"), (901, "remote_temperature")] {
+        let id = SeriesId(number);
+        let labels = Labels::from_pairs([(NAME, name), ("job", "node")]);
+        window.named.push((id, SeriesKey { labels, metric_type }));
+        for back_ms in [7_001, 2_003] {
+            let value = if number == 900 { (at % 30) as f64 * 3.0 } else { 20.0 + (at % 7) as f64 * 0.125 };
+            let at_ms = end_ms - back_ms;
+            let gauge =
+                LateGauge { last: value, min: value, max: value, at_ms, holds: false, is_sample: true };
+            window.batch.late.gauges.push(LateValue { id, end_ms: at_ms, value: gauge });
+        }
+    }
+    window.batch.late.settle();
+}
+
 /// Changes one file of the fixture and returns why the store does not open.
 fn refusal(prefix: &str, change: fn(&mut Vec<u8>)) -> String {
     let backend = MemoryBackend::new();
@@ -144,7 +178,7 @@ fn refusal(prefix: &str, change: fn(&mut Vec<u8>)) -> String {
 #[test]
 fn files_of_a_newer_version_are_refused_and_left_alone() {
     let of_log = refusal("wal-", |bytes| {
-        bytes[8] = 3;
+        bytes[8] = 4;
         let crc = crc32fast::hash(&bytes[..12]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     });
@@ -152,6 +186,10 @@ fn files_of_a_newer_version_are_refused_and_left_alone() {
         bytes[8] = 4;
         *bytes.last_mut().unwrap() = b'4';
     });
-    assert!(of_log.contains("has format version 3, this statsdeck reads up to 2"), "{of_log}");
-    assert!(of_block.contains("has format version 4, this statsdeck reads up to 3"), "{of_block}");
+    for (error, file) in
+        [(of_log, "/data/wal-0000000001.log"), (of_block, "/data/block-0-001700000100000.sd")]
+    {
+        let told = format!("{file} has format version 4, this statsdeck reads up to 3: use a newer one");
+        assert_eq!(error, told);
+    }
 }

@@ -6,6 +6,7 @@ mod backfill;
 mod compat;
 mod crash;
 mod damage;
+mod durable;
 mod files;
 mod known;
 mod life;
