@@ -75,12 +75,16 @@ pub(crate) fn round(value: f64, unit: f64) -> f64 {
     (value * inverse + 0.5).floor() / inverse
 }
 
-/// The larger one; NaN if either is.
+/// The larger one; NaN if either is, unless the other is +∞.
 pub(crate) fn max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    match a.is_nan() || b.is_nan() {
+        true if a == f64::INFINITY || b == f64::INFINITY => f64::INFINITY,
+        true => f64::NAN,
+        false => a.max(b),
+    }
 }
 
-/// The smaller one; NaN if either is.
+/// The smaller one; NaN if either is, unless the other is -∞.
 pub(crate) fn min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    -max(-a, -b)
 }
