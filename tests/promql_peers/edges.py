@@ -93,7 +93,7 @@ def ranges():
     yield "max_over_time(sum_over_time(sawtooth[175s:30s] @ start())[10m:3m] offset -10m)"
     yield "sum_over_time(sum_over_time(steps[595s:1m] offset 5m)[10m:1m] offset -5m)"
     yield "count_over_time((temperature @ end())[5m:1m])"
-    yield "sum_over_time((time() - timestamp(rare_total))[4m59s:7s])"
+    yield "sum_over_time((time() - timestamp(rare_total))[299999ms:7s])"
     yield "timestamp(gaps offset -1m)"
     yield "timestamp(timestamp(gaps))"
     yield "timestamp(gaps @ end())"

@@ -21,6 +21,7 @@ KNOWN = [
     ),
     (OLD, r"std(dev|var)\b.*bool 5", "", "nan, theirs 0.0", "2.42 finds no deviation in a single infinity; Prometheus 3 NaN"),
     (OLD, r"(top|bottom)k\(-9223372036854775808", "", "error execution", "2.42 takes the least integer; Prometheus 3 refuses it"),
+    (OLD, "^(1h|1_000|0x_f)$", "", "theirs error bad_data", "2.42 has no durations as numbers, and no _ in them"),
     (OLD, '"(a-b|b-c)"', "", "theirs error execution", "2.42 wants plain names of labels; Prometheus 3 takes any"),
     (
         OLD,
