@@ -259,6 +259,31 @@ fn a_key_gets_a_bearer_token_and_nobody_else_may_write() {
 }
 
 #[test]
+fn no_secret_is_told_of_the_settings() {
+    let dir = dir();
+    let extra = format!(
+        "[http]\naddress = \"127.0.0.1:0\"\n[[http.token]]\nname = \"etl\"\nhash = \"{}\"\nscopes = [\"write\"]\n\
+         [[receiver]]\nname = \"team\"\n[receiver.slack]\nurl = \"https://hooks.slack.com/services/hush\"\n",
+        statsdeck::http::auth::format_hash("sdk_hush")
+    );
+    let daemon = start(dir.path(), &extra);
+    for (what, told) in [
+        ("config", "scrape_interval: 200ms"),
+        ("flags", r#""query.lookback-delta":"5m""#),
+        ("runtimeinfo", r#""storageRetention":""#),
+        ("buildinfo", r#""version":""#),
+        ("tsdb", r#""numSeries":"#),
+    ] {
+        let answer = daemon.get(&format!("/api/v1/status/{what}"));
+        assert!(answer.status == 200 && answer.body.contains(told), "{what}: {}", answer.body);
+        for secret in ["hush", "slack", "sha256", "etl", dir.path().to_str().unwrap()] {
+            assert!(!answer.body.contains(secret), "{what}: {}", answer.body);
+        }
+    }
+    daemon.stop();
+}
+
+#[test]
 fn pages_of_other_sites_cannot_send_metrics() {
     let dir = dir();
     let daemon = start(dir.path(), "");

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use statsdeck::clock::ManualClock;
-use statsdeck::http::api::{ApiState, Bounds, router};
+use statsdeck::http::api::{ApiState, Bounds, Settings, router};
 use statsdeck::model::{Histogram, Labels, MetricType, NativeHistogram, Sketch};
 use statsdeck::query::{Engine, MemorySource, Options, Source};
 use std::sync::Arc;
@@ -48,7 +48,13 @@ fn state(source: impl Source + 'static, options: Options) -> Arc<ApiState> {
 
 fn bounded(source: impl Source + 'static, options: Options, bounds: Bounds) -> Arc<ApiState> {
     let clock = Arc::new(ManualClock::at(100_000));
-    Arc::new(ApiState::new(Engine::new(Arc::new(source), options), clock, bounds))
+    let settings = Settings {
+        interval_ms: 10_000,
+        retention_ms: 1_296_000_000,
+        max_bytes: Some(5000),
+        started_ms: 1000,
+    };
+    Arc::new(ApiState::new(Engine::new(Arc::new(source), options), clock, bounds).with_settings(settings))
 }
 
 async fn send(state: &Arc<ApiState>, method: &str, uri: &str, form: &str) -> (StatusCode, String) {
@@ -103,6 +109,10 @@ async fn answers_are_prometheus_json() {
         "/api/v1/query?query=etl_errors&time=130&lookback_delta=1m",
         "/api/v1/status/buildinfo",
         "/api/v1/status/tsdb?limit=1",
+        "/api/v1/status/config",
+        "/api/v1/status/flags",
+        "/api/v1/parse_query?query=rate(x%5B5m%5D)",
+        "/api/v1/parse_query?query=sum(x)%20%3E%201",
         "/api/v1/targets?state=active",
         "/api/v1/alertmanagers",
     ];
@@ -158,6 +168,8 @@ async fn errors_have_prometheus_codes_and_say_what_is_wrong() {
         ("/api/v1/query?query=sum(x,", 400, "bad_data", "\\\"query\\\": 1:7: parse error"),
         ("/api/v1/status/tsdb?limit=10001", 400, "bad_data", "at most"),
         ("/api/v1/format_query?query=(", 400, "bad_data", "query"),
+        ("/api/v1/parse_query?query=sum(x,", 400, "bad_data", "\\\"query\\\": 1:7: parse error"),
+        ("/api/v1/parse_query", 400, "bad_data", "\\\"query\\\": it is missing"),
     ];
     for (uri, code, error_type, message) in cases {
         let (status, body) = send(&state, "GET", uri, "").await;
@@ -286,4 +298,18 @@ async fn names_and_labels_are_told_however_many_series_there_are() {
     }
     let (_, body) = send(&state, "GET", "/api/v1/status/tsdb", "").await;
     assert!(body.contains("\"numSeries\":6"), "{body}");
+}
+
+#[tokio::test]
+async fn the_daemon_tells_when_it_was_started_and_what_it_keeps() {
+    let (status, body) =
+        send(&state(source(), Options::default()), "GET", "/api/v1/status/runtimeinfo", "").await;
+    assert_eq!(status, StatusCode::OK);
+    for told in [
+        r#""startTime":"1970-01-01T00:00:01Z""#,
+        r#""serverTime":"1970-01-01T00:01:40Z""#,
+        r#""storageRetention":"15d or 5000B""#,
+    ] {
+        assert!(body.contains(told), "{body}");
+    }
 }

@@ -15,7 +15,7 @@ use statsdeck::query::{Engine, MemorySource, Options};
 use std::sync::{Arc, LazyLock};
 use tokio::runtime::{Builder, Runtime};
 
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
     "query",
     "query_range",
     "series",
@@ -26,6 +26,7 @@ const PATHS: [&str; 10] = [
     "query_exemplars",
     "status/tsdb",
     "targets",
+    "parse_query",
 ];
 
 static RUNTIME: LazyLock<Runtime> =

@@ -24,11 +24,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::exchange::import::SPOOL_DIR;
 use crate::exchange::spool;
-use crate::http::api::ApiState;
 use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
 use crate::http::api::markers::MarkersState;
 use crate::http::api::write::WriteState;
+use crate::http::api::{ApiState, Settings};
 use crate::http::auth::Auth;
 use crate::http::cors::Cors;
 use crate::http::guard::Guard;
@@ -206,7 +206,13 @@ impl Daemon {
 
         let source: Arc<dyn Source> = store.clone();
         let engine = Engine::new(source.clone(), config.query.options);
-        let api = Arc::new(ApiState::new(engine.clone(), clock.clone(), config.query.bounds));
+        let api = ApiState::new(engine.clone(), clock.clone(), config.query.bounds);
+        let api = Arc::new(api.with_settings(Settings {
+            interval_ms: config.windows.interval_ms,
+            retention_ms: config.retention_ms,
+            max_bytes: config.max_bytes,
+            started_ms: clock.now_ms(),
+        }));
         api.expose(&telemetry);
         // 0 until the first window is closed.
         let (flushed, follows) = watch::channel(0);

@@ -165,6 +165,16 @@ impl Distribution {
         }
     }
 
+    /// Takes for its hint whether it was reset after `older`, unless it has one.
+    pub(crate) fn find_reset(&mut self, older: &Self) {
+        if let (Distribution::Native(newer), Distribution::Native(older)) = (self, older)
+            && newer.hint == ResetHint::Unknown
+        {
+            let is_reset = native::is_reset(newer, older);
+            Arc::make_mut(newer).hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
+        }
+    }
+
     pub(crate) fn scaled(self, factor: f64) -> Self {
         match self {
             Distribution::LogLinear(histogram) => Arc::unwrap_or_clone(histogram).scaled(factor).into(),

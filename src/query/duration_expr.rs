@@ -8,8 +8,10 @@ use super::error::Error;
 use super::expr::{Computed, Expr, Parsed};
 use std::borrow::Cow;
 
-/// Longest range, offset or distance of `@` from the epoch, in ms.
-pub(crate) const MAX_SPAN_MS: i64 = i64::MAX / 1024;
+/// Longest range, offset or step, in ms: as many nanoseconds as 64 bits hold.
+const MAX_SPAN_MS: i64 = i64::MAX / 1_000_000;
+/// Farthest time of `@` from the epoch, in ms.
+pub(crate) const MAX_TIME_MS: i64 = i64::MAX / 1024;
 
 /// An expression whose value is a duration in seconds.
 #[derive(Clone, Debug, PartialEq)]

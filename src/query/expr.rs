@@ -4,10 +4,11 @@
 //!
 //! Types are checked when it is built: an argument is what its function needs.
 
-use super::duration_expr::DurationExpr;
+pub(crate) use super::duration_expr::DurationExpr;
 use super::error::Error;
 use super::function_table::Function;
 use super::parse;
+use super::parse_call::NOT_WRITTEN;
 use crate::model::Matcher;
 
 /// An expression with its text.
@@ -31,6 +32,19 @@ impl Parsed {
     /// The selectors in it, in the order in which they are written.
     pub fn selectors(&self) -> &[Selector] {
         &self.selectors
+    }
+
+    /// The whole tree.
+    pub fn root(&self) -> &Expr {
+        &self.expr
+    }
+
+    /// The arguments of a call without what the parser put there.
+    pub fn written<'c>(&self, call: &'c Call) -> impl Iterator<Item = &'c Expr> {
+        call.args.iter().filter(|arg| match arg {
+            Expr::Vector(at) => self.selectors.get(*at).is_none_or(|s| s.start != NOT_WRITTEN),
+            _ => true,
+        })
     }
 
     /// What its value will be.

@@ -3,10 +3,9 @@
 
 use super::duration_expr::DurationExpr;
 use super::error::Error;
-use super::expr::{Aggregate, At, Binary, Call, Computed, Edges, Expr, Group, Parsed, Selector, Subquery};
+use super::expr::{Aggregate, At, Binary, Computed, Edges, Expr, Group, Parsed, Selector, Subquery};
 use super::number::format_value;
 use super::parse::{NO_NAMES, parse};
-use super::parse_call::NOT_WRITTEN;
 use crate::model::label::{NAME, escape_label_name, escape_name};
 use crate::model::{MatchOp, Matcher, duration};
 use std::fmt;
@@ -64,7 +63,7 @@ impl Layout<'_> {
                 self.bracketed(out, &format!("{indent}{}", head(aggregate)), &parts, level);
             }
             Expr::Call(call) => {
-                let parts: Vec<&Expr> = self.written(call).collect();
+                let parts: Vec<&Expr> = self.parsed.written(call).collect();
                 self.bracketed(out, &format!("{indent}{}(", call.function.name()), &parts, level);
             }
             Expr::Subquery(subquery) => {
@@ -72,14 +71,6 @@ impl Layout<'_> {
                 out.push_str(&ranges(subquery));
             }
         }
-    }
-
-    /// The arguments of a call without what the parser put there.
-    fn written<'c>(&self, call: &'c Call) -> impl Iterator<Item = &'c Expr> {
-        call.args.iter().filter(|arg| match arg {
-            Expr::Vector(at) => self.parsed.selectors.get(*at).is_none_or(|s| s.start != NOT_WRITTEN),
-            _ => true,
-        })
     }
 
     fn bracketed(&self, out: &mut String, head: &str, parts: &[&Expr], level: usize) {
@@ -109,7 +100,7 @@ impl Layout<'_> {
                 format!("{}{})", head(aggregate), parts.join(", "))
             }
             Expr::Call(call) => {
-                let args: Vec<String> = self.written(call).map(|arg| self.line(arg)).collect();
+                let args: Vec<String> = self.parsed.written(call).map(|arg| self.line(arg)).collect();
                 format!("{}({})", call.function.name(), args.join(", "))
             }
             Expr::Subquery(subquery) => format!("{}{}", self.line(&subquery.expr), ranges(subquery)),

@@ -366,7 +366,7 @@ fn classic_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
     }
     let Some(forced) = tidy(buckets) else { return (f64::NAN, false) };
     let [first, highest, all] = buckets_of(buckets);
-    if all.count == 0.0 || all.count.is_nan() {
+    if all.count == 0.0 {
         return (f64::NAN, forced);
     }
     let rank = q * all.count;
@@ -400,7 +400,7 @@ fn classic_fraction(low: f64, high: f64, buckets: &mut Vec<Bucket>) -> f64 {
         return f64::NAN;
     }
     let [_, _, all] = buckets_of(buckets);
-    if all.count == 0.0 || all.count.is_nan() {
+    if all.count == 0.0 {
         return f64::NAN;
     }
     if low >= high {

@@ -35,6 +35,9 @@ pub(super) struct Need {
     pub grains: Grains,
     /// The function that only estimates where the finest points are gone.
     pub estimate: Option<Function>,
+    /// Resets are found out where samples do not tell them: only then it is known
+    /// in a sum that they collide.
+    pub finds_resets: bool,
 }
 
 /// See the module's head.
@@ -43,6 +46,13 @@ pub(crate) struct Input<'a> {
     selector: &'a Selector,
     need: Option<Need>,
     state: Mutex<State<'a>>,
+}
+
+/// How the points of a selector are seen.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    is_range: bool,
+    finds_resets: bool,
 }
 
 enum State<'a> {
@@ -57,7 +67,7 @@ pub(crate) enum Series<'a> {
     Open {
         reading: Box<dyn Reading + 'a>,
         parts: Vec<Range<usize>>,
-        is_range: bool,
+        shape: Shape,
     },
     Read(Vec<Track>),
     /// Made by a subquery.
@@ -90,7 +100,9 @@ impl<'a> Input<'a> {
             State::Read(tracks) => Series::Read(tracks),
             State::Open(reading) => {
                 let parts = self.parts(&*reading, steps);
-                Series::Open { reading, parts, is_range: self.selector.range_ms.is_some() }
+                let finds_resets = self.need.is_some_and(|need| need.finds_resets);
+                let shape = Shape { is_range: self.selector.range_ms.is_some(), finds_resets };
+                Series::Open { reading, parts, shape }
             }
         })
     }
@@ -153,10 +165,10 @@ impl Series<'_> {
         work: impl FnOnce(&[Track]) -> Result<T, Error>,
     ) -> Result<T, Error> {
         match self {
-            Series::Open { reading, parts, is_range } => {
+            Series::Open { reading, parts, shape } => {
                 let places = parts.get(part).cloned().unwrap_or_default();
                 let found = reading.read(places, max_points)?;
-                let tracks = tracks_of(found.into_iter().map(Track::new), *is_range);
+                let tracks = tracks_of(found.into_iter().map(Track::new), *shape);
                 work(&united(tracks, false, warn))
             }
             Series::Read(tracks) | Series::Made(tracks) => {
@@ -202,7 +214,8 @@ fn opened<'a>(
         tracks.extend(found.into_iter().map(Track::new));
         points_left = points_left.saturating_sub(tracks.iter().skip(first).map(Track::weight).sum());
     }
-    let tracks = tracks_of(tracks, selector.range_ms.is_some());
+    let shape = Shape { is_range: selector.range_ms.is_some(), finds_resets: need.finds_resets };
+    let tracks = tracks_of(tracks, shape);
     Ok(State::Read(united(tracks, selector.alternatives.len() > 1, |text| warnings.push(text))))
 }
 
@@ -216,10 +229,13 @@ fn is_of_one_name(matchers: &[Matcher], reading: &dyn Reading) -> bool {
     })
 }
 
-fn tracks_of(tracks: impl IntoIterator<Item = Track>, is_range: bool) -> Vec<Track> {
+fn tracks_of(tracks: impl IntoIterator<Item = Track>, shape: Shape) -> Vec<Track> {
     let mut tracks: Vec<Track> = tracks.into_iter().collect();
-    if is_range {
+    if shape.is_range {
         tracks.iter_mut().for_each(Track::drop_stale);
+    }
+    if shape.finds_resets {
+        tracks.iter_mut().for_each(Track::find_resets);
     }
     tracks.retain(|track| track.points() > 0);
     tracks

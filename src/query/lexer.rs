@@ -119,7 +119,7 @@ fn sign(text: &str) -> IResult<&str, Word<'_>> {
     map(alt((long, brackets, short)), Word::Sign).parse(text)
 }
 
-/// A number such as `1_000`, `0x1F`, `1e-3`, or a duration such as `1h30m`.
+/// A number such as `1_000`, `0x1F`, `017`, `1e-3`, or a duration such as `1h30m`.
 fn number(text: &str) -> Result<(&str, Word<'_>), String> {
     let bytes = text.as_bytes();
     let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_' || *b == b'.';
@@ -137,10 +137,12 @@ fn number(text: &str) -> Result<(&str, Word<'_>), String> {
     let plain: String = word.chars().filter(|c| *c != '_').collect();
     let well_spaced = !word.ends_with('_') && !word.contains("__") && !word.contains("_.");
     let found = match plain.get(2..).filter(|_| is_hex) {
-        Some(digits) => u64::from_str_radix(digits, 16).ok().map(|n| n as f64),
+        Some(digits) => i64::from_str_radix(digits, 16).ok().map(|n| n as f64),
         None => {
+            // As in Go, a 0 in front makes it octal, if it can be.
+            let octal = plain.strip_prefix('0').and_then(|digits| i64::from_str_radix(digits, 8).ok());
             match plain.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-')) {
-                true => plain.parse().ok(),
+                true => octal.map(|n| n as f64).or_else(|| plain.parse().ok()),
                 false => duration_s(word),
             }
         }
@@ -261,6 +263,11 @@ mod tests {
             ("1_000.5", 1000.5),
             ("0x1F", 31.0),
             ("0x_53_AB", 21_419.0),
+            ("017", 15.0),
+            ("08", 8.0),
+            ("01.5", 1.5),
+            ("0_17", 15.0),
+            ("0", 0.0),
             ("1e-3", 0.001),
             ("1E3", 1000.0),
             ("5m", 300.0),
@@ -271,7 +278,7 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(found(text), [Word::Number(expected)], "{text}");
         }
-        for text in ["1m1h", "5mm", "1i", "1__0", "1_", "0xg", "1h1h", "1.5m"] {
+        for text in ["1m1h", "5mm", "1i", "1__0", "1_", "0xg", "0xffffffffffffffff", "1h1h", "1.5m"] {
             assert!(words(text).is_err(), "{text}");
         }
     }

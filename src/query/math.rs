@@ -42,29 +42,73 @@ pub(crate) fn unary(function: Function) -> Option<fn(f64) -> f64> {
 }
 
 /// The calendar field (UTC, of a time in seconds) that `function` reads, if it
-/// is one. NaN outside of the years that a calendar knows.
+/// is one.
 pub(crate) fn calendar(function: Function) -> Option<fn(f64) -> f64> {
     use Function::*;
     Some(match function {
-        Minute => |at| field(at, |t| t.minute().into()),
-        Hour => |at| field(at, |t| t.hour().into()),
-        DayOfWeek => |at| field(at, |t| t.weekday().to_sunday_zero_offset().into()),
-        DayOfMonth => |at| field(at, |t| t.day().into()),
-        DayOfYear => |at| field(at, |t| t.day_of_year().into()),
-        DaysInMonth => |at| field(at, |t| t.days_in_month().into()),
-        Month => |at| field(at, |t| t.month().into()),
-        Year => |at| field(at, |t| t.year().into()),
+        Minute => |at| field(at, |seconds| (seconds.rem_euclid(3600) / 60) as f64),
+        Hour => |at| field(at, |seconds| (seconds.rem_euclid(DAY) / 3600) as f64),
+        // The epoch was a Thursday.
+        DayOfWeek => |at| field(at, |seconds| (seconds.div_euclid(DAY) + 4).rem_euclid(7) as f64),
+        DayOfMonth => |at| field(at, |seconds| date(seconds).day as f64),
+        DayOfYear => |at| field(at, |seconds| date(seconds).day_of_year() as f64),
+        DaysInMonth => |at| field(at, |seconds| date(seconds).days_in_month() as f64),
+        Month => |at| field(at, |seconds| date(seconds).month as f64),
+        Year => |at| field(at, |seconds| date(seconds).year as f64),
         _ => return None,
     })
 }
 
-fn field(seconds: f64, read: impl Fn(jiff::Zoned) -> f64) -> f64 {
-    if seconds.is_nan() {
-        return f64::NAN;
+const DAY: i64 = 86_400;
+/// Days of four centuries, after which the calendar repeats.
+const ERA_DAYS: i64 = 146_097;
+/// Of a year that begins in March: days before its months.
+const DAYS_BEFORE: [i64; 12] = [0, 31, 61, 92, 122, 153, 184, 214, 245, 275, 306, 337];
+
+/// NaN of what is no number of seconds in 64 bits.
+fn field(seconds: f64, read: impl Fn(i64) -> f64) -> f64 {
+    if seconds.abs() < -(i64::MIN as f64) { read(seconds as i64) } else { f64::NAN }
+}
+
+/// A day of the Gregorian calendar, however far from now: no type for times knows
+/// all the years that a number may mean.
+struct Date {
+    year: i64,
+    /// From 1 on, as days are.
+    month: i64,
+    day: i64,
+}
+
+fn date(seconds: i64) -> Date {
+    // Years from March on, so that what leap years add comes last.
+    let days = seconds.div_euclid(DAY) + 719_468;
+    let (era, day_of_era) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = DAYS_BEFORE.iter().rposition(|before| *before <= day_of_year).unwrap_or_default();
+    let before = DAYS_BEFORE.get(from_march).copied().unwrap_or_default();
+    let month = (from_march as i64 + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    Date { year, month, day: day_of_year - before + 1 }
+}
+
+impl Date {
+    fn is_leap_year(&self) -> bool {
+        self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0)
     }
-    match jiff::Timestamp::from_second(seconds as i64) {
-        Ok(time) => read(time.to_zoned(jiff::tz::TimeZone::UTC)),
-        Err(_) => f64::NAN,
+
+    fn days_in_month(&self) -> i64 {
+        match self.month {
+            2 if self.is_leap_year() => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        }
+    }
+
+    fn day_of_year(&self) -> i64 {
+        (1..self.month).map(|month| Date { year: self.year, month, day: 1 }.days_in_month()).sum::<i64>()
+            + self.day
     }
 }
 
@@ -75,12 +119,39 @@ pub(crate) fn round(value: f64, unit: f64) -> f64 {
     (value * inverse + 0.5).floor() / inverse
 }
 
-/// The larger one; NaN if either is.
+/// The larger one; NaN if either is, unless the other is +∞.
 pub(crate) fn max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    match a.is_nan() || b.is_nan() {
+        true if a == f64::INFINITY || b == f64::INFINITY => f64::INFINITY,
+        true => f64::NAN,
+        false => a.max(b),
+    }
 }
 
-/// The smaller one; NaN if either is.
+/// The smaller one; NaN if either is, unless the other is -∞.
 pub(crate) fn min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    -max(-a, -b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// As another calendar has it, where that knows the year.
+        #[test]
+        fn dates_are_those_of_the_calendar(seconds in -62_000_000_000i64..253_000_000_000) {
+            let time = jiff::Timestamp::from_second(seconds).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+            let of = |function| calendar(function).unwrap()(seconds as f64);
+            prop_assert_eq!(of(Function::Minute), f64::from(time.minute()));
+            prop_assert_eq!(of(Function::Hour), f64::from(time.hour()));
+            prop_assert_eq!(of(Function::DayOfWeek), f64::from(time.weekday().to_sunday_zero_offset()));
+            prop_assert_eq!(of(Function::DayOfMonth), f64::from(time.day()));
+            prop_assert_eq!(of(Function::DayOfYear), f64::from(time.day_of_year()));
+            prop_assert_eq!(of(Function::DaysInMonth), f64::from(time.days_in_month()));
+            prop_assert_eq!(of(Function::Month), f64::from(time.month()));
+            prop_assert_eq!(of(Function::Year), f64::from(time.year()));
+        }
+    }
 }

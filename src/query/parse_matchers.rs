@@ -67,8 +67,8 @@ impl Parser<'_> {
                     };
                     let value_start = self.start();
                     self.next();
-                    if label == NAME && op == "=" && name.is_some() {
-                        let message = format!("metric name must not be set twice: {value:?}");
+                    if let Some(name) = name.filter(|_| label == NAME) {
+                        let message = format!("metric name must not be set twice: {name:?} or {value:?}");
                         return Err(self.error_at(matcher_start, message));
                     }
                     let matcher = match op {

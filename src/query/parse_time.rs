@@ -2,7 +2,7 @@
 //! `@`, `anchored` and `smoothed`, and the durations in them.
 
 use super::column::Grid;
-use super::duration_expr::{DurationExpr, MAX_SPAN_MS, whole_ms};
+use super::duration_expr::{DurationExpr, MAX_TIME_MS, whole_ms};
 use super::error::Error;
 use super::expr::{At, Computed, Edges, Expr, Subquery, ValueType};
 use super::lexer::Word;
@@ -85,7 +85,7 @@ impl Parser<'_> {
             None => {
                 let seconds = self.signed_number("in @ modifier, expected a timestamp")?;
                 let ms = (seconds * 1000.0).round();
-                if ms.is_nan() || ms.abs() > MAX_SPAN_MS as f64 {
+                if ms.is_nan() || ms.abs() > MAX_TIME_MS as f64 {
                     return Err(
                         self.error_at(start, format!("timestamp out of bounds for @ modifier: {seconds}"))
                     );

@@ -4,7 +4,7 @@
 use super::column::Grid;
 use super::engine::Engine;
 use super::error::Error;
-use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery};
+use super::expr::{At, BinaryOp, Edges, Expr, Parsed, Selector, Subquery};
 use super::function_table::Function;
 use super::grain::{grains, is_estimate};
 use super::input::{Input, Need};
@@ -49,6 +49,28 @@ struct Times {
     /// 0: once.
     step_ms: i64,
     function: Option<Function>,
+    buckets: Buckets,
+}
+
+/// Whether more of a histogram is asked for than its count and sum.
+#[derive(Clone, Copy, PartialEq)]
+enum Buckets {
+    /// It is told as it is.
+    Told,
+    Ignored,
+    Needed,
+}
+
+impl Buckets {
+    /// The same of an argument of `function`.
+    fn within(self, function: Function) -> Self {
+        use Function::*;
+        match function {
+            HistogramQuantile | HistogramQuantiles | HistogramFraction => Buckets::Needed,
+            HistogramCount | HistogramSum | HistogramAvg if self == Buckets::Told => Buckets::Ignored,
+            _ => self,
+        }
+    }
 }
 
 /// Opens what `parsed` needs on `grid`.
@@ -57,7 +79,8 @@ pub(crate) fn load<'a>(engine: &'a Engine, parsed: &'a Parsed, grid: Grid) -> Re
     let lookback_ms = engine.options.lookback_ms;
     let walk = Walk { query: grid, lookback_ms, subquery_step_ms: engine.options.subquery_step_ms };
     let range = TimeRange { start_ms: grid.start_ms, end_ms: grid.end_ms() };
-    let times = Times { range, step_ms: if grid.steps > 1 { grid.step_ms } else { 0 }, function: None };
+    let step_ms = if grid.steps > 1 { grid.step_ms } else { 0 };
+    let times = Times { range, step_ms, function: None, buckets: Buckets::Told };
     walk.expr(&parsed.expr, times, &parsed.selectors, &mut spans);
     let lookbacks = vec![Lookback::usual(lookback_ms); spans.len()];
     let mut loaded = Loaded { lookbacks, ..Loaded::default() };
@@ -143,18 +166,22 @@ impl Walk {
                     let grains = grains(selector, ends, times.step_ms, times.function, self.lookback_ms);
                     let estimate = times.function.filter(|_| selector.range_ms.is_some());
                     let estimate = estimate.filter(|function| is_estimate(*function));
-                    *span = Some(Need { range, grains, estimate });
+                    let finds_resets = times.buckets == Buckets::Ignored;
+                    *span = Some(Need { range, grains, estimate, finds_resets });
                 }
             }
             Expr::Subquery(subquery) => {
                 let ends = self.shifted(times.range, subquery.at, subquery.offset_ms);
                 let grid = subquery_grid(subquery, ends, self.subquery_step_ms);
                 let inner = TimeRange { start_ms: grid.start_ms, end_ms: ends.end_ms.max(grid.start_ms) };
-                let times = Times { range: inner, step_ms: grid.step_ms, function: None };
+                let (step_ms, buckets) = (grid.step_ms, Buckets::Needed);
+                let times = Times { range: inner, step_ms, function: None, buckets };
                 self.expr(&subquery.expr, times, selectors, spans);
             }
             Expr::Negate(inner) | Expr::Paren(inner) => self.expr(inner, times, selectors, spans),
             Expr::Binary(binary) => {
+                let trims = matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+                let times = if trims { Times { buckets: Buckets::Needed, ..times } } else { times };
                 self.expr(&binary.left, times, selectors, spans);
                 self.expr(&binary.right, times, selectors, spans);
             }
@@ -165,7 +192,8 @@ impl Walk {
                 self.expr(&aggregate.expr, times, selectors, spans);
             }
             Expr::Call(call) => {
-                let times = Times { function: Some(call.function), ..times };
+                let buckets = times.buckets.within(call.function);
+                let times = Times { function: Some(call.function), buckets, ..times };
                 for arg in &call.args {
                     self.expr(arg, times, selectors, spans);
                 }

@@ -85,6 +85,19 @@ impl Track {
         }
         self.histograms.retain(|(_, h)| !sample::is_stale(h.sum()));
     }
+
+    /// Gives each histogram but the first the hint whether a reset came before it.
+    pub fn find_resets(&mut self) {
+        let values = self.histograms.iter_mut().map(|(_, histogram)| histogram);
+        // From the end, as none is compared once it has its hint.
+        let mut newer: Option<&mut Distribution> = None;
+        for older in values.rev().filter(|h| !sample::is_stale(h.sum())) {
+            if let Some(newer) = newer.take() {
+                newer.find_reset(older);
+            }
+            newer = Some(older);
+        }
+    }
 }
 
 /// What a range of one series holds at one step: points in

@@ -10,7 +10,7 @@ from samples import SPAN
 
 # Names that a Prometheus 2.42 and a VictoriaMetrics 1.79 know otherwise.
 OLD_NAMES = {"double_exponential_smoothing": "holt_winters"}
-RANGE = re.compile(r"\[(\d+)([smh])(?=[\]:])")
+RANGE = re.compile(r"\[ ?(\d+)([smh])(?= ?[\]:])")
 # What is stretched to the ends of the range, so that its length is in the value.
 STRETCHED = re.compile(r"\b(rate|increase|delta)\(")
 TOLERANCE = 1e-9
@@ -86,8 +86,9 @@ def difference(ours, theirs, ordered):
     if ours[0] == "string":
         return None if ours[1] == theirs[1] else f"{ours[1]}, theirs {theirs[1]}"
     left, right = points(*ours), points(*theirs)
-    if ordered and ours[0] == "vector" and list(left) != list(right):
-        if sorted(left) == sorted(right):
+    if ordered and ours[0] == "vector" and sorted(left) == sorted(right):
+        # Equal ones may come in any order.
+        if not all(map(close, in_order(left), in_order(right))):
             return "another order"
     for labels in sorted(left.keys() | right.keys()):
         mine, other = left.get(labels), right.get(labels)
@@ -135,6 +136,10 @@ def points(kind, result):
             labels += (("again", ""),)
         made[labels] = {at: float(value) for at, value in pairs}
     return made
+
+
+def in_order(of):
+    return [value for values in of.values() for value in values.values()]
 
 
 def close(a, b):

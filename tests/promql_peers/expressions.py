@@ -5,6 +5,8 @@ are translated in `compare.py`. NEAR is a time shortly after the middle of the
 samples. Ranges inside of subqueries, whose times are round, end between windows.
 """
 
+import edges
+
 COUNTERS = ("requests_total", "cpu_seconds_total", "rare_total", "idle_total", "latency_seconds_bucket")
 GAUGES = ("temperature", "balance", "sawtooth", "line", "steps", "gaps", "huge", "tiny")
 MATHS = (
@@ -386,4 +388,5 @@ AREAS = {
     "classic histograms": histograms,
     "label functions": labels,
     "mistakes": mistakes,
+    **edges.AREAS,
 }

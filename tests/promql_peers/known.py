@@ -13,11 +13,22 @@ KNOWN = [
     (OLD, "offset 0s", "", "theirs error bad_data", "2.42 refuses an offset of 0; Prometheus 3 takes it"),
     (
         OLD,
-        r"(rate|increase)\((gaps|.*offset|latency_seconds_bucket\[10m)",
+        r"(rate|increase)\((gaps|.*offset|latency_seconds_bucket\[10m|\(balance \^)",
         "",
         NUMBERS,
         "2.42 stretches a counter that began within the range up to where it would have been 0; Prometheus 3 by "
         "half a step at most",
+    ),
+    (OLD, r"std(dev|var)\b.*bool 5", "", "nan, theirs 0.0", "2.42 finds no deviation in a single infinity; Prometheus 3 NaN"),
+    (OLD, r"(top|bottom)k\(-9223372036854775808", "", "error execution", "2.42 takes the least integer; Prometheus 3 refuses it"),
+    (OLD, "^(1h|1_000|0x_f)$", "", "theirs error bad_data", "2.42 has no durations as numbers, and no _ in them"),
+    (OLD, '"(a-b|b-c)"', "", "theirs error execution", "2.42 wants plain names of labels; Prometheus 3 takes any"),
+    (
+        OLD,
+        r"(top|bottom)k\(3.*(NaN|-Inf|\* 0|\^|bool 0)",
+        "",
+        "only (ours|theirs)",
+        "which of equal ones are taken is left open; here the first by their labels",
     ),
     (OTHER, r"\b(rate|increase|irate)\(", "", "", "rates are not stretched, and know the sample before the range"),
     (OTHER, r"\b(changes|resets|delta|idelta)\(", "", "", "the sample before the range counts, too"),

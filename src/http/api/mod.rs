@@ -12,11 +12,14 @@ mod params;
 mod parts;
 mod query;
 mod series;
+mod settings;
 mod state;
 mod status;
 pub mod top;
+mod tree;
 pub mod write;
 
 pub use state::{ApiState, Bounds};
 
 pub use query::router;
+pub use settings::Settings;

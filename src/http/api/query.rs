@@ -1,9 +1,10 @@
-//! `/api/v1/query`, `query_range`, `format_query` and `query_exemplars`.
+//! `/api/v1/query`, `query_range`, `format_query`, `parse_query` and
+//! `query_exemplars`.
 
 use super::answer::{Answer, Failure, Stats, success};
 use super::evaluation::evaluated;
 use super::params::{MAX_BODY_BYTES, Params, invalid};
-use super::{ApiState, series, status};
+use super::{ApiState, series, settings, status, tree};
 use crate::query::{Engine, Error, Expr, QueryResult};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -18,8 +19,10 @@ pub fn router() -> Router<Arc<ApiState>> {
         .route("/api/v1/query", get(instant).post(instant))
         .route("/api/v1/query_range", get(range).post(range))
         .route("/api/v1/format_query", get(format).post(format))
+        .route("/api/v1/parse_query", get(parse).post(parse))
         .route("/api/v1/query_exemplars", get(exemplars).post(exemplars))
         .merge(series::router())
+        .merge(settings::router())
         .merge(status::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
@@ -74,6 +77,12 @@ async fn format(State(state): State<Arc<ApiState>>, params: Params) -> Result<Re
         Ok(success(&data, &[]))
     })
     .await
+}
+
+async fn parse(State(state): State<Arc<ApiState>>, params: Params) -> Result<Response, Failure> {
+    let query = params.required("query")?.to_owned();
+    evaluated(&state, &params, move |_| Ok(success(&tree::tree(&Expr::parse(&query)?).to_string(), &[])))
+        .await
 }
 
 /// There are none, which Grafana likes to hear rather than "not found".

@@ -1,6 +1,7 @@
 //! What the API's handlers share: the engine, how many queries run and wait, and
 //! what became of them.
 
+use super::settings::Settings;
 use crate::clock::Clock;
 use crate::query::Engine;
 use crate::telemetry::{Counter, Family, FamilyKind, Telemetry};
@@ -48,6 +49,7 @@ pub struct ApiState {
     /// One for each query that may run or wait.
     pub places: Semaphore,
     pub outcomes: Outcomes,
+    pub settings: Settings,
 }
 
 impl ApiState {
@@ -60,7 +62,14 @@ impl ApiState {
             heavy: Arc::new(Semaphore::new(1)),
             places: Semaphore::new(bounds.running + bounds.waiting),
             outcomes: Outcomes::default(),
+            settings: Settings::default(),
         }
+    }
+
+    /// The same, which tells these of the daemon.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Self {
+        ApiState { settings, ..self }
     }
 
     /// Has `telemetry` tell how queries fare.
