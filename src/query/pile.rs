@@ -233,13 +233,26 @@ impl WindowSum {
 }
 
 /// Of the weights those that are there, from `lowest` on, all times `factor`.
-fn histogram(whole: Numbers, lowest: i32, weights: impl Iterator<Item = f64>, factor: f64) -> Histogram {
+fn histogram(
+    whole: Numbers,
+    lowest: i32,
+    weights: impl ExactSizeIterator<Item = f64>,
+    factor: f64,
+) -> Histogram {
     let mut histogram = Histogram::default();
     histogram.count = whole.count * factor;
     histogram.sum = whole.sum * factor;
     (histogram.min, histogram.max) = (whole.min, whole.max);
-    let numbered = weights.enumerate().filter(|(_, weight)| *weight != 0.0);
-    let bucket = |(at, weight)| (BucketKey(lowest.wrapping_add(at as i32)), weight * factor);
-    histogram.add_buckets(numbered.map(bucket).collect());
+    let mut buckets = vec![(BucketKey(0), 0.0); weights.len()];
+    let mut held = 0;
+    for (at, weight) in weights.enumerate() {
+        // Each is written where the next one belongs, rather than asked for first.
+        if let Some(slot) = buckets.get_mut(held) {
+            *slot = (BucketKey(lowest.wrapping_add(at as i32)), weight * factor);
+        }
+        held += usize::from(weight != 0.0);
+    }
+    buckets.truncate(held);
+    histogram.add_buckets(buckets);
     histogram
 }
