@@ -238,6 +238,41 @@ fn distributions_of_spans_are_those_of_their_windows() {
 }
 
 #[test]
+fn one_range_is_read_in_coarse_steps_but_for_its_edges() {
+    let windows = windows();
+    let engine = engine(&windows);
+    for (end_ms, range_ms) in [
+        (END_MS, 4 * HOUR_MS),
+        (END_MS - 70_000, 3 * HOUR_MS + 1_000),
+        (END_MS - STEP_MS - 1, 2 * HOUR_MS),
+        (END_MS - 3 * WINDOW_MS, STEP_MS - 1),
+        (END_MS - 3 * WINDOW_MS, 2 * STEP_MS - 5 * WINDOW_MS),
+    ] {
+        let within = |window: &&Window| end_ms - range_ms < window.end_ms && window.end_ms <= end_ms;
+        let within: Vec<&Window> = windows.iter().filter(within).collect();
+        let expected =
+            Histogram::from_values(within.iter().flat_map(|window| &window.timed).map(|v| (*v, 1.0)));
+        for query in [
+            format!("increase(timer[{range_ms}ms])"),
+            format!("sum(increase(timer[{range_ms}ms]))"),
+            format!("sum(increase(timer[{range_ms}ms] @ {}))", end_ms as f64 / 1e3),
+        ] {
+            let result = engine.instant(&query, end_ms).unwrap();
+            let Value::Vector(samples) = &result.value else { panic!("a vector") };
+            let [Number::Histogram(found)] = samples.iter().map(|s| &s.value).collect::<Vec<_>>()[..] else {
+                panic!("{query}: one distribution")
+            };
+            let found = found.as_log_linear().unwrap();
+            assert_eq!((found.count, found.buckets()), (expected.count, expected.buckets()), "{query}");
+            assert_eq!((found.min, found.max), (expected.min, expected.max), "{query}");
+            let edges = 2 * STEP_MS / WINDOW_MS;
+            let most = (range_ms / STEP_MS + edges) as usize;
+            assert!(result.samples <= most, "{query}: {} samples", result.samples);
+        }
+    }
+}
+
+#[test]
 fn who_asks_for_an_estimate_is_told() {
     let engine = engine(&windows());
     let infos = |query: &str, start_ms| engine.range(query, start_ms, END_MS, STEP_MS).unwrap().infos;

@@ -143,6 +143,10 @@ pub struct Grains {
 }
 
 impl Grains {
+    /// Of what is asked of one range alone: any resolution serves of which no step
+    /// reaches over an end of the range.
+    pub const WHOLE: i64 = i64::MAX;
+
     /// The same for all types.
     pub fn all(step_ms: i64) -> Self {
         let gauge = GaugePart::Last;

@@ -215,7 +215,7 @@ impl<'a> Evaluator<'a> {
         work: impl Fn(&[Track]) -> Result<T, Error> + Sync,
         take: impl FnMut(T) -> Result<(), Error> + Send,
     ) -> Result<(), Error> {
-        let max_points = self.engine.options.max_points.saturating_sub(self.held.load(Ordering::Relaxed));
+        let max_points = self.points_left();
         let part = |number| {
             self.check()?;
             series.with_part(
@@ -224,13 +224,18 @@ impl<'a> Evaluator<'a> {
                 |warning| self.annotations.note(warning),
                 |tracks| {
                     if !matches!(series, Series::Made(_)) {
-                        self.samples.fetch_add(tracks.iter().map(Track::points).sum(), Ordering::Relaxed);
+                        self.count_samples(tracks.iter().map(Track::points).sum());
                     }
                     work(tracks)
                 },
             )
         };
         workers::in_order(series.parts(), part, take)
+    }
+
+    /// How many samples may be read at once, beside what is held.
+    pub fn points_left(&self) -> usize {
+        self.engine.options.max_points.saturating_sub(self.held.load(Ordering::Relaxed))
     }
 
     /// A range selector or a subquery.
@@ -280,6 +285,11 @@ impl<'a> Evaluator<'a> {
             Expr::Vector(at) | Expr::Matrix(at) => self.parsed.selectors.get(*at),
             _ => None,
         }
+    }
+
+    /// Counts samples as read.
+    pub fn count_samples(&self, many: usize) {
+        self.samples.fetch_add(many, Ordering::Relaxed);
     }
 
     /// How many samples were read so far, those of subqueries among them.

@@ -32,11 +32,11 @@ pub(super) fn grains(
     // between; what it had before must be near enough to be found.
     let near_ms = if selector.edges == Edges::Plain { range_ms / POINTS_OF_RANGE } else { lookback_ms };
     let counters_ms = gcd(edges_ms, near_ms);
+    let is_one = selector.edges == Edges::Plain && (step_ms == 0 || ends.start_ms == ends.end_ms);
+    let windows_ms = if is_one { Grains::WHOLE } else { edges_ms };
     match function {
-        Some(Function::Increase | Function::Rate) => {
-            Grains { counters_ms, windows_ms: edges_ms, ..Grains::default() }
-        }
-        Some(Function::DistinctOverTime) => Grains { windows_ms: edges_ms, ..Grains::default() },
+        Some(Function::Increase | Function::Rate) => Grains { counters_ms, windows_ms, ..Grains::default() },
+        Some(Function::DistinctOverTime) => Grains { windows_ms, ..Grains::default() },
         Some(Function::LastOverTime) => {
             Grains { counters_ms: edges_ms, gauges_ms: edges_ms, ..Grains::default() }
         }

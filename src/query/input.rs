@@ -25,6 +25,8 @@ const SMALL_WEIGHT: usize = 1 << 15;
 const PARTS: usize = 8;
 /// Shortest usual distance of windows.
 const WINDOW_MS: i64 = 10_000;
+/// Usual distance of the points where those of one range may be as coarse as fits.
+const STEP_MS: i64 = 60_000;
 /// How many samples would take the memory of a usual distribution.
 const DISTRIBUTION_WEIGHT: usize = 32;
 
@@ -134,7 +136,10 @@ impl<'a> Input<'a> {
     /// About how many samples are held while a series is read and worked on.
     fn weight(&self, metric_type: Option<MetricType>, steps: usize) -> usize {
         let Some(Need { range, grains, .. }) = self.need else { return 1 };
-        let distance_ms = metric_type.map_or(WINDOW_MS, |of| grains.of(of)).max(WINDOW_MS);
+        let distance_ms = match metric_type.map_or(WINDOW_MS, |of| grains.of(of)) {
+            Grains::WHOLE => STEP_MS,
+            grain_ms => grain_ms.max(WINDOW_MS),
+        };
         let points = usize::try_from((range.end_ms - range.start_ms) / distance_ms).unwrap_or_default();
         let each = match metric_type {
             Some(MetricType::Timer | MetricType::Histogram | MetricType::Set) => DISTRIBUTION_WEIGHT,

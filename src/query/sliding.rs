@@ -31,6 +31,11 @@ pub(super) fn kind_of(function: Function) -> Option<Kind> {
     Kind::of(function).filter(|kind| *kind != Kind::Delta)
 }
 
+/// What the sum of the windows in a range is multiplied by.
+pub(super) fn factor(kind: Kind, range_ms: i64) -> f64 {
+    if kind == Kind::Rate { 1.0 / (range_ms as f64 / 1000.0) } else { 1.0 }
+}
+
 /// The series' `rate` or `increase`, where it is worked out here.
 pub(super) fn of_track<'a>(function: Function, ranged: &Ranged<'_>, track: &'a Track) -> Option<Sliding<'a>> {
     let kind = kind_of(function).filter(|_| ranged.edges == Edges::Plain && is_windowed(track))?;
@@ -55,7 +60,7 @@ impl<'a> Sliding<'a> {
     pub fn new(windows: &'a [(i64, Distribution)], range_ms: i64, ends_ms: &[i64], kind: Kind) -> Self {
         let overlap = ends_ms.windows(2).any(|pair| matches!(pair, [a, b] if a < b && b - a < range_ms));
         let weights = if overlap { Weights::of(windows) } else { None };
-        let factor = if kind == Kind::Rate { 1.0 / (range_ms as f64 / 1000.0) } else { 1.0 };
+        let factor = factor(kind, range_ms);
         Sliding { windows, range_ms, factor, from: 0, to: 0, weights }
     }
 

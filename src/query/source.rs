@@ -84,6 +84,11 @@ pub trait Reading: Send + Sync {
     /// # Errors
     /// [`SourceError::Limit`] when they have more points than `max_points`.
     fn read(&self, places: Range<usize>, max_points: usize) -> Result<Vec<Series>, SourceError>;
+
+    /// The same series, of which timers can be handed on as they are packed.
+    fn packed(&self) -> Option<&store::Reading> {
+        None
+    }
 }
 
 /// Series that are read already.
@@ -134,6 +139,10 @@ impl Reading for store::Reading {
 
     fn read(&self, places: Range<usize>, max_points: usize) -> Result<Vec<Series>, SourceError> {
         Ok(store::Reading::read(self, places, max_points)?)
+    }
+
+    fn packed(&self) -> Option<&store::Reading> {
+        Some(self)
     }
 }
 

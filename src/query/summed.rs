@@ -9,12 +9,12 @@
 use super::column::{Grid, Row};
 use super::distribution::Distribution;
 use super::error::Error;
-use super::eval::{Evaluator, histogram_weight};
+use super::eval::{Evaluator, Ranged, histogram_weight};
 use super::expr::{Call, Edges, Expr};
 use super::function::{Args, range_row};
 use super::log_linear;
 use super::rate::Kind;
-use super::sliding::{Sliding, is_windowed, kind_of};
+use super::sliding::{self, Sliding, is_windowed, kind_of};
 use super::track::Track;
 use crate::model::Labels;
 use std::collections::HashMap;
@@ -84,6 +84,23 @@ impl Ends {
         Ends { ends_ms, range_ms, kind, edges_ms }
     }
 
+    pub fn ends_ms(&self) -> &[i64] {
+        &self.ends_ms
+    }
+
+    pub fn range_ms(&self) -> i64 {
+        self.range_ms
+    }
+
+    pub fn edges_ms(&self) -> &[i64] {
+        &self.edges_ms
+    }
+
+    /// What a sum over a range is multiplied by.
+    pub fn factor(&self) -> f64 {
+        sliding::factor(self.kind, self.range_ms)
+    }
+
     /// What they come to over `windows`, one after the other.
     pub fn over<'a>(
         &'a self,
@@ -94,7 +111,7 @@ impl Ends {
     }
 
     /// The windows of all of them, those between two edges as one at the later.
-    fn summed<'a>(&self, all: impl Iterator<Item = &'a [(i64, Distribution)]>) -> Windows {
+    pub fn summed<'a>(&self, all: impl Iterator<Item = &'a [(i64, Distribution)]>) -> Windows {
         let mut placed: Vec<(i64, &Distribution)> = Vec::new();
         for windows in all {
             let mut edges_ms = self.edges_ms.iter().copied().peekable();
@@ -124,18 +141,28 @@ pub(super) fn is_summed(eval: &Evaluator<'_>, call: &Call) -> bool {
         && range.and_then(|arg| eval.as_selector(arg)).is_some_and(|of| of.edges == Edges::Plain)
 }
 
+/// The ranges of such a call, and when they end.
+pub(super) fn ranged<'a>(
+    eval: &Evaluator<'a>,
+    call: &Call,
+    grid: &Grid,
+) -> Result<Option<(Ranged<'a>, Ends)>, Error> {
+    let (Some(arg), Some(kind)) = (call.args.first(), kind_of(call.function)) else { return Ok(None) };
+    let ranged = eval.ranged(arg, grid)?;
+    let ends = Ends::new(ranged.ends_ms.clone(), ranged.range_ms, kind);
+    Ok(Some((ranged, ends)))
+}
+
 /// Hands what comes of such a call to `take`, with the labels of the group that
 /// `group_of` gives, in the order of series and some at a time.
 pub(super) fn each(
     eval: &Evaluator<'_>,
     call: &Call,
     grid: &Grid,
+    (ranged, ends): (&Ranged<'_>, &Ends),
     group_of: impl Fn(&Labels) -> Labels + Sync,
-    mut take: impl FnMut(Labels, Part, &Ends) -> Result<(), Error> + Send,
-) -> Result<Option<Ends>, Error> {
-    let (Some(arg), Some(kind)) = (call.args.first(), kind_of(call.function)) else { return Ok(None) };
-    let ranged = eval.ranged(arg, grid)?;
-    let ends = Ends::new(ranged.ends_ms.clone(), ranged.range_ms, kind);
+    mut take: impl FnMut(Labels, Part) -> Result<(), Error> + Send,
+) -> Result<(), Error> {
     let args = Args { eval, call, grid };
     let rows_made = AtomicUsize::new(0);
     let work = |tracks: &[Track]| {
@@ -144,7 +171,7 @@ pub(super) fn each(
         for track in tracks {
             let labels = group_of(&track.labels);
             if !is_windowed(track) {
-                let row = range_row(&args, &ranged, track, args.start(0), &[], &rows_made)?;
+                let row = range_row(&args, ranged, track, args.start(0), &[], &rows_made)?;
                 parts.extend(row.map(|row| (labels, Ok(row))));
                 continue;
             }
@@ -174,13 +201,12 @@ pub(super) fn each(
                 Part::Row(row) => row.cells.iter().map(histogram_weight).sum(),
                 Part::Windows(..) => 0,
             };
-            take(labels, part, &ends)?;
+            take(labels, part)?;
             // What was taken is counted by whoever keeps it.
             rows_made.fetch_sub(weight, Ordering::Relaxed);
         }
         Ok(())
-    })?;
-    Ok(Some(ends))
+    })
 }
 
 #[cfg(test)]

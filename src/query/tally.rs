@@ -8,6 +8,7 @@ use super::distribution::{self, Distribution};
 use super::error::Error;
 use super::eval::Evaluator;
 use super::expr::{Aggregate, AggregateOp, Expr};
+use super::group_sum;
 use super::histogram_function::check_quantiles;
 use super::log_linear;
 use super::sum::{self, Mean, Sum, Variance};
@@ -26,7 +27,7 @@ pub(super) fn is_tallied(op: AggregateOp) -> bool {
 }
 
 /// Reads a number from a distribution of a group at a step.
-pub(super) type Read<'r> = &'r dyn Fn(&Labels, usize, &Distribution) -> f64;
+pub(super) type Read<'r> = &'r (dyn Fn(&Labels, usize, &Distribution) -> f64 + Sync);
 
 /// Value of the aggregation on `grid`; `numbers` are its parameter, if it has one.
 pub(super) fn eval(
@@ -195,6 +196,18 @@ fn tallied<T: Tally + Send>(
     grid: &Grid,
     read: Option<Read<'_>>,
 ) -> Result<Vec<(bool, Row)>, Error> {
+    let group_of = |labels: &Labels| group_labels(node, labels);
+    let summed = match node.expr.bare() {
+        Expr::Call(call) if node.op == AggregateOp::Sum && summed::is_summed(eval, call) => {
+            summed::ranged(eval, call, grid)?.map(|(ranged, ends)| (call, ranged, ends))
+        }
+        _ => None,
+    };
+    if let Some((_, ranged, ends)) = &summed
+        && let Some(rows) = group_sum::rows(eval, ranged, ends, group_of, read)?
+    {
+        return Ok(rows);
+    }
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut groups: Vec<Group<T>> = Vec::new();
     let mut held = 0;
@@ -229,22 +242,21 @@ fn tallied<T: Tally + Send>(
         }
         eval.check_size(1, held)
     };
-    let group_of = |labels: &Labels| group_labels(node, labels);
-    let ends = match node.expr.bare() {
-        Expr::Call(call) if node.op == AggregateOp::Sum && summed::is_summed(eval, call) => {
-            let take = |labels: Labels, part: Part, ends: &Ends| add(labels, part, Some(ends));
-            eval.within(|| summed::each(eval, call, grid, group_of, take))?
+    let ends = summed.as_ref().map(|(_, _, ends)| ends);
+    match &summed {
+        Some((call, ranged, ends)) => {
+            let take = |labels: Labels, part: Part| add(labels, part, Some(ends));
+            eval.within(|| summed::each(eval, call, grid, (ranged, ends), group_of, take))?;
         }
-        _ => {
+        None => {
             let with_group = |rows: Vec<Row>| {
                 Ok(rows.into_iter().map(|row| (group_of(&row.labels), row)).collect::<Vec<_>>())
             };
             eval.rows_each(&node.expr, grid, with_group, |rows| {
                 rows.into_iter().try_for_each(|(labels, row)| add(labels, Part::Row(row), None))
             })?;
-            None
         }
-    };
+    }
     if node.op == AggregateOp::Quantile && !groups.is_empty() {
         check_quantiles(&eval.annotations, node.param_start, numbers.iter().copied());
     }
@@ -252,7 +264,7 @@ fn tallied<T: Tally + Send>(
     let mut made = 0;
     for group in groups {
         let read = read.filter(|_| group.counts.iter().all(|count| *count == 0));
-        rows.push((read.is_some(), group.into_row(eval, node, numbers, ends.as_ref(), read, &mut made)?));
+        rows.push((read.is_some(), group.into_row(eval, node, numbers, ends, read, &mut made)?));
     }
     rows.retain(|(_, row)| row.cells.iter().any(Cell::is_some));
     Ok(rows)

@@ -7,13 +7,14 @@
 
 use super::coding::{Reader, put_signed, put_varint};
 use super::column::{put_doubles, read_doubles, read_doubles_each, read_integers};
+use super::distributions::Distributions;
 use super::gauge::{Stats, put_stats, read_stats, same_stats, take_part};
 use super::point::Class;
 use super::ranks::{put_ranks, read_ranks};
 use super::stream::{self, Stream};
 use crate::model::histogram::BucketKey;
 use crate::model::sample::{is_stale, stale_nan};
-use crate::model::{GaugePart, Histogram, Points, Sample, SeriesId};
+use crate::model::{GaugePart, Histogram, Points, Sample, SeriesId, TimeRange};
 
 const STREAM: u8 = 0;
 const COLUMNS: u8 = 1;
@@ -143,6 +144,28 @@ pub(super) fn read_chunk(bytes: &[u8], id: SeriesId, class: Class) -> Option<Chu
         _ => return None,
     };
     reader.is_empty().then_some(Chunk { points, stats })
+}
+
+/// Reads the distributions within `range` of the chunk of the series `id` into
+/// `out`; `None` where that is not what the bytes are, or they are none that
+/// [`Distributions`] takes.
+pub(super) fn read_distributions(
+    bytes: &[u8],
+    id: SeriesId,
+    range: &TimeRange,
+    out: &mut Distributions,
+) -> Option<()> {
+    let reader = &mut Reader::new(bytes);
+    match read_head(reader, id, Class::Histograms)? {
+        (RANKS, count) => {
+            out.read(reader, count, range)?;
+            reader.is_empty().then_some(())
+        }
+        _ => match read_chunk(bytes, id, Class::Histograms)?.points {
+            Points::Histograms(points) => out.fill(&points, range),
+            _ => None,
+        },
+    }
 }
 
 /// Form and number of points.

@@ -7,7 +7,7 @@
 //! blocks before version 3; they are read, not written.
 
 use super::coding::{Reader, power_of, put_bytes, put_number, put_signed, scaled, scaled_by};
-use super::packed::{LEVEL, put_packed, read_packed, skip_packed};
+use super::packed::{LEVEL, put_packed, read_packed, read_packed_whole, skip_packed};
 use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress_into};
 
@@ -66,6 +66,38 @@ fn read_integers_each(reader: &mut Reader<'_>, count: usize, mut each: impl FnMu
             (0..count).for_each(|_| each(value));
             Some(())
         }
+        _ => None,
+    }
+}
+
+/// Reads `count` whole numbers of 32 bits into `out`, in place of what is there;
+/// `None` when the bytes are not such a column, or one of old blocks.
+pub(super) fn read_whole(reader: &mut Reader<'_>, count: usize, out: &mut Vec<u32>) -> Option<()> {
+    out.clear();
+    match reader.byte()? {
+        VARINTS => (0..count).try_for_each(|_| {
+            out.push(u32::try_from(reader.signed()?).ok()?);
+            Some(())
+        }),
+        PACKED => read_packed_whole(reader, count, out),
+        SAME => {
+            out.resize(count, u32::try_from(reader.signed()?).ok()?);
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+/// As [`read_whole`], of a column of doubles.
+pub(super) fn read_whole_doubles(reader: &mut Reader<'_>, count: usize, out: &mut Vec<u32>) -> Option<()> {
+    out.clear();
+    match reader.byte()? {
+        VARINTS => (0..count).try_for_each(|_| {
+            let value = reader.number()?;
+            out.push(Some(value as u32).filter(|whole| f64::from(*whole) == value)?);
+            Some(())
+        }),
+        SCALED if power_of(reader.byte()?)? == 1.0 => read_whole(reader, count, out),
         _ => None,
     }
 }

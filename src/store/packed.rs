@@ -99,15 +99,25 @@ pub(super) fn put_packed(out: &mut Vec<u8>, values: &[i64]) -> bool {
 
 /// Hands `count` integers to `each`; `None` when the bytes are not that.
 pub(super) fn read_packed(reader: &mut Reader<'_>, count: usize, each: impl FnMut(i64)) -> Option<()> {
-    let width = reader.byte()?;
-    let base = reader.signed()?;
-    let packed = reader.bytes()?;
-    let wraps = width & WRAPS != 0;
-    match width & !WRAPS {
-        0 => unpack::<u8>(packed, count, base, wraps, each),
-        1 => unpack::<u16>(packed, count, base, wraps, each),
-        2 => unpack::<u32>(packed, count, base, wraps, each),
-        3 => unpack::<u64>(packed, count, base, wraps, each),
+    let packed = Packed::read(reader)?;
+    match packed.width {
+        0 => packed.each::<u8>(count, each),
+        1 => packed.each::<u16>(count, each),
+        2 => packed.each::<u32>(count, each),
+        3 => packed.each::<u64>(count, each),
+        _ => None,
+    }
+}
+
+/// Reads `count` integers behind `out`; `None` when the bytes are not that, or one
+/// is beyond 32 bits.
+pub(super) fn read_packed_whole(reader: &mut Reader<'_>, count: usize, out: &mut Vec<u32>) -> Option<()> {
+    let packed = Packed::read(reader)?;
+    match packed.width {
+        0 => packed.whole::<u8>(count, out),
+        1 => packed.whole::<u16>(count, out),
+        2 => packed.whole::<u32>(count, out),
+        3 => packed.whole::<u64>(count, out),
         _ => None,
     }
 }
@@ -134,34 +144,66 @@ fn pack<T: Narrow>(values: &[i64], base: i64) -> Option<Vec<u8>> {
     chunk.write_page(0, packed).ok()
 }
 
-fn unpack<T: Narrow>(
-    packed: &[u8],
-    count: usize,
+/// Packed integers whose type is not told yet.
+struct Packed<'a> {
+    width: u8,
     base: i64,
     wraps: bool,
-    mut each: impl FnMut(i64),
-) -> Option<()> {
-    let (chunk, rest) = DECOMPRESSOR.as_ref()?.chunk_decompressor::<T, _>(packed).ok()?;
-    SCRATCH.with_borrow_mut(|scratch| {
-        let mut page = chunk.page_decompressor_with_scratch(rest, count, scratch).ok()?;
-        let mut narrow = [T::default(); AT_ONCE];
-        let (mut value, mut before, mut left) = (base, T::default(), count);
-        while left > 0 {
-            let done = page.read(&mut narrow).ok()?.n_processed;
-            let narrow = narrow.get(..done).filter(|_| done == left.min(AT_ONCE))?;
-            left -= done;
-            if wraps {
-                for narrow in narrow {
-                    value = value.wrapping_add(narrow.step_from(before));
-                    before = *narrow;
-                    each(value);
-                }
-            } else {
-                narrow.iter().for_each(|narrow| each(base.wrapping_add(narrow.widen() as i64)));
-            }
+    bytes: &'a [u8],
+}
+
+impl<'a> Packed<'a> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let width = reader.byte()?;
+        let base = reader.signed()?;
+        let bytes = reader.bytes()?;
+        Some(Packed { width: width & !WRAPS, base, wraps: width & WRAPS != 0, bytes })
+    }
+
+    fn each<T: Narrow>(&self, count: usize, mut each: impl FnMut(i64)) -> Option<()> {
+        let (mut value, mut before) = (self.base, T::default());
+        self.unpack(count, |narrow: &[T]| match self.wraps {
+            true => narrow.iter().for_each(|narrow| {
+                value = value.wrapping_add(narrow.step_from(before));
+                before = *narrow;
+                each(value);
+            }),
+            false => narrow.iter().for_each(|narrow| each(self.base.wrapping_add(narrow.widen() as i64))),
+        })
+    }
+
+    fn whole<T: Narrow>(&self, count: usize, out: &mut Vec<u32>) -> Option<()> {
+        // Bits of any of them that are too high.
+        let mut high = 0;
+        let mut narrowed = |value: i64| {
+            high |= value >> 32;
+            value as u32
+        };
+        match self.wraps {
+            true => self.each::<T>(count, |value| out.push(narrowed(value)))?,
+            // Several at once.
+            false => self.unpack(count, |narrow: &[T]| {
+                let values = narrow.iter().map(|narrow| self.base.wrapping_add(narrow.widen() as i64));
+                out.extend(values.map(&mut narrowed));
+            })?,
         }
-        page.into_src().is_empty().then_some(())
-    })
+        (high == 0).then_some(())
+    }
+
+    fn unpack<T: Narrow>(&self, count: usize, mut each: impl FnMut(&[T])) -> Option<()> {
+        let (chunk, rest) = DECOMPRESSOR.as_ref()?.chunk_decompressor::<T, _>(self.bytes).ok()?;
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut page = chunk.page_decompressor_with_scratch(rest, count, scratch).ok()?;
+            let mut narrow = [T::default(); AT_ONCE];
+            let mut left = count;
+            while left > 0 {
+                let done = page.read(&mut narrow).ok()?.n_processed;
+                each(narrow.get(..done).filter(|_| done == left.min(AT_ONCE))?);
+                left -= done;
+            }
+            page.into_src().is_empty().then_some(())
+        })
+    }
 }
 
 #[cfg(test)]

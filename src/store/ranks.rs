@@ -14,12 +14,12 @@ use crate::model::Histogram;
 use crate::model::histogram::BucketKey;
 
 /// Stands where the scale would, for numbers that are no decimals.
-const NO_SCALE: u8 = 7;
+pub(super) const NO_SCALE: u8 = 7;
 /// Counts are the sums of the weights.
-const COUNTS_FOLLOW: u8 = 1;
-const COUNTS_TOLD: u8 = 0;
+pub(super) const COUNTS_FOLLOW: u8 = 1;
+pub(super) const COUNTS_TOLD: u8 = 0;
 /// There are no more buckets than these.
-const MAX_KEYS: usize = 2 * BucketKey::MAX as usize + 1;
+pub(super) const MAX_KEYS: usize = 2 * BucketKey::MAX as usize + 1;
 /// Integers below it are exact in a double.
 const EXACT: f64 = (1u64 << 53) as f64;
 
@@ -81,8 +81,8 @@ pub(super) fn read_ranks(reader: &mut Reader<'_>, count: usize) -> Option<Vec<(i
     for ((at, buckets), ((count, (least, most)), (sum, rounding))) in
         times.into_iter().zip(buckets).zip(numbers)
     {
-        let least = least.wrapping_add(edge(buckets.first(), power));
-        let most = most.wrapping_add(edge(buckets.last(), power));
+        let least = least.wrapping_add(edge_of(buckets.first(), power));
+        let most = most.wrapping_add(edge_of(buckets.last(), power));
         let (own, others) = ranks.split_at_checked(buckets.len())?;
         ranks = others;
         let middle =
@@ -127,16 +127,20 @@ impl Rests {
             roundings.push((sum.to_bits() as i64).wrapping_sub((whole as f64 / power).to_bits() as i64));
             let middle = |place: usize| buckets.get(place).map_or(0.0, |(key, _)| middle(*key, power));
             rests.push(whole.wrapping_sub(guessed_sum(buckets, middle, *least, *most)));
-            *least = least.wrapping_sub(edge(buckets.first(), power));
-            *most = most.wrapping_sub(edge(buckets.last(), power));
+            *least = least.wrapping_sub(edge_of(buckets.first(), power));
+            *most = most.wrapping_sub(edge_of(buckets.last(), power));
         }
         Some(Rests { scale, least, most, sums: rests, roundings })
     }
 }
 
 /// The lower edge of a bucket; 0 without one.
-fn edge(bucket: Option<&(BucketKey, f64)>, power: f64) -> i64 {
-    bucket.map_or(0, |(key, _)| (key.bounds().0 * power).round() as i64)
+fn edge_of(bucket: Option<&(BucketKey, f64)>, power: f64) -> i64 {
+    bucket.map_or(0, |(key, _)| edge(*key, power))
+}
+
+pub(super) fn edge(key: BucketKey, power: f64) -> i64 {
+    (key.bounds().0 * power).round() as i64
 }
 
 /// The sum if each value were the decimal next to the middle of its bucket, which it
@@ -153,7 +157,7 @@ fn guessed_sum(buckets: &[(BucketKey, f64)], middle: impl Fn(usize) -> f64, leas
 }
 
 /// The decimal next to the middle of a bucket.
-fn middle(key: BucketKey, power: f64) -> f64 {
+pub(super) fn middle(key: BucketKey, power: f64) -> f64 {
     let (low, high) = key.bounds();
     ((low + high) / 2.0 * power).round()
 }

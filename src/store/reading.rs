@@ -33,28 +33,28 @@ const LOOKUP_SERIES: usize = 4096;
 /// See the module's head.
 pub struct Reading {
     backend: Arc<dyn Backend>,
-    range: TimeRange,
+    pub(super) range: TimeRange,
     gauge: GaugePart,
     /// Ascending; `log` has the points of each that are not in a block.
-    keys: Vec<SeriesKey>,
-    log: Mutex<Vec<Points>>,
-    blocks: Vec<OpenBlock>,
+    pub(super) keys: Vec<SeriesKey>,
+    pub(super) log: Mutex<Vec<Points>>,
+    pub(super) blocks: Vec<OpenBlock>,
 }
 
 /// A block, and where in it the points of series are.
-struct OpenBlock {
-    part: Part,
+pub(super) struct OpenBlock {
+    pub(super) part: Part,
     /// `None` when it is opened each time.
     file: Option<Box<dyn File>>,
     /// Ascending by place.
-    chunks: Vec<ChunkAt>,
+    pub(super) chunks: Vec<ChunkAt>,
 }
 
 /// A chunk of the series at a place in [`Reading::keys`].
 #[derive(Clone, Copy)]
-struct ChunkAt {
-    place: u32,
-    id: u32,
+pub(super) struct ChunkAt {
+    pub(super) place: u32,
+    pub(super) id: u32,
     length: u32,
     offset: u64,
 }
@@ -197,7 +197,7 @@ impl OpenBlock {
         Ok(Some(OpenBlock { part: part.clone(), file: Some(file).filter(|_| stays_open), chunks }))
     }
 
-    fn chunks_of(&self, places: &Range<usize>) -> &[ChunkAt] {
+    pub(super) fn chunks_of(&self, places: &Range<usize>) -> &[ChunkAt] {
         let from = self.chunks.partition_point(|chunk| (chunk.place as usize) < places.start);
         let until = self.chunks.partition_point(|chunk| (chunk.place as usize) < places.end);
         self.chunks.get(from..until).unwrap_or_default()
@@ -211,7 +211,27 @@ impl OpenBlock {
         gathered: &mut [Gathering],
         budget: &mut Budget,
     ) -> Result<(), Error> {
-        let mut chunks = self.chunks_of(places).to_vec();
+        let mut scratch = Vec::new();
+        let mut bytes = Vec::new();
+        self.each_chunk(reading, self.chunks_of(places).to_vec(), &mut bytes, |chunk, key, bytes| {
+            let slot = (chunk.place as usize).checked_sub(places.start);
+            let Some(slot) = slot.and_then(|slot| gathered.get_mut(slot)) else { return Ok(true) };
+            let range = within_type(&self.part, key.metric_type, &reading.range);
+            let chunk = Chunk { bytes, id: SeriesId(chunk.id), gauge: reading.gauge, range };
+            slot.append(&chunk, &mut scratch, budget)
+        })
+    }
+
+    /// Hands the bytes of chunks to `each`, in the order in which they lie in the
+    /// file; it says whether they are what they should be. `bytes` is room to
+    /// read into.
+    pub(super) fn each_chunk(
+        &self,
+        reading: &Reading,
+        mut chunks: Vec<ChunkAt>,
+        bytes: &mut Vec<u8>,
+        mut each: impl FnMut(&ChunkAt, &SeriesKey, &[u8]) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         chunks.sort_unstable_by_key(|chunk| chunk.offset);
         let opened = match &self.file {
             Some(_) => None,
@@ -220,7 +240,7 @@ impl OpenBlock {
         };
         // Gone meanwhile with all that is in it: it was the oldest there was.
         let Some(file) = self.file.as_deref().or(opened.as_deref()) else { return Ok(()) };
-        let (mut rest, mut bytes, mut scratch) = (&chunks[..], Vec::new(), Vec::new());
+        let mut rest = &chunks[..];
         while let Some(first) = rest.first() {
             let joins = |pair: &&[ChunkAt]| {
                 let (before, next) = (pair[0], pair[1]);
@@ -230,19 +250,13 @@ impl OpenBlock {
             let (run, behind) = rest.split_at(together);
             rest = behind;
             let end = run.last().map_or(first.end(), ChunkAt::end);
-            let is_read = self.part.block.fill(file, first.offset..end, &mut bytes);
+            let is_read = self.part.block.fill(file, first.offset..end, bytes);
             for chunk in run {
                 let Some(key) = reading.keys.get(chunk.place as usize) else { continue };
-                let slot = (chunk.place as usize).checked_sub(places.start);
-                let Some(slot) = slot.and_then(|slot| gathered.get_mut(slot)) else { continue };
                 let start = (chunk.offset - first.offset) as usize;
                 let own = bytes.get(start..start + chunk.length as usize).filter(|_| is_read.is_ok());
                 let is_sound = match block::checked(own.unwrap_or_default()) {
-                    Ok(bytes) => {
-                        let range = within_type(&self.part, key.metric_type, &reading.range);
-                        let chunk = Chunk { bytes, id: SeriesId(chunk.id), gauge: reading.gauge, range };
-                        slot.append(&chunk, &mut scratch, budget)?
-                    }
+                    Ok(bytes) => each(chunk, key, bytes)?,
                     Err(_) => false,
                 };
                 if !is_sound {
@@ -259,7 +273,7 @@ fn within(part: &Part, entry: &Entry, asked: &TimeRange) -> TimeRange {
     within_type(part, entry.metric_type, asked)
 }
 
-fn within_type(part: &Part, metric_type: MetricType, asked: &TimeRange) -> TimeRange {
+pub(super) fn within_type(part: &Part, metric_type: MetricType, asked: &TimeRange) -> TimeRange {
     let range = part.range_of(metric_type);
     TimeRange { start_ms: range.start_ms.max(asked.start_ms), end_ms: range.end_ms.min(asked.end_ms) }
 }

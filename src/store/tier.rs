@@ -6,7 +6,7 @@
 
 use super::block::Block;
 use super::head::span_end;
-use crate::model::{MetricType, TimeRange};
+use crate::model::{Grains, MetricType, TimeRange};
 use std::sync::Arc;
 
 /// Steps of the longest span of a block.
@@ -60,7 +60,8 @@ pub(super) fn serving(blocks: &[Arc<Block>], range: TimeRange, wanted_ms: i64) -
     let begun = begun.filter(|footer| footer.range.start_ms <= range.end_ms && footer.end_ms > range.end_ms);
     let begun_ms = begun.map(|footer| footer.start_ms.saturating_add(1));
     let until_ms = begun_ms.fold(range.end_ms, i64::max);
-    cover(blocks, (range.start_ms.saturating_sub(1), until_ms), wanted_ms)
+    let start_ms = range.start_ms.saturating_sub(1);
+    cover(blocks, (start_ms, until_ms), wanted_ms, (start_ms, range.end_ms))
 }
 
 /// Which blocks serve which part of a time that is open at its start, ascending:
@@ -68,23 +69,34 @@ pub(super) fn serving(blocks: &[Arc<Block>], range: TimeRange, wanted_ms: i64) -
 /// one, and what nothing finer has of the next coarser one. `blocks` ascend by
 /// their ends.
 ///
+/// Where [`Grains::WHOLE`] is wanted, of each step first what lies within `ends`.
+///
 /// Spans are multiples of every coarser step, so that no step is torn at a seam.
-fn cover(blocks: &[Arc<Block>], whole: (i64, i64), wanted_ms: i64) -> Vec<Part> {
+fn cover(blocks: &[Arc<Block>], whole: (i64, i64), wanted_ms: i64, ends: (i64, i64)) -> Vec<Part> {
     let mut steps: Vec<i64> = blocks.iter().map(|block| block.footer.resolution_ms).collect();
     steps.sort_unstable();
     steps.dedup();
-    let finer = steps.iter().rev().filter(|step_ms| **step_ms <= wanted_ms);
-    let coarser = steps.iter().filter(|step_ms| **step_ms > wanted_ms);
+    let is_whole = wanted_ms == Grains::WHOLE;
+    let mut coarsest_ms = 0;
+    // Steps that do not divide the coarser ones, of tiers that are configured no more, would be torn where those end.
+    let divides = |step_ms: &i64| {
+        let divides = !is_whole || *step_ms == 0 || coarsest_ms % step_ms == 0;
+        coarsest_ms = if divides { *step_ms } else { coarsest_ms };
+        divides
+    };
+    let finer = steps.iter().rev().copied().filter(|step_ms| *step_ms <= wanted_ms).filter(divides);
+    let coarser = steps.iter().copied().filter(|step_ms| is_whole || *step_ms > wanted_ms);
+    let finer = finer.map(|step_ms| (step_ms, if is_whole { steps_within(ends, step_ms) } else { whole }));
     let mut free = vec![whole];
     let mut parts = Vec::new();
-    for step_ms in finer.chain(coarser) {
+    for (step_ms, within) in finer.chain(coarser.map(|step_ms| (step_ms, whole))) {
         let mut behind_ms = i64::MIN;
-        for block in blocks.iter().filter(|block| block.footer.resolution_ms == *step_ms && !block.is_gone())
-        {
+        for block in blocks.iter().filter(|block| block.footer.resolution_ms == step_ms && !block.is_gone()) {
             // Of version 1 the start is not known for sure.
             let start_ms = block.footer.start_ms.max(behind_ms);
             behind_ms = block.footer.end_ms;
-            take(&mut free, (start_ms, block.footer.end_ms), |(from_ms, until_ms)| {
+            let span = (start_ms.max(within.0), block.footer.end_ms.min(within.1));
+            take(&mut free, span, |(from_ms, until_ms)| {
                 // What it has of before its span is of a window within.
                 let is_whole = from_ms == start_ms;
                 let start_ms = if is_whole { from_ms.min(block.footer.range.start_ms) } else { from_ms + 1 };
@@ -95,6 +107,14 @@ fn cover(blocks: &[Arc<Block>], whole: (i64, i64), wanted_ms: i64) -> Vec<Part> 
     }
     parts.sort_by_key(|part| part.range.end_ms);
     parts
+}
+
+/// From the start of the first whole step to the end of the last one.
+fn steps_within((start_ms, end_ms): (i64, i64), step_ms: i64) -> (i64, i64) {
+    if step_ms == 0 {
+        return (start_ms, i64::MAX);
+    }
+    (span_end(start_ms.max(i64::MIN / 2), step_ms), end_ms.div_euclid(step_ms).saturating_mul(step_ms))
 }
 
 /// Takes what of `span` is free, and tells `each` of it.
@@ -153,7 +173,7 @@ pub(super) fn next_build(
         if end_ms > sealed_ms {
             continue;
         }
-        let parts = cover(&sources, (start_ms, end_ms), resolution_ms);
+        let parts = cover(&sources, (start_ms, end_ms), resolution_ms, (start_ms, end_ms));
         return Some(Build { resolution_ms, start_ms, end_ms, parts });
     }
     None
@@ -224,6 +244,9 @@ fn span_of(tier: &Tier, before_ms: i64, source_retention_ms: i64) -> i64 {
 /// The coarsest step that answers as well as the finest where all times that
 /// are asked for are multiples of `grain_ms`; 0 when only windows do.
 pub(super) fn wanted(tiers: &[Tier], grain_ms: i64) -> i64 {
+    if grain_ms == Grains::WHOLE {
+        return grain_ms;
+    }
     let fits = |tier: &&Tier| grain_ms > 0 && grain_ms % tier.resolution_ms == 0;
     tiers.iter().filter(fits).map(|tier| tier.resolution_ms).max().unwrap_or_default()
 }

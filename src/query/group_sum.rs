@@ -1,0 +1,271 @@
+//! Sums of timers' rates, group by group, of a store that hands windows on as
+//! they are packed: no series is held, and of a group only its sums.
+//!
+//! A group is added up by one thread, or by several where it is large; what its
+//! ranges come to is worked out before the next one. The outcome is that of
+//! `summed.rs`, which does what cannot be done here.
+
+use super::column::{Cell, Row};
+use super::distribution::Distribution;
+use super::error::Error;
+use super::eval::{Evaluator, Ranged};
+use super::input::Series;
+use super::pile::Pile;
+use super::source::{Reading, SourceError};
+use super::summed::{Ends, Sums, Windows};
+use super::tally::Read;
+use super::track::Track;
+use crate::model::{Labels, MetricType};
+use crate::store::{self, Scratch};
+use crate::workers;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Parts of the work, about.
+const PARTS: usize = 8;
+/// Most parts of a group that is not left whole: sums of each are held.
+const SLICES: usize = 4;
+
+/// The rows of `ranged`'s sums by group, and of each whether `read` was asked;
+/// `None` where not all are timers that are packed.
+pub(super) fn rows(
+    eval: &Evaluator<'_>,
+    ranged: &Ranged<'_>,
+    ends: &Ends,
+    group_of: impl Fn(&Labels) -> Labels,
+    read: Option<Read<'_>>,
+) -> Result<Option<Vec<(bool, Row)>>, Error> {
+    let Some((reading, packed)) = packed(&ranged.series) else { return Ok(None) };
+    let groups = grouped(reading, group_of);
+    eval.check_size(groups.len(), ends.ends_ms().len())?;
+    let parts = parts(&groups);
+    let (held, made) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = Work { eval, reading, packed, ends, read, held, made };
+    let mut rows = Vec::with_capacity(groups.len());
+    let mut before = None;
+    let make = |number: usize| match parts.get(number) {
+        Some(Part::Groups(groups)) => {
+            let mut scratch = Scratch::default();
+            let row = |group: &Group| work.row(&group.labels, work.sum(&group.places, &mut scratch)?);
+            groups.iter().map(row).collect::<Result<_, Error>>().map(Made::Rows)
+        }
+        Some(Part::Slice { group, places, is_last }) => {
+            let sum = work.sum(places, &mut Scratch::default())?;
+            Ok(Made::Slice(&group.labels, sum, *is_last))
+        }
+        None => Ok(Made::Rows(Vec::new())),
+    };
+    workers::in_order(parts.len(), make, |made| {
+        match made {
+            Made::Rows(some) => rows.extend(some),
+            Made::Slice(labels, sum, is_last) => {
+                let sum = match before.take() {
+                    Some(before) => work.merged(before, sum)?,
+                    None => sum,
+                };
+                match is_last {
+                    true => rows.push(work.row(labels, sum)?),
+                    false => before = Some(sum),
+                }
+            }
+        }
+        Ok(())
+    })?;
+    let is_read = read.is_some();
+    let any = rows.into_iter().filter(|row: &Row| row.cells.iter().any(Cell::is_some));
+    Ok(Some(any.map(|row| (is_read, row)).collect()))
+}
+
+/// Where all series are timers, each of labels of its own.
+fn packed<'s>(series: &'s Series<'_>) -> Option<(&'s dyn Reading, &'s store::Reading)> {
+    let Series::Open { reading, .. } = series else { return None };
+    let is_timer = |place: usize| {
+        matches!(reading.metric_type(place), Some(MetricType::Timer | MetricType::Histogram))
+            && (place == 0 || reading.labels(place - 1) != reading.labels(place))
+    };
+    let packed = reading.packed()?;
+    (0..reading.len()).all(is_timer).then_some((&**reading, packed))
+}
+
+struct Group {
+    labels: Labels,
+    /// Of its series, ascending.
+    places: Vec<usize>,
+}
+
+/// In the order of the first of each.
+fn grouped(reading: &dyn Reading, group_of: impl Fn(&Labels) -> Labels) -> Vec<Group> {
+    let (mut groups, mut numbers): (Vec<Group>, HashMap<Labels, usize>) = Default::default();
+    for place in 0..reading.len() {
+        let labels = group_of(reading.labels(place));
+        let number = *numbers.entry(labels.clone()).or_insert_with(|| {
+            groups.push(Group { labels, places: Vec::new() });
+            groups.len() - 1
+        });
+        groups.get_mut(number).into_iter().for_each(|group| group.places.push(place));
+    }
+    groups
+}
+
+enum Part<'g> {
+    Groups(&'g [Group]),
+    Slice { group: &'g Group, places: &'g [usize], is_last: bool },
+}
+
+fn parts(groups: &[Group]) -> Vec<Part<'_>> {
+    let total: usize = groups.iter().map(|group| group.places.len()).sum();
+    let (most, slice) = (total.div_ceil(PARTS).max(1), total.div_ceil(SLICES).max(1));
+    let (mut parts, mut rest) = (Vec::new(), groups);
+    while let Some(first) = rest.first() {
+        if first.places.len() > slice {
+            let slices = first.places.chunks(slice);
+            let many = slices.len();
+            parts.extend(slices.enumerate().map(|(number, places)| Part::Slice {
+                group: first,
+                places,
+                is_last: number + 1 == many,
+            }));
+            rest = rest.get(1..).unwrap_or_default();
+            continue;
+        }
+        let mut weight = 0;
+        let together = rest.iter().take_while(|group| {
+            let is_in = weight < most && group.places.len() <= slice;
+            weight += group.places.len();
+            is_in
+        });
+        let (some, others) = rest.split_at(together.count());
+        parts.push(Part::Groups(some));
+        rest = others;
+    }
+    parts
+}
+
+enum Made<'g> {
+    Rows(Vec<Row>),
+    Slice(&'g Labels, Summed, bool),
+}
+
+/// The windows of some series, added up.
+enum Summed {
+    Pile(Pile),
+    /// Where they do not pile up.
+    Windows(Windows),
+}
+
+impl Summed {
+    fn weight(&self) -> usize {
+        match self {
+            Summed::Pile(pile) => pile.weight(),
+            Summed::Windows(windows) => windows.iter().map(|(_, histogram)| histogram.weight()).sum(),
+        }
+    }
+
+    fn into_windows(self, ends: &Ends) -> Windows {
+        match self {
+            Summed::Pile(pile) => pile.windows(ends),
+            Summed::Windows(windows) => windows,
+        }
+    }
+}
+
+struct Work<'w, 'e> {
+    eval: &'w Evaluator<'e>,
+    reading: &'w dyn Reading,
+    packed: &'w store::Reading,
+    ends: &'w Ends,
+    read: Option<Read<'w>>,
+    /// Weight of the sums that are held, and of what was made of them.
+    held: AtomicUsize,
+    made: AtomicUsize,
+}
+
+impl Work<'_, '_> {
+    fn sum(&self, places: &[usize], scratch: &mut Scratch) -> Result<Summed, Error> {
+        let piled = self.piled(places, scratch)?;
+        self.eval.check()?;
+        let sum = match piled {
+            Some(pile) => Summed::Pile(pile),
+            None => Summed::Windows(self.one_by_one(places)?),
+        };
+        self.hold(sum.weight())?;
+        Ok(sum)
+    }
+
+    fn piled(&self, places: &[usize], scratch: &mut Scratch) -> Result<Option<Pile>, Error> {
+        let Some(mut pile) = Pile::new(self.ends) else { return Ok(None) };
+        let mut samples = 0;
+        let is_all = self.packed.visit(places, scratch, &mut |windows| {
+            samples += windows.len();
+            self.eval.check().is_ok() && pile.add(self.ends, windows)
+        });
+        let is_all = is_all.map_err(SourceError::from)?;
+        if is_all {
+            self.eval.count_samples(samples);
+        }
+        Ok(Some(pile).filter(|_| is_all))
+    }
+
+    fn one_by_one(&self, places: &[usize]) -> Result<Windows, Error> {
+        let (mut sums, mut held) = (Sums::default(), 0);
+        for place in places {
+            self.eval.check()?;
+            let found = self.reading.read(*place..*place + 1, self.eval.points_left())?;
+            for track in found.into_iter().map(Track::new) {
+                self.eval.count_samples(track.points());
+                sums.add(self.ends.summed([track.histograms.as_slice()].into_iter()), self.ends, &mut held);
+                self.eval.check_size(1, held)?;
+            }
+        }
+        Ok(sums.into_one(self.ends))
+    }
+
+    fn merged(&self, left: Summed, right: Summed) -> Result<Summed, Error> {
+        let before = left.weight() + right.weight();
+        let sum = match (left, right) {
+            (Summed::Pile(mut left), Summed::Pile(right)) if left.fits(&right) => {
+                left.merge(&right);
+                Summed::Pile(left)
+            }
+            (left, right) => {
+                let [left, right] = [left, right].map(|sum| sum.into_windows(self.ends));
+                Summed::Windows(self.ends.summed([&left[..], &right[..]].into_iter()))
+            }
+        };
+        self.hold(sum.weight())?;
+        self.held.fetch_sub(before, Ordering::Relaxed);
+        Ok(sum)
+    }
+
+    fn hold(&self, weight: usize) -> Result<(), Error> {
+        let held = self.held.fetch_add(weight, Ordering::Relaxed);
+        self.eval.check_size(1, held + weight + self.made.load(Ordering::Relaxed))
+    }
+
+    fn row(&self, labels: &Labels, sum: Summed) -> Result<Row, Error> {
+        let cells = match &sum {
+            Summed::Pile(pile) => self.cells(labels, pile.ranges(self.ends))?,
+            Summed::Windows(windows) => self.cells(labels, self.ends.over(windows))?,
+        };
+        self.held.fetch_sub(sum.weight(), Ordering::Relaxed);
+        // Rates have no name.
+        Ok(Row { labels: labels.clone(), drops_name: true, cells })
+    }
+
+    fn cells(
+        &self,
+        labels: &Labels,
+        ranges: impl Iterator<Item = Option<Distribution>>,
+    ) -> Result<Vec<Cell>, Error> {
+        let cell = |(step, range): (usize, Option<Distribution>)| {
+            self.eval.check()?;
+            let cell = match (range, self.read) {
+                (None, _) => Cell::None,
+                (Some(range), Some(read)) => Cell::Float(read(labels, step, &range)),
+                (Some(range), None) => Cell::Histogram(range),
+            };
+            self.eval.made_by_many(cell, &self.made)
+        };
+        ranges.enumerate().map(cell).collect()
+    }
+}
