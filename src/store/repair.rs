@@ -7,7 +7,7 @@
 
 use super::backend::{Backend, File};
 use super::block::{Block, Unreadable};
-use super::block_writer::{Contents, Writer, install, names};
+use super::block_writer::{Contents, Stop, Writer, install, names};
 use super::error::Error;
 use super::frame::FrameReader;
 use super::frame_rest::{DefinedNames, put_rest};
@@ -97,7 +97,8 @@ fn repair_file(
         FileKind::Block => match Block::open(backend, &path) {
             Ok(block) => {
                 copy(backend, &path, &kept_as)?;
-                install(backend, &path, |unfinished| rewrite_block(backend, &block, unfinished, known))?;
+                let write = |unfinished: &Path| rewrite_block(backend, &block, unfinished, known);
+                install(backend, &path, Stop::NEVER, write)?;
                 true
             }
             Err(Unreadable::Damaged(_)) => {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod backfill;
+mod builds;
 mod compat;
 mod crash;
 mod damage;
