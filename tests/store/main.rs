@@ -7,6 +7,7 @@ mod builds;
 mod compat;
 mod crash;
 mod damage;
+mod ends;
 mod files;
 mod known;
 mod life;
