@@ -138,7 +138,11 @@ impl Store {
                     failed += 1;
                     if retries.note_failed(block) {
                         let name = block_name(build.resolution_ms, build.end_ms);
-                        tracing::error!(block = name, %error, "a block cannot be built; it will be tried again, less and less often");
+                        tracing::error!(
+                            block = name,
+                            %error,
+                            "a block cannot be built; it will be tried again, less and less often"
+                        );
                     }
                 }
             }
