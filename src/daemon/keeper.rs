@@ -29,7 +29,7 @@ impl Keeper {
     /// Runs until the other end of `stop` is dropped.
     pub fn run(self, stop: &mpsc::Receiver<()>) {
         loop {
-            self.maintain();
+            self.maintain(&|| !matches!(stop.try_recv(), Err(mpsc::TryRecvError::Empty)));
             match stop.recv_timeout(INTERVAL.min(self.block_span / PER_SPAN)) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
@@ -37,13 +37,15 @@ impl Keeper {
         }
     }
 
-    fn maintain(&self) {
+    fn maintain(&self, stop: &dyn Fn() -> bool) {
         let now_ms = self.clock.now_ms();
-        match self.store.maintain(now_ms) {
+        match self.store.maintain_until(now_ms, stop) {
             Ok(done) if done != store::Maintained::default() => {
+                self.telemetry.store_errors.add(done.builds_failed as u64);
                 tracing::info!(
                     written = done.blocks_written,
                     built = done.blocks_built,
+                    failed = done.builds_failed,
                     dropped = done.blocks_dropped,
                     "blocks"
                 );

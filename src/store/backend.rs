@@ -45,11 +45,14 @@ pub trait File: Send + Sync {
     fn truncate(&self, length: u64) -> io::Result<()>;
 }
 
-/// Removes a name; one that is gone already is no error: an earlier try or
-/// somebody else was there before.
+/// Removes a name; one that is gone is no error: an earlier try or somebody else
+/// was there before, or the removal failed when it was done.
 pub(super) fn remove_if_there(backend: &dyn Backend, path: &Path) -> io::Result<()> {
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     match backend.remove(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
+        // What is still counted costs blocks their room.
+        Err(_) if backend.open(path).is_err_and(|error| is_gone(&error)) => Ok(()),
         other => other,
     }
 }

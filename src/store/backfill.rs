@@ -6,7 +6,7 @@
 
 use super::block::{Block, block_name};
 use super::block_source::Gathered;
-use super::block_writer::{Contents, Writer, install, names};
+use super::block_writer::{Contents, Stop, Writer, install, names};
 use super::error::Error;
 use super::head::span_end;
 use super::point::Class;
@@ -69,7 +69,7 @@ impl Store {
         mut next: impl FnMut() -> Result<Option<Part>, E>,
     ) -> Result<u64, E> {
         let path = self.dir().join(block_name(0, span_end_ms));
-        let (block, points) = install(self.backend(), &path, |unfinished| {
+        let (block, points) = install(self.backend(), &path, Stop::NEVER, |unfinished| {
             let file = self.backend().create(unfinished).map_err(Error::io("create", unfinished))?;
             let mut writer = Writer::new(&*file, unfinished, 0);
             let mut contents = Contents::new(span_end_ms);

@@ -85,11 +85,16 @@ pub(super) fn block_name(resolution_ms: i64, end_ms: i64) -> String {
 }
 
 pub(super) fn is_block_name(name: &str) -> bool {
-    let parts = name.strip_prefix("block-").and_then(|name| name.strip_suffix(".sd"));
-    parts.and_then(|parts| parts.split_once('-')).is_some_and(|(step, end)| {
-        let is_step = step == "0" || duration::parse_ms(step).is_ok();
-        is_step && !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit())
-    })
+    block_place(name).is_some()
+}
+
+/// Step and end in the name of a block.
+pub(super) fn block_place(name: &str) -> Option<(i64, i64)> {
+    let (step, end) = name.strip_prefix("block-")?.strip_suffix(".sd")?.split_once('-')?;
+    let step_ms = if step == "0" { 0 } else { i64::try_from(duration::parse_ms(step).ok()?).ok()? };
+    let is_end = !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit());
+    // What is no time is a name all the same.
+    is_end.then(|| (step_ms, end.parse().unwrap_or(i64::MAX)))
 }
 
 /// Why a block could not be opened.

@@ -3,6 +3,7 @@
 use super::backend::Backend;
 use super::block::Block;
 use super::block_index::Entry;
+use super::block_writer::Stop;
 use super::chunk::Chunk;
 use super::error::Error;
 use super::frame::FrameReader;
@@ -110,13 +111,14 @@ impl Source<'_> {
         backend: &dyn Backend,
         ids: &[u32],
         catalogue: &Catalogue,
+        stop: Stop<'_>,
     ) -> Result<Vec<Gathered>, Error> {
         match self {
             Source::Windows(complete) => {
-                let streams = transpose::gather(backend, complete, ids)?;
+                let streams = transpose::gather(backend, complete, ids, stop)?;
                 Ok(streams.into_iter().map(|stream| Gathered { stream, stats: Vec::new() }).collect())
             }
-            Source::Steps(build) => steps(backend, build, ids, catalogue),
+            Source::Steps(build) => steps(backend, build, ids, catalogue, stop),
         }
     }
 }
@@ -140,6 +142,7 @@ fn steps(
     build: &Build,
     ids: &[u32],
     catalogue: &Catalogue,
+    stop: Stop<'_>,
 ) -> Result<Vec<Gathered>, Error> {
     // What nobody knows the name of is left out by who writes.
     let key = |id: &u32| catalogue.series(SeriesId(*id));
@@ -156,6 +159,7 @@ fn steps(
         // In the order of the file.
         entries.sort_unstable_by_key(|entry| entry.offset);
         for entry in &entries {
+            stop.check()?;
             let place = ids.binary_search(&entry.id).ok();
             let Some(Some(steps)) = place.and_then(|place| all.get_mut(place)) else { continue };
             if let Some(chunk) = chunk(&part.block, &*file, entry)? {

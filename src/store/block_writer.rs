@@ -34,8 +34,25 @@ pub(super) fn write(
     source: &Source<'_>,
     block_span_ms: i64,
     catalogue: &Catalogue,
+    stop: Stop<'_>,
 ) -> Result<(Block, u64), Error> {
-    install(backend, path, |unfinished| write_file(backend, unfinished, source, block_span_ms, catalogue))
+    let write = |unfinished: &Path| write_file(backend, unfinished, source, block_span_ms, catalogue, stop);
+    install(backend, path, stop, write)
+}
+
+/// Whether who asked for a block wants no more of it: looked at between chunks,
+/// so that a stop does not wait for a block of a million series.
+#[derive(Clone, Copy)]
+pub(super) struct Stop<'a>(pub(super) &'a dyn Fn() -> bool);
+
+impl Stop<'_> {
+    pub(super) const NEVER: Stop<'static> = Stop(&|| false);
+
+    /// # Errors
+    /// [`Error::Stopped`]
+    pub(super) fn check(self) -> Result<(), Error> {
+        if (self.0)() { Err(Error::Stopped) } else { Ok(()) }
+    }
 }
 
 /// Puts the block that `write` makes of a new file in its place, once it is
@@ -43,12 +60,13 @@ pub(super) fn write(
 pub(super) fn install<T, E: From<Error>>(
     backend: &dyn Backend,
     path: &Path,
+    stop: Stop<'_>,
     write: impl FnOnce(&Path) -> Result<T, E>,
 ) -> Result<(Block, T), E> {
     let unfinished = path.with_extension("tmp");
     let named = write(&unfinished).and_then(|written| {
         let dir = path.parent().unwrap_or(Path::new("."));
-        verify(backend, &unfinished)?;
+        verify(backend, &unfinished, stop)?;
         backend.rename(&unfinished, path).map_err(Error::io("rename to", path))?;
         backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
         Ok(written)
@@ -71,17 +89,21 @@ fn reopen(backend: &dyn Backend, path: &Path) -> Result<Block, Error> {
     }
 }
 
-fn verify(backend: &dyn Backend, path: &Path) -> Result<(), Error> {
+fn verify(backend: &dyn Backend, path: &Path, stop: Stop<'_>) -> Result<(), Error> {
     let error = |reason: String| Err(Error::Verify { path: path.into(), reason });
     let block = reopen(backend, path)?;
     let file = backend.open(path).map_err(Error::io("open", path))?;
-    let (mut count, mut bad) = (0, None);
+    let (mut count, mut bad, mut go_on) = (0, None, Ok(()));
     block.entries(&*file, Wanted::ALL, |entry| {
         count += 1;
-        if bad.is_none() && block.read(&*file, &entry).is_err() {
+        if go_on.is_ok() {
+            go_on = stop.check();
+        }
+        if go_on.is_ok() && bad.is_none() && block.read(&*file, &entry).is_err() {
             bad = Some(entry);
         }
     })?;
+    go_on?;
     if let Some(entry) = bad {
         return error(format!("chunk of series {} at byte {}", entry.id, entry.offset));
     }
@@ -97,6 +119,7 @@ fn write_file(
     source: &Source<'_>,
     block_span_ms: i64,
     catalogue: &Catalogue,
+    stop: Stop<'_>,
 ) -> Result<u64, Error> {
     let file = backend.create(path).map_err(Error::io("create", path))?;
     let mut writer = Writer::new(&*file, path, source.resolution_ms());
@@ -106,11 +129,12 @@ fn write_file(
     let mut unwritten = (ids.len() - order.len()) as u64;
     let mut contents = Contents::new(source.span(block_span_ms).1);
     for pass in passes(source.bytes(), &ids) {
-        let gathered = source.gather(backend, pass, catalogue)?;
+        let gathered = source.gather(backend, pass, catalogue, stop)?;
         let place = |id: &u32| pass.binary_search(id).ok();
         let in_pass = order.iter().filter_map(|(id, metric_type)| Some((place(id)?, *id, *metric_type)));
         let mut entries = Vec::with_capacity(pass.len());
         for (place, id, metric_type) in in_pass {
+            stop.check()?;
             let Some(points) = gathered.get(place).filter(|points| points.stream.points() > 0) else {
                 continue;
             };

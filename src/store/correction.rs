@@ -265,9 +265,10 @@ fn correct_totals(
         });
         let Some(next) = next.or(ahead).filter(|next| next.at_ms >= window_ms) else { continue };
         let total = |through_ms| next.value + deltas.through(through_ms, next.at_ms);
-        let before = samples.get(..at).unwrap_or_default().last();
-        let is_value = |sample: &&Sample| !is_stale(sample.value);
-        let recent = before.filter(is_value).map(|sample| sample.timestamp_ms).max(added_before);
+        let before = samples.get(..at).unwrap_or_default().iter();
+        // Also where it ended since, within the window: it has a total there.
+        let recent = before.rev().find(|sample| !is_stale(sample.value));
+        let recent = recent.map(|sample| sample.timestamp_ms).max(added_before);
         // A total has the one before it, or its own start, here or in a block.
         let is_total = next.at_ms == window_ms && !next.is_start;
         let begins = recent.is_none_or(|recent_ms| recent_ms < start_ms) && !is_total;
@@ -432,6 +433,15 @@ mod tests {
             &[(40, 60, 5.0), (30, 60, 2.0)],
             None,
             &[(0, 0.0), (10, 3.0), (20, 3.0), (30, 5.0), (40, 10.0), (50, 10.0), (60, 10.0)],
+        );
+        // It ended within the time of the window, after a shorter one; what was before
+        // is in a block.
+        check(
+            &[50],
+            &[(24, 3.0), (26, end), (50, 3.0), (60, 6.0)],
+            &[(30, 60, 2.0)],
+            None,
+            &[(24, 3.0), (26, end), (30, 5.0), (50, 5.0), (60, 6.0)],
         );
         // Windows in one another's neighbourhood, by different frames.
         check(

@@ -23,6 +23,9 @@ pub enum Error {
     Options { key: &'static str, reason: &'static str },
     #[error("block {} does not read back as it was written: {reason}", path.display())]
     Verify { path: PathBuf, reason: String },
+    /// Who asked for it wants no more of it. Nothing was written.
+    #[error("stopped before it was done")]
+    Stopped,
 }
 
 impl Error {

@@ -38,6 +38,7 @@ mod reading;
 mod recovery;
 pub mod repair;
 mod replay;
+mod retry;
 mod sample;
 mod section;
 mod segment;

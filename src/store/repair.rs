@@ -8,7 +8,7 @@
 
 use super::backend::{Backend, File};
 use super::block::{Block, Unreadable};
-use super::block_writer::{Contents, Writer, install, names};
+use super::block_writer::{Contents, Stop, Writer, install, names};
 use super::error::Error;
 use super::frame::FrameReader;
 use super::frame_rest::{DefinedNames, put_rest};
@@ -152,7 +152,8 @@ fn repair_file(
     match block {
         None => rewrite_log(backend, &path, end, known)?,
         Some(block) => {
-            install(backend, &path, |unfinished| rewrite_block(backend, &block, unfinished, known))?;
+            let write = |unfinished: &Path| rewrite_block(backend, &block, unfinished, known);
+            install(backend, &path, Stop::NEVER, write)?;
         }
     }
     Ok(repaired(file, kept_as, true))

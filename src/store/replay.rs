@@ -18,8 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// Searched at a time for the next frame after a damaged one.
-const SEARCH_BYTES: usize = 1 << 20;
+/// Read at a time: searched for the next frame after a damaged one, or written again.
+const PART_BYTES: usize = 1 << 20;
 /// Of so many segments the files are kept open: a daemon that starts again and
 /// again must not run out of files.
 const OPEN_SEGMENTS_MAX: usize = 64;
@@ -82,7 +82,9 @@ pub(super) fn replay(
             tracing::error!(path = %path.display(), "damaged frames in the log are lost");
         }
         if is_last {
-            // A frame that was read may not have been synced when all stopped.
+            // The last frame may be one whose sync failed before all stopped: a
+            // system that took it for written by then does not write it again.
+            log.write_again(scanned.newest).map_err(Error::io("write the last window again in", &path))?;
             file.sync().map_err(Error::io("sync", &path))?;
         }
         replayed.segments.push(Closed { segment, bytes: kept_bytes, end_ms });
@@ -98,6 +100,8 @@ struct Scanned {
     /// Damaged frames before that, and after.
     lost: u64,
     tail: u64,
+    /// Place of the last whole frame, from its first byte to behind its last.
+    newest: (u64, u64),
 }
 
 /// What stands at some place of a segment.
@@ -147,6 +151,7 @@ impl Log<'_> {
                     scanned.lost += std::mem::take(&mut scanned.tail);
                     if let Some((frame, end)) = waiting.replace((frame, at)) {
                         scanned.whole = end;
+                        scanned.newest = (end - frame.bytes(), end);
                         found(*frame)?;
                     }
                 }
@@ -166,6 +171,7 @@ impl Log<'_> {
         if let Some((frame, end)) = waiting {
             if !is_last || frame.is_whole(self.file, &mut FrameReader::default())? {
                 scanned.whole = end;
+                scanned.newest = (end - frame.bytes(), end);
                 found(*frame)?;
             } else if frame.is_sound(self.file)? {
                 return Err(foreign(end - frame.bytes()));
@@ -175,6 +181,19 @@ impl Log<'_> {
             }
         }
         Ok(scanned)
+    }
+
+    /// Writes what stands in a place to that place.
+    fn write_again(&self, (mut at, end): (u64, u64)) -> io::Result<()> {
+        while at < end {
+            let part = self.read(at, PART_BYTES.min(usize::try_from(end - at).unwrap_or(PART_BYTES)))?;
+            if part.is_empty() {
+                break;
+            }
+            self.file.write_at(&part, at)?;
+            at += part.len() as u64;
+        }
+        Ok(())
     }
 
     pub(super) fn look(&self, at: u64) -> io::Result<Found> {
@@ -199,7 +218,7 @@ impl Log<'_> {
 
     pub(super) fn next_header(&self, mut from: u64) -> io::Result<Option<u64>> {
         while from < self.size {
-            let part = self.read(from, SEARCH_BYTES)?;
+            let part = self.read(from, PART_BYTES)?;
             if let Some(found) = Header::find(&part) {
                 return Ok(Some(from + found as u64));
             }

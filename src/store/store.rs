@@ -6,7 +6,7 @@
 //! the disk of a writer, nor a writer for that of a reader.
 
 use super::backend::Backend;
-use super::block::{Block, Unreadable, is_block_name};
+use super::block::{Block, Unreadable, block_place};
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
 use super::head::{Head, span_end};
@@ -14,6 +14,7 @@ use super::id_set::IdSet;
 use super::late_order;
 use super::recovery::{Recovered, Recovery};
 use super::replay::replay;
+use super::retry::Retries;
 use super::sample::{End, Kind, Value};
 use super::section::Wanted;
 use super::tier::Tier;
@@ -171,7 +172,7 @@ pub struct Store {
     pub(super) writer: Mutex<Writer>,
     state: RwLock<State>,
     /// Held by the one who builds blocks and drops them; taken first.
-    pub(super) maintenance: Mutex<()>,
+    pub(super) maintenance: Mutex<Retries>,
     pub(super) wal_bytes: AtomicU64,
     wal_segments: AtomicU64,
     wal_memory: AtomicU64,
@@ -196,6 +197,9 @@ pub(super) struct State {
     /// Of all tiers, ascending by their ends, of equal ones the coarser first:
     /// what a series was last is in the last one that has it.
     pub(super) blocks: Vec<Arc<Block>>,
+    /// Step and end of those that are damaged as a whole: their files are left
+    /// alone, and nothing else is given their names, until they are repaired.
+    pub(super) damaged: Vec<(i64, i64)>,
     /// Windows after those of the head that could not be written yet, ascending.
     pub(super) waiting: Vec<Arc<Waiting>>,
     /// Every window up to it is in a block, or was.
@@ -277,7 +281,7 @@ impl Store {
             wal_memory: AtomicU64::new(0),
             writer: Mutex::new(Writer { wal, last_end_ms: state.last_end_ms }),
             state: RwLock::new(state),
-            maintenance: Mutex::new(()),
+            maintenance: Mutex::default(),
             frames_lost: replayed.frames_lost,
             losses,
             tails_cut: replayed.tails_cut,
@@ -461,6 +465,7 @@ impl State {
         State {
             head: Head::new(options.block_span_ms),
             blocks: Vec::new(),
+            damaged: Vec::new(),
             waiting: Vec::new(),
             sealed_ms: i64::MIN,
             floor_ms: i64::MIN,
@@ -512,9 +517,10 @@ impl State {
         names: &[String],
     ) -> Result<u64, Error> {
         let mut lost = 0;
-        let mut names: Vec<&String> = names.iter().filter(|name| is_block_name(name)).collect();
+        let mut names: Vec<(&String, (i64, i64))> =
+            names.iter().filter_map(|name| Some((name, block_place(name)?))).collect();
         names.sort_unstable();
-        for name in names {
+        for (name, place) in names {
             let path = options.dir.join(name);
             match Block::open(backend, &path) {
                 Ok(block) => {
@@ -524,6 +530,7 @@ impl State {
                 }
                 Err(Unreadable::Damaged(reason)) => {
                     tracing::error!(path = %path.display(), reason, "a block cannot be read; it is left out");
+                    self.damaged.push(place);
                     lost += 1;
                 }
                 Err(Unreadable::Failed(error)) => return Err(error),

@@ -137,21 +137,26 @@ fn take(free: &mut Vec<(i64, i64)>, span: (i64, i64), mut each: impl FnMut((i64,
 /// The next block that can be built: of the finest tier that lacks one, so that
 /// the tier above finds it. Up to `sealed_ms` all windows are in blocks. What
 /// is too old for its tier at `newest_ms` is not built: it would leave at once,
-/// and be built again for ever.
+/// and be built again for ever. `fate` tells of a block by its step and end
+/// whether it may be built now.
 pub(super) fn next_build(
     blocks: &[Arc<Block>],
     windows: Windows,
     tiers: &[Tier],
     sealed_ms: i64,
     newest_ms: i64,
+    fate: impl Fn((i64, i64)) -> Fate,
 ) -> Option<Build> {
+    // Where a finer tier has yet to get its part: what a coarser one has counts
+    // for that one, too.
+    let mut waiting: Vec<(i64, i64)> = Vec::new();
     let Windows { mut span_ms, mut retention_ms } = windows;
     let block_span_ms = span_ms;
     for tier in tiers {
         span_ms = span_of(tier, span_ms, retention_ms);
         retention_ms = tier.retention_ms;
         let resolution_ms = tier.resolution_ms;
-        let built = Built::of(blocks, tier, block_span_ms, newest_ms);
+        let mut built = Built::of(blocks, tier, block_span_ms, newest_ms);
         // What a tier that was taken out of the config had, too.
         let sources: Vec<Arc<Block>> = blocks
             .iter()
@@ -161,22 +166,41 @@ pub(super) fn next_build(
             })
             .cloned()
             .collect();
-        let lacks = |block: &Arc<Block>| built.lacks(block.footer.start_ms, block.footer.end_ms);
-        let lacking = sources.iter().filter_map(lacks);
-        let Some(start_ms) = lacking.min() else { continue };
-        let mut end_ms = span_end(start_ms.saturating_add(1), span_ms);
-        if let Some(next_ms) = built.next(start_ms) {
-            // The past was filled before what there is: no further than that, and
-            // than what there is of it, so that more may come.
-            end_ms = end_ms.min(next_ms).min(end_of_row(&sources, start_ms));
+        loop {
+            let lacks = |block: &Arc<Block>| built.lacks(block.footer.start_ms, block.footer.end_ms);
+            let Some(start_ms) = sources.iter().filter_map(lacks).min() else { break };
+            let mut end_ms = span_end(start_ms.saturating_add(1), span_ms);
+            if let Some(next_ms) = built.next(start_ms) {
+                // The past was filled before what there is: no further than that, and
+                // than what there is of it, so that more may come.
+                end_ms = end_ms.min(next_ms).min(end_of_row(&sources, start_ms));
+            }
+            if end_ms > sealed_ms {
+                break;
+            }
+            let waits = waiting.iter().any(|(from_ms, until_ms)| *from_ms < end_ms && *until_ms > start_ms);
+            match fate((resolution_ms, end_ms)) {
+                Fate::Now if !waits => {
+                    let parts = cover(&sources, (start_ms, end_ms), resolution_ms, (start_ms, end_ms));
+                    return Some(Build { resolution_ms, start_ms, end_ms, parts });
+                }
+                Fate::Never => {}
+                Fate::Now | Fate::Later => waiting.push((start_ms, end_ms)),
+            }
+            built.add((start_ms, end_ms));
         }
-        if end_ms > sealed_ms {
-            continue;
-        }
-        let parts = cover(&sources, (start_ms, end_ms), resolution_ms, (start_ms, end_ms));
-        return Some(Build { resolution_ms, start_ms, end_ms, parts });
     }
     None
+}
+
+/// Whether a block may be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Now,
+    /// It could not be built, and is tried again later.
+    Later,
+    /// There is a damaged one that has its name.
+    Never,
 }
 
 /// Times, open at their starts, for which a tier needs nothing finer any more.
@@ -195,16 +219,26 @@ impl Built {
             span_end(newest_ms.saturating_sub(tier.retention_ms).max(i64::MIN / 2), block_span_ms);
         let of_tier = blocks.iter().filter(|block| block.footer.resolution_ms >= tier.resolution_ms);
         let of_tier = of_tier.map(|block| (block.footer.start_ms, block.footer.end_ms));
-        let mut spans: Vec<(i64, i64)> = std::iter::once((i64::MIN, too_old_ms)).chain(of_tier).collect();
-        spans.sort_unstable();
-        spans.dedup_by(|next, kept| {
+        let spans = std::iter::once((i64::MIN, too_old_ms)).chain(of_tier).collect();
+        let mut built = Built { spans, too_old_ms };
+        built.join();
+        built
+    }
+
+    fn add(&mut self, span: (i64, i64)) {
+        self.spans.push(span);
+        self.join();
+    }
+
+    fn join(&mut self) {
+        self.spans.sort_unstable();
+        self.spans.dedup_by(|next, kept| {
             let joins = next.0 <= kept.1;
             if joins {
                 kept.1 = kept.1.max(next.1);
             }
             joins
         });
-        Built { spans, too_old_ms }
     }
 
     /// The first moment of a time, open at its start, that is lacking.

@@ -2,6 +2,7 @@
 //! span, each frame read once, with what came late for them.
 
 use super::backend::Backend;
+use super::block_writer::Stop;
 use super::correction::{self, Corrections, Starts};
 use super::error::Error;
 use super::frame::FrameReader;
@@ -21,8 +22,13 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// [`Error::Io`]
-pub(super) fn gather(backend: &dyn Backend, complete: &Complete, ids: &[u32]) -> Result<Vec<Stream>, Error> {
-    let (mut streams, starts) = of_windows(backend, complete, ids)?;
+pub(super) fn gather(
+    backend: &dyn Backend,
+    complete: &Complete,
+    ids: &[u32],
+    stop: Stop<'_>,
+) -> Result<Vec<Stream>, Error> {
+    let (mut streams, starts) = of_windows(backend, complete, ids, stop)?;
     let end_ms = complete.span.end_ms;
     let mut samples: Vec<Vec<Sample>> = ids.iter().map(|_| Vec::new()).collect();
     let sample = |id: u32, sample: Sample| {
@@ -49,11 +55,13 @@ fn of_windows(
     backend: &dyn Backend,
     complete: &Complete,
     ids: &[u32],
+    stop: Stop<'_>,
 ) -> Result<(Vec<Stream>, Starts), Error> {
     let (mut starts, has_late) = (Starts::default(), !complete.late_frames().is_empty());
     let mut streams: Vec<Stream> = ids.iter().map(|_| Stream::default()).collect();
     let (mut files, mut reader) = (Files::default(), FrameReader::default());
     for frame in &complete.span.frames {
+        stop.check()?;
         let Some(file) = files.of(backend, frame.segment())? else {
             frame.report_damaged();
             continue;

@@ -9,11 +9,12 @@
 use super::backend::remove_if_there;
 use super::block::{Block, block_name};
 use super::block_source::Source;
-use super::block_writer;
+use super::block_writer::{self, Stop};
 use super::error::Error;
 use super::head::Complete;
+use super::retry::Retries;
 use super::store::{State, Store};
-use super::tier::{self, Build, Built, Tier, Windows};
+use super::tier::{self, Build, Built, Fate, Tier, Windows};
 use crate::lock::lock;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +32,9 @@ pub struct Maintained {
     /// Blocks of windows, and those of coarser tiers built of others.
     pub blocks_written: usize,
     pub blocks_built: usize,
+    /// Blocks of coarser tiers that could not be built. Each is tried again, less
+    /// and less often, and told in the log once.
+    pub builds_failed: usize,
     /// Blocks that were too old, or too much.
     pub blocks_dropped: usize,
 }
@@ -44,27 +48,43 @@ impl Store {
     /// as it was; the next call tries again. No part waits for another: a file
     /// that cannot be removed must not fill the memory.
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
-        let _alone = lock(&self.maintenance);
+        self.maintain_until(now_ms, &|| false)
+    }
+
+    /// The same, but soon done once `stop` says so: it is asked between the parts
+    /// of a block, and what is unfinished then is removed and begun anew by the
+    /// next upkeep.
+    ///
+    /// # Errors
+    /// As [`Store::maintain`].
+    pub fn maintain_until(&self, now_ms: i64, stop: &dyn Fn() -> bool) -> Result<Maintained, Error> {
+        let mut retries = lock(&self.maintenance);
+        retries.begin();
         let dropped = self.drop_old(now_ms);
-        let written = self.write_blocks();
-        let built = self.build_blocks(now_ms);
+        let written = self.write_blocks(Stop(stop));
+        let (blocks_built, builds_failed) = self.build_blocks(now_ms, &mut retries, Stop(stop));
         let too_much = self.drop_too_much();
         Ok(Maintained {
             blocks_written: written?,
-            blocks_built: built?,
+            blocks_built,
+            builds_failed,
             blocks_dropped: dropped? + too_much?,
         })
     }
 
     /// Returns how many blocks were written.
-    fn write_blocks(&self) -> Result<usize, Error> {
+    fn write_blocks(&self, stop: Stop<'_>) -> Result<usize, Error> {
         let mut written = 0;
         while let Some(complete) = self.oldest_complete() {
             let end_ms = complete.span.end_ms;
-            self.write_block(&Source::Windows(&complete), |state| {
+            let then = |state: &mut State| {
                 state.sealed_ms = end_ms;
                 state.head.drop_span(end_ms);
-            })?;
+            };
+            match self.write_block(&Source::Windows(&complete), stop, then) {
+                Err(Error::Stopped) => return Ok(written),
+                done => done?,
+            }
             written += 1;
         }
         self.remove_log()?;
@@ -101,30 +121,59 @@ impl Store {
         Some(complete)
     }
 
-    /// Returns how many blocks of coarser tiers were built.
-    fn build_blocks(&self, now_ms: i64) -> Result<usize, Error> {
-        let mut built = 0;
-        while built < BUILDS {
-            let Some(build) = self.next_build(now_ms) else { break };
-            self.write_block(&Source::Steps(&build), |_| {})?;
-            built += 1;
+    /// Returns how many blocks of coarser tiers were built, and how many could
+    /// not be.
+    fn build_blocks(&self, now_ms: i64, retries: &mut Retries, stop: Stop<'_>) -> (usize, usize) {
+        let (mut built, mut failed) = (0, 0);
+        while built + failed < BUILDS {
+            let Some(build) = self.next_build(now_ms, retries) else { break };
+            let block = (build.resolution_ms, build.end_ms);
+            match self.write_block(&Source::Steps(&build), stop, |_| {}) {
+                Ok(()) => {
+                    retries.note_built(block);
+                    built += 1;
+                }
+                Err(Error::Stopped) => break,
+                Err(error) => {
+                    failed += 1;
+                    if retries.note_failed(block) {
+                        let name = block_name(build.resolution_ms, build.end_ms);
+                        tracing::error!(
+                            block = name,
+                            %error,
+                            "a block cannot be built; it will be tried again, less and less often"
+                        );
+                    }
+                }
+            }
         }
-        Ok(built)
+        (built, failed)
     }
 
-    fn next_build(&self, now_ms: i64) -> Option<Build> {
+    fn next_build(&self, now_ms: i64, retries: &Retries) -> Option<Build> {
         let state = self.state();
         let Self { options, .. } = self;
         let windows = Windows { span_ms: options.block_span_ms, retention_ms: options.retention_ms };
-        tier::next_build(&state.blocks, windows, &options.tiers, state.sealed_ms, settled_ms(&state, now_ms))
+        let fate = |block| match block {
+            _ if state.damaged.contains(&block) => Fate::Never,
+            _ if retries.waits(block) => Fate::Later,
+            _ => Fate::Now,
+        };
+        let newest_ms = settled_ms(&state, now_ms);
+        tier::next_build(&state.blocks, windows, &options.tiers, state.sealed_ms, newest_ms, fate)
     }
 
     /// Writes a block; readers have it, and what `then` does, in one moment.
-    fn write_block(&self, source: &Source<'_>, then: impl FnOnce(&mut State)) -> Result<(), Error> {
+    fn write_block(
+        &self,
+        source: &Source<'_>,
+        stop: Stop<'_>,
+        then: impl FnOnce(&mut State),
+    ) -> Result<(), Error> {
         let span_ms = self.options.block_span_ms;
         let (_, end_ms) = source.span(span_ms);
         let path = self.options.dir.join(block_name(source.resolution_ms(), end_ms));
-        let written = block_writer::write(&*self.backend, &path, source, span_ms, &self.catalogue)?;
+        let written = block_writer::write(&*self.backend, &path, source, span_ms, &self.catalogue, stop)?;
         let (block, unwritten) = written;
         self.unwritten.fetch_add(unwritten, Ordering::Relaxed);
         let mut state = self.state_mut();

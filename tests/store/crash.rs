@@ -126,3 +126,23 @@ fn a_fault_while_opening_costs_nothing() {
         }
     }
 }
+
+/// Nothing says of a file that its sync failed once: a system forgets that it did.
+#[test]
+fn a_window_whose_sync_failed_and_that_a_start_found_survives_the_power() {
+    let (backend, mut world) = (MemoryBackend::new(), World::new(3, 8));
+    let (store, _) = open(&backend);
+    store.append(&world.window(0)).unwrap();
+    backend.fail_at(backend.operations() + 1, Fault::Forget, true);
+    let window = world.window(0);
+    store.append(&window).unwrap_err();
+    drop(store);
+    backend.heal();
+    let (store, recovered) = open(&backend);
+    assert_eq!(recovered.last_end_ms, Some(window.end_ms), "it could be read: now it counts");
+    drop(store);
+    for seed in 0..20 {
+        let (_, again) = open(&backend.crashed(seed));
+        assert_eq!(again.last_end_ms, recovered.last_end_ms, "seed {seed}");
+    }
+}

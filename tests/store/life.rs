@@ -106,7 +106,7 @@ impl Run {
         for model in std::mem::take(&mut self.possible) {
             match self.check_windows(store, &model) {
                 Ok(()) => return model,
-                Err(text) => differs = text,
+                Err(text) => differs.push_str(&text),
             }
         }
         panic!("{}: {differs}", self.case);
@@ -273,15 +273,15 @@ impl Run {
 
     fn maintain(&mut self, store: &TestStore, model: &mut Model, may_fail: bool) {
         let done = self.maintain_once(store, model);
-        assert!(may_fail || done.is_ok(), "{}: {done:?}", self.case);
+        assert!(may_fail || is_whole(&done), "{}: {done:?}", self.case);
     }
 
     fn maintain_once(&mut self, store: &TestStore, model: &mut Model) -> Result<Maintained, Error> {
         let done = store.maintain(self.clock_ms);
         let after = Files::of(&self.backend);
         let newest_ms = model.last_end_ms.unwrap_or(self.clock_ms).min(self.clock_ms);
-        self.known.note(&self.backend, &self.options, newest_ms, done.is_ok(), &self.case);
-        if done.is_ok() {
+        self.known.note(&self.backend, &self.options, newest_ms, is_whole(&done), &self.case);
+        if is_whole(&done) {
             model.sealed_ms = model.sealed_ms.max(after.sealed_ms());
             self.world.sealed_ms = model.sealed_ms;
         }
@@ -408,6 +408,11 @@ impl Run {
         let (first, last) = (first_ms.div_euclid(STEP_MS), model.last_end_ms?.div_euclid(STEP_MS));
         (first < last).then_some((first, last))
     }
+}
+
+/// Whether all of an upkeep was done.
+fn is_whole(done: &Result<Maintained, Error>) -> bool {
+    done.as_ref().is_ok_and(|done| done.builds_failed == 0)
 }
 
 fn losses(store: &TestStore) -> u64 {

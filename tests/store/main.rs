@@ -3,10 +3,12 @@
 
 mod answers;
 mod backfill;
+mod builds;
 mod compat;
 mod crash;
 mod damage;
 mod durable;
+mod ends;
 mod files;
 mod known;
 mod life;

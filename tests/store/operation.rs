@@ -239,6 +239,28 @@ fn spans_of_gauges(options: Options, backend: &MemoryBackend, spans: i64) -> (Te
 }
 
 #[test]
+fn a_log_that_is_gone_though_its_removal_failed_takes_no_room_from_blocks() {
+    let maintained = |max_bytes, denied: Option<u64>| {
+        let backend = MemoryBackend::new();
+        let (store, end_ms) = spans_of_gauges(Options { max_bytes, ..options() }, &backend, 9);
+        let before = backend.operations();
+        denied.into_iter().for_each(|at| backend.fail_at(before + at, Fault::Deny, false));
+        let _ = store.maintain(end_ms);
+        (backend.operations() - before, backend)
+    };
+    let (operations, whole) = maintained(None, None);
+    let max_bytes = whole.used_bytes();
+    for at in 0..operations {
+        let (_, backend) = maintained(Some(max_bytes as u64), Some(at));
+        let removed = backend.take_removed();
+        let blocks = removed.iter().filter(|(path, _)| path.extension() == Some("sd".as_ref()));
+        let bytes = blocks.map(|(_, bytes)| bytes).sum::<usize>();
+        let had = backend.used_bytes() + bytes;
+        assert!(bytes == 0 || had > max_bytes, "operation {at}: {bytes} bytes of blocks left");
+    }
+}
+
+#[test]
 fn files_that_somebody_removed_are_gone_and_upkeep_goes_on() {
     let backend = MemoryBackend::new();
     let options = Options { retention_ms: 2 * SPAN_MS, ..options() };

@@ -170,9 +170,23 @@ fn a_tier_that_is_taken_out_or_added_costs_nothing_that_was_there() {
     let (store, world, model) = filled(&backend, tiered(), 60);
     let range = TimeRange { start_ms: START_MS + 1, end_ms: world.end_ms / STEP_MS * STEP_MS };
     drop(store);
-    // The coarse ones out; they are read as long as they are there.
-    let store = open(&backend, Options { tiers: Vec::new(), ..tiered() });
-    check(&store, &model, range, "taken out");
+    // The finer one out: what it has stays until the coarse one has it, too.
+    let coarse = Options { tiers: tiered().tiers[1..].to_vec(), ..tiered() };
+    let without_finer = backend.crashed(0);
+    let store = open(&without_finer, coarse);
+    while store.maintain(world.end_ms).unwrap() != Maintained::default() {}
+    check(&store, &model, range, "the finer one taken out");
+    drop(store);
+    // All of them out: they stay as long as windows do.
+    let none = Options { tiers: Vec::new(), ..tiered() };
+    let without_any = backend.crashed(0);
+    let store = open(&without_any, none.clone());
+    while store.maintain(world.end_ms).unwrap() != Maintained::default() {}
+    let kept_ms = (world.end_ms - none.retention_ms) / STEP_MS * STEP_MS;
+    check(&store, &model, TimeRange { start_ms: kept_ms + 1, ..range }, "all taken out");
+    drop(store);
+    let store = open(&backend, none);
+    check(&store, &model, range, "read before upkeep");
     drop(store);
     // Others in.
     let tiers = vec![Tier { resolution_ms: 5 * WINDOW_MS, retention_ms: 1_000_000 * SPAN_MS }];

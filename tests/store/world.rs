@@ -143,7 +143,8 @@ impl World {
                 id: series.id,
                 key: catalogue.series(series.id)?,
                 total: series.last.unwrap_or_default(),
-                living: !series.ended,
+                // As the daemon, which has what lives in each window.
+                living: !series.ended && Some(series.last_ms) == recovered.last_end_ms,
                 fresh: false,
             })
         });
