@@ -9,13 +9,24 @@
 
 use crate::lock::lock;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// A tenth of what threads of the usual priority get where both want to run.
 const NICENESS: libc::c_int = 10;
+
+/// How long a thread of the background waits for more to do, and most that wait:
+/// to start one takes as long as a small query.
+const IDLE_TIME: Duration = Duration::from_secs(10);
+const IDLE_MAX: usize = 4;
+
+/// As many as there are cores without one: the system reads files to tell.
+static HELPERS_MAX: LazyLock<usize> =
+    LazyLock::new(|| thread::available_parallelism().map_or(0, |cores| cores.get() - 1));
 
 /// Helpers at work in the whole process.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
@@ -66,22 +77,73 @@ pub fn all<T: Send, E: Send>(count: usize, make: impl Fn(usize) -> Result<T, E> 
     Ok(made)
 }
 
-/// Runs `work` on a thread of its own that gives way to all others: where there
-/// is not time for all, those who receive come first. The receiver has what came
-/// of it; nothing, when it panicked or there was no thread to be had.
-pub fn in_background<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> oneshot::Receiver<T> {
+/// Runs `work` on a thread that gives way to all others and does nothing else
+/// meanwhile: where there is not time for all, those who receive come first. The
+/// receiver has what came of it; nothing, when it panicked or there was no thread
+/// to be had.
+pub fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (sender, receiver) = oneshot::channel();
-    let work = move || {
-        give_way();
-        // Who does not wait any more does not want it.
-        let _ = sender.send(work());
-    };
-    // Without a thread the sender is dropped, which the receiver tells.
-    let _ = thread::Builder::new().name(name.to_owned()).spawn(work);
+    // Who does not wait any more does not want it.
+    let work: Job = Box::new(move || drop(sender.send(work())));
+    let idle = lock(&IDLE).pop_first();
+    match idle {
+        Some((_, place)) => place.give(work),
+        // Without a thread the sender is dropped, which the receiver tells.
+        None => {
+            let number = STARTED.fetch_add(1, Ordering::Relaxed);
+            let run = move || run_in_background(number, work);
+            let _ = thread::Builder::new().name("background".into()).spawn(run);
+        }
+    }
     receiver
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads of [`in_background`] that wait. The oldest is called first: the memory
+/// that a thread freed is best used again by itself.
+static IDLE: Mutex<BTreeMap<usize, Arc<Place>>> = Mutex::new(BTreeMap::new());
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+/// Where a thread that waits is given what to do.
+#[derive(Default)]
+struct Place {
+    job: Mutex<Option<Job>>,
+    given: Condvar,
+}
+
+impl Place {
+    fn give(&self, job: Job) {
+        *lock(&self.job) = Some(job);
+        self.given.notify_one();
+    }
+
+    fn wait(&self, most: Duration) -> Option<Job> {
+        let waited = self.given.wait_timeout_while(lock(&self.job), most, |job| job.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+}
+
+fn run_in_background(number: usize, first: Job) {
+    give_way();
+    let place = Arc::new(Place::default());
+    let mut next = Some(first);
+    while let Some(job) = next {
+        // Told already; whoever asked has nothing, as the sender is dropped.
+        let _ = catch_unwind(AssertUnwindSafe(job));
+        {
+            let mut idle = lock(&IDLE);
+            if idle.len() >= IDLE_MAX {
+                break;
+            }
+            idle.insert(number, Arc::clone(&place));
+        }
+        next = place.wait(IDLE_TIME);
+        while next.is_none() && lock(&IDLE).remove(&number).is_none() {
+            // It was called in this moment.
+            next = place.wait(IDLE_TIME);
+        }
+    }
 }
 
 /// Lowers the priority of this thread, and of those that it starts, for good.
@@ -97,7 +159,7 @@ struct Helpers(usize);
 
 impl Helpers {
     fn called(wanted: usize) -> Self {
-        let most = thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
+        let most = *HELPERS_MAX;
         let mut called = 0;
         let _ = BUSY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
             called = wanted.min(most.saturating_sub(busy));
@@ -224,8 +286,13 @@ mod tests {
 
     #[test]
     fn work_in_the_background_is_done_or_given_up() {
-        assert_eq!(in_background("test", || 7).blocking_recv(), Ok(7));
-        assert!(in_background("test", || panic!("as is tested")).blocking_recv().is_err());
+        assert_eq!(in_background(|| 7).blocking_recv(), Ok(7));
+        assert!(in_background(|| panic!("as is tested")).blocking_recv().is_err());
+        for _ in 0..50 {
+            let many: Vec<_> = (0..20).map(|number| in_background(move || number)).collect();
+            let done: Vec<i32> = many.into_iter().map(|one| one.blocking_recv().unwrap()).collect();
+            assert!(done.into_iter().eq(0..20));
+        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn asked(engine: &Engine, query: &str, start_ms: i64, step_ms: i64) -> Vec<(i64,
     let Value::Matrix(series) = engine.range(query, start_ms, END_MS, step_ms).unwrap().value else {
         panic!("a matrix")
     };
-    let points = series.into_iter().flat_map(|series| series.points);
+    let points = series.iter().flat_map(|series| series.points.iter());
     points.map(|(at, number)| (at, number.as_float().unwrap())).collect()
 }
 

@@ -138,7 +138,7 @@ proptest! {
                 _ => Vec::new(),
             },
             _ => match engine.range(text, start_ms, start_ms + steps * step * grain_ms, step * grain_ms).unwrap().value {
-                Value::Matrix(series) => series.into_iter().map(|s| (s.labels, s.points)).collect(),
+                Value::Matrix(series) => series.into_iter().map(|s| (s.labels, s.points.iter().collect())).collect(),
                 _ => Vec::new(),
             },
         };

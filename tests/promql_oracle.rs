@@ -339,8 +339,8 @@ impl Drop for Prometheus {
 
 fn answer_of(value: Value) -> BTreeMap<String, Vec<(i64, f64)>> {
     let Value::Matrix(series) = value else { panic!("a range query gives a matrix") };
-    let points_of = |points: Vec<(i64, statsdeck::query::Number)>| {
-        points.into_iter().map(|(at_ms, number)| (at_ms, number.as_float().unwrap())).collect()
+    let points_of = |points: statsdeck::query::MatrixPoints| {
+        points.iter().map(|(at_ms, number)| (at_ms, number.as_float().unwrap())).collect()
     };
     series.into_iter().map(|series| (series.labels.to_string(), points_of(series.points))).collect()
 }

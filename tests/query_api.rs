@@ -313,3 +313,31 @@ async fn the_daemon_tells_when_it_was_started_and_what_it_keeps() {
         assert!(body.contains(told), "{body}");
     }
 }
+
+#[tokio::test]
+async fn a_long_answer_is_the_same_as_many_short_ones() {
+    let source = MemorySource::new();
+    let shards: Vec<String> = (0..12).map(|shard| format!("{shard:02}")).collect();
+    for shard in &shards {
+        let labels = Labels::from_pairs([("__name__", "depth"), ("shard", shard)]);
+        // Some have no values in the middle.
+        for at in (0..=400).filter(|at| !shard.ends_with('5') || !(100..200).contains(at)) {
+            source.push(&labels, Some(MetricType::Gauge), at * 25_000, at as f64 / 7.0);
+        }
+    }
+    let state = state(source, Options::default());
+    let ask = async |selector: &str| {
+        let uri = format!("/api/v1/query_range?query={selector}&start=0&end=10000&step=1&lookback_delta=30s");
+        let (status, body) = send(&state, "GET", &uri, "").await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+        answer["data"]["result"].as_array().unwrap().clone()
+    };
+    let mut expected = Vec::new();
+    for shard in &shards {
+        expected.extend(ask(&format!("depth%7Bshard%3D%22{shard}%22%7D")).await);
+    }
+    let points: usize = expected.iter().map(|series| series["values"].as_array().unwrap().len()).sum();
+    assert!(points > 100_000, "{points}");
+    assert!(ask("depth").await == expected);
+}

@@ -43,7 +43,7 @@ fn matrix(engine: &Engine, expr: &str, start: i64, end: i64, step: i64) -> BTree
     let Value::Matrix(series) = result.value else { panic!("a range query gives a matrix") };
     let mut found = BTreeMap::new();
     for series in series {
-        for (at_ms, number) in series.points {
+        for (at_ms, number) in series.points.iter() {
             found.insert((series.labels.to_string(), at_ms), number.as_float().unwrap());
         }
     }

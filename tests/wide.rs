@@ -59,7 +59,7 @@ fn asked(engine: &Engine, query: &str) -> Answer {
     };
     let mut answer = Answer::new();
     for series in series {
-        for (at_ms, number) in series.points {
+        for (at_ms, number) in series.points.iter() {
             let place = (series.labels.to_string(), (at_ms / STEP_MS) as usize);
             assert!(answer.insert(place, number.as_float().unwrap()).is_none());
         }

@@ -22,7 +22,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::error::Error;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -79,7 +79,7 @@ impl Plan {
 /// Writes a data directory.
 fn store(plan: &Plan, dir: &Path) -> Result<(), Box<dyn Error>> {
     let catalogue = Arc::new(Catalogue::new(10_000_000));
-    let (written, synced) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+    let (written, synced) = (Arc::<Written>::default(), Arc::<AtomicU64>::default());
     let backend = Counting { written: written.clone(), synced: synced.clone() };
     // The defaults of the config.
     let tiers = [(60_000, 30), (900_000, 730)]
@@ -139,9 +139,12 @@ fn store(plan: &Plan, dir: &Path) -> Result<(), Box<dyn Error>> {
     flushes.sort_unstable();
     let at = |share: f64| flushes[((flushes.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
     println!(
-        "{{\"samples\": {samples}, \"bytes_written\": {}, \"syncs\": {}, \"flush_p50_ms\": {:.2}, \
+        "{{\"samples\": {samples}, \"bytes_written\": {}, \"of_log\": {}, \"of_blocks\": {}, \"of_steps\": {}, \"syncs\": {}, \"flush_p50_ms\": {:.2}, \
          \"flush_p99_ms\": {:.2}, \"flush_max_ms\": {:.2}, \"upkeep_s\": {:.2}}}",
-        written.load(Ordering::Relaxed),
+        written.all(),
+        written.log.load(Ordering::Relaxed),
+        written.blocks.load(Ordering::Relaxed),
+        written.steps.load(Ordering::Relaxed),
         synced.load(Ordering::Relaxed),
         at(0.5),
         at(0.99),
@@ -222,21 +225,48 @@ impl Classic {
     }
 }
 
+/// Bytes that were written, by what for.
+#[derive(Default)]
+struct Written {
+    log: AtomicU64,
+    blocks: AtomicU64,
+    /// Blocks of coarser steps.
+    steps: AtomicU64,
+    others: AtomicU64,
+}
+
+impl Written {
+    fn all(&self) -> u64 {
+        [&self.log, &self.blocks, &self.steps, &self.others].map(|of| of.load(Ordering::Relaxed)).iter().sum()
+    }
+
+    fn of(&self, path: &Path) -> &AtomicU64 {
+        match path.file_name().and_then(|name| name.to_str()).unwrap_or_default() {
+            name if name.starts_with("wal-") => &self.log,
+            name if name.starts_with("block-0-") => &self.blocks,
+            name if name.starts_with("block-") => &self.steps,
+            _ => &self.others,
+        }
+    }
+}
+
 /// The machine's file system; counts what is written to it.
 struct Counting {
-    written: Arc<AtomicU64>,
+    written: Arc<Written>,
     synced: Arc<AtomicU64>,
 }
 
 struct CountingFile {
     file: Box<dyn File>,
-    written: Arc<AtomicU64>,
+    path: PathBuf,
+    written: Arc<Written>,
     synced: Arc<AtomicU64>,
 }
 
 impl Counting {
-    fn wrap(&self, file: Box<dyn File>) -> Box<dyn File> {
-        Box::new(CountingFile { file, written: self.written.clone(), synced: self.synced.clone() })
+    fn wrap(&self, path: &Path, file: Box<dyn File>) -> Box<dyn File> {
+        let (written, synced) = (self.written.clone(), self.synced.clone());
+        Box::new(CountingFile { file, path: path.into(), written, synced })
     }
 }
 
@@ -254,11 +284,11 @@ impl Backend for Counting {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Ok(self.wrap(FsBackend.create(path)?))
+        Ok(self.wrap(path, FsBackend.create(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Ok(self.wrap(FsBackend.open(path)?))
+        Ok(self.wrap(path, FsBackend.open(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -284,7 +314,7 @@ impl File for CountingFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.written.of(&self.path).fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.file.write_at(bytes, offset)
     }
 

@@ -158,11 +158,11 @@ impl Reader {
         let told = Telling::apart(series.iter().map(|series| &series.labels));
         let lines = series.into_iter().map(|series| {
             let mut values = vec![f64::NAN; grid.points];
-            for (at_ms, number) in &series.points {
+            for (at_ms, number) in series.points.iter() {
                 let at = ((at_ms - grid.start_ms) / grid.step_ms) as usize;
                 if let Some(slot) = values.get_mut(at) {
                     *slot = match number {
-                        Number::Float(value) => *value,
+                        Number::Float(value) => value,
                         Number::Histogram(histogram) => histogram.sum() / histogram.count(),
                     };
                 }

@@ -5,9 +5,9 @@
 use super::page_response::{accepts_gzip, gzipped};
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -39,7 +39,7 @@ pub async fn layer(State(gzip): State<Gzip>, request: Request, next: Next) -> Re
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    let is_long = response.body().size_hint().exact().is_some_and(|bytes| bytes >= FROM_BYTES);
+    let is_long = response.body().size_hint().lower() >= FROM_BYTES;
     if !is_json || !is_long || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }
@@ -47,9 +47,9 @@ pub async fn layer(State(gzip): State<Gzip>, request: Request, next: Next) -> Re
     let turn = if is_taken { Arc::clone(&gzip.0).try_acquire_owned().ok() } else { None };
     let Some(turn) = turn else { return response };
     let (mut head, body) = response.into_parts();
-    // In memory already: its exact size is known.
+    // It was computed within the limits of a query.
     let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
-        return Response::from_parts(head, Body::empty());
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let whole = bytes.clone();
     let packed = tokio::task::spawn_blocking(move || {

@@ -171,7 +171,7 @@ impl PageState {
         let cancel = Cancel::new();
         let guard = CancelOnDrop(cancel.clone());
         let reader = Reader { engine: reader.engine.with_cancel(cancel.clone()), ..reader };
-        let mut running = workers::in_background("page", move || {
+        let mut running = workers::in_background(move || {
             let _permit = permit;
             read(&reader)
         });

@@ -224,7 +224,8 @@ fn matched(
     let mut answers: Vec<Row> = Vec::new();
     let mut made = 0;
     let mut taken: HashMap<Labels, Vec<bool>> = HashMap::new();
-    for row in &many {
+    // Each is let go of when it is done: its answer takes its room.
+    for row in many {
         let signature = signature(&node.matching, &row.labels);
         for other in matches.get(&signature).into_iter().flatten() {
             eval.check()?;

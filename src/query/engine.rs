@@ -12,7 +12,9 @@ use super::expr::{Expr, Parsed, ValueType};
 use super::plan;
 use super::source::Source;
 use super::track::Track;
-use super::value::{MatrixSeries, Number, QueryResult, ScalarPoint, StringPoint, Value, VectorPoint};
+use super::value::{
+    MatrixPoints, MatrixSeries, Number, QueryResult, ScalarPoint, StringPoint, Value, VectorPoint,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,15 +168,11 @@ impl Engine {
             Column::Vector(rows) => finished(without_empty(rows))?,
             Column::String(_) => Vec::new(),
         };
-        let mut series: Vec<MatrixSeries> = rows
-            .into_iter()
-            .map(|row| {
-                let cells = row.cells.into_iter().enumerate();
-                let points =
-                    cells.filter_map(|(at, cell)| Some((grid.time_ms(at), cell.into_number()?))).collect();
-                MatrixSeries { labels: row.labels, points }
-            })
-            .collect();
+        let of_row = |row: Row| {
+            let points = MatrixPoints::of_steps(grid, row.cells);
+            MatrixSeries { labels: row.labels, points }
+        };
+        let mut series: Vec<MatrixSeries> = rows.into_iter().map(of_row).collect();
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         let samples = evaluator.samples();
         let (warnings, infos) = evaluator.annotations.into_lists();
@@ -225,7 +223,7 @@ fn matrix_of(tracks: Vec<Track>) -> Result<Vec<MatrixSeries>, Error> {
                 true => track.labels.filtered(|name| !is_identity(name)),
                 false => track.labels,
             };
-            MatrixSeries { labels, points }
+            MatrixSeries { labels, points: points.into() }
         })
         .filter(|series| !series.points.is_empty())
         .collect();

@@ -180,6 +180,22 @@ impl<'a> Evaluator<'a> {
             cells.extend(ends_ms.iter().map(|at| edges::smoothed_at(track, *at, lookback.longest_ms, &told)));
             return Row::new(track.labels.clone(), cells);
         }
+        if track.histograms.is_empty() {
+            let mut before = 0;
+            cells.extend(ends_ms.iter().map(|end_ms| {
+                while track.floats.get(before).is_some_and(|next| next.timestamp_ms <= *end_ms) {
+                    before += 1;
+                }
+                let last = before.checked_sub(1).and_then(|at| track.floats.get(at));
+                let is_of_now = |last: &&Sample| lookback.reaches(last.timestamp_ms, *end_ms);
+                match last.filter(is_of_now).filter(|last| !sample::is_stale(last.value)) {
+                    None => Cell::None,
+                    Some(last) if times => Cell::Float(last.timestamp_ms as f64 / 1000.0),
+                    Some(last) => Cell::Float(last.value),
+                }
+            }));
+            return Row::new(track.labels.clone(), cells);
+        }
         let mut slider = Slider::new(track);
         for end_ms in ends_ms {
             let window = slider.window(*end_ms, lookback.longest_ms, *end_ms);

@@ -39,8 +39,9 @@
 //!
 //! let result = engine.range("increase(took_seconds[2m])", 120_000, 240_000, 60_000)?;
 //! let Value::Matrix(series) = result.value else { panic!("a range query gives a matrix") };
-//! let (at_ms, Number::Histogram(Distribution::Native(gain))) = &series[0].points[2] else { panic!("a histogram") };
-//! assert_eq!((*at_ms, gain.count, gain.sum), (240_000, 6.0, 14.0));
+//! let point = series[0].points.iter().nth(2);
+//! let Some((at_ms, Number::Histogram(Distribution::Native(gain)))) = point else { panic!("a histogram") };
+//! assert_eq!((at_ms, gain.count, gain.sum), (240_000, 6.0, 14.0));
 //! assert!(engine.instant("took_seconds", 360_000)?.value.points() == 0);
 //!
 //! // A mistake says where it is.
@@ -120,4 +121,6 @@ pub use gain::Gain;
 pub use memory::MemorySource;
 pub use parse::parse_selector;
 pub use source::{Reading, Source, SourceError};
-pub use value::{MatrixSeries, Number, QueryResult, ScalarPoint, StringPoint, Value, VectorPoint};
+pub use value::{
+    MatrixPoints, MatrixSeries, Number, QueryResult, ScalarPoint, StringPoint, Value, VectorPoint,
+};

@@ -35,10 +35,11 @@ impl Lookback {
         Lookback { usual_ms, longest_ms: usual_ms, coarse_until_ms: i64::MIN }
     }
 
-    /// Whether a value that is not older than the longest step is good at a time.
+    /// Whether a value is good at a time, which is not before it.
     #[inline]
     pub fn reaches(&self, value_ms: i64, at_ms: i64) -> bool {
-        value_ms > at_ms - self.usual_ms || value_ms <= self.coarse_until_ms
+        value_ms > at_ms - self.usual_ms
+            || (value_ms <= self.coarse_until_ms && value_ms > at_ms - self.longest_ms)
     }
 }
 

@@ -267,9 +267,9 @@ mod tests {
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found.labels, expected.labels, "{one}");
             assert_eq!(found.points.len(), expected.points.len(), "{one}");
-            for ((at, found), (expected_at, expected)) in found.points.iter().zip(&expected.points) {
+            for ((at, found), (expected_at, expected)) in found.points.iter().zip(expected.points.iter()) {
                 assert_eq!(at, expected_at);
-                match (found, expected) {
+                match (&found, &expected) {
                     (Number::Float(found), Number::Float(expected)) => close(*found, *expected),
                     (Number::Histogram(found), Number::Histogram(expected)) if one.contains("rate") => {
                         close(found.count(), expected.count());

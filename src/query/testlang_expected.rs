@@ -163,7 +163,9 @@ pub(crate) fn compare(
         Value::Vector(points) => {
             points.into_iter().map(|point| (point.labels, vec![(0, point.value)])).collect()
         }
-        Value::Matrix(series) => series.into_iter().map(|series| (series.labels, series.points)).collect(),
+        Value::Matrix(series) => {
+            series.into_iter().map(|series| (series.labels, series.points.iter().collect())).collect()
+        }
     };
     let grid = grid.or(expected.range_vector);
     for (at, (line, labels, wanted)) in expected.series.iter().enumerate() {

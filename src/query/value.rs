@@ -3,8 +3,10 @@
 //! Vectors keep the order that the expression gave them (`sort`, `topk`);
 //! a matrix is in ascending order of labels. Points are in ascending time.
 
+use super::column::{Cell, Grid};
 use super::distribution::Distribution;
 use crate::model::Labels;
+use std::fmt;
 
 /// An answer, with what its reader should know beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,8 +75,69 @@ pub struct VectorPoint {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MatrixSeries {
     pub labels: Labels,
-    /// Time in ms and value; where there is no value, there is no point.
-    pub points: Vec<(i64, Number)>,
+    pub points: MatrixPoints,
+}
+
+/// Times in ms and values, ascending; where there is no value, there is no point.
+/// What was computed step by step is kept so: a time for each would make half as
+/// much again of it.
+#[derive(Clone)]
+pub struct MatrixPoints(Kept);
+
+#[derive(Clone)]
+enum Kept {
+    Listed(Vec<(i64, Number)>),
+    Steps {
+        grid: Grid,
+        cells: Vec<Cell>,
+        /// How many of them are points.
+        points: usize,
+    },
+}
+
+impl MatrixPoints {
+    pub(crate) fn of_steps(grid: Grid, cells: Vec<Cell>) -> Self {
+        let points = cells.iter().filter(|cell| cell.is_some()).count();
+        MatrixPoints(Kept::Steps { grid, cells, points })
+    }
+
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Kept::Listed(points) => points.len(),
+            Kept::Steps { points, .. } => *points,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (i64, Number)> + Clone + '_ {
+        let (listed, cells, grid) = match &self.0 {
+            Kept::Listed(points) => (&points[..], &[][..], Grid::instant(0)),
+            Kept::Steps { grid, cells, .. } => (&[][..], &cells[..], *grid),
+        };
+        let of_cell = move |(at, cell): (usize, &Cell)| Some((grid.time_ms(at), cell.clone().into_number()?));
+        cells.iter().enumerate().filter_map(of_cell).chain(listed.iter().cloned())
+    }
+}
+
+impl From<Vec<(i64, Number)>> for MatrixPoints {
+    fn from(points: Vec<(i64, Number)>) -> Self {
+        MatrixPoints(Kept::Listed(points))
+    }
+}
+
+impl PartialEq for MatrixPoints {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl fmt::Debug for MatrixPoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 /// What a sample holds: a float, or a distribution (Prometheus' native

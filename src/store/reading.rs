@@ -27,8 +27,10 @@ const GAP_BYTES: u64 = 4096;
 /// Blocks whose files stay open as long as a reading lasts: those of a few weeks.
 /// The others are opened each time.
 const FILES_MAX: usize = 64;
-/// Series whose index entries are looked up by one thread.
+/// Series whose index entries are looked up at once.
 const LOOKUP_SERIES: usize = 4096;
+/// Below so many lookups in all blocks another thread is not worth its start.
+const FEW_LOOKUPS: usize = 512;
 
 /// See the module's head.
 pub struct Reading {
@@ -108,10 +110,15 @@ impl Reading {
                 wanted.extend(parts.iter().map(|part| (part, ids.clone())));
             }
         }
-        let opened = workers::all(wanted.len(), |number| match wanted.get(number) {
+        let open = |number: usize| match wanted.get(number) {
             Some((part, ids)) => OpenBlock::open(store, part, ids, &asked.range, number < FILES_MAX),
             None => Ok(None),
-        })?;
+        };
+        let lookups: usize = wanted.iter().map(|(_, ids)| ids.len()).sum();
+        let opened: Vec<Option<OpenBlock>> = match lookups < FEW_LOOKUPS {
+            true => (0..wanted.len()).map(open).collect::<Result<_, _>>()?,
+            false => workers::all(wanted.len(), open)?,
+        };
         if opened.iter().any(Option::is_none) && !last_try {
             return Ok(None);
         }

@@ -4,20 +4,19 @@
 //! Results are written straight into text: a matrix may hold millions of points,
 //! which no tree of JSON values should hold again.
 
-use super::parts::Parts;
+use super::parts::{Part, Parts};
 use crate::model::Labels;
 use crate::query::{self, Distribution, MatrixSeries, Number, QueryResult, SourceError, Value, number};
-use crate::workers;
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use std::convert::Infallible;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Points that one thread writes at least, and about how long each is.
+/// Points that are written at once at least, how long each is, about, and at least.
 const PART_POINTS: usize = 1 << 15;
 const POINT_BYTES: usize = 34;
+const POINT_BYTES_MIN: u64 = 7;
 
 /// An answer that is not one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,16 +96,30 @@ pub(super) fn success(data: &str, warnings: &[String]) -> Response {
 const JSON: &str = "application/json";
 const SUCCESS: &str = "{\"status\":\"success\",\"data\":";
 
-/// A query's answer in full, in one text after the other.
-pub(super) struct Answer(Vec<String>);
+/// A query's answer. Of many points only what is around them is written: they
+/// themselves are when they are sent, and then let go of.
+pub(super) struct Answer {
+    begin: String,
+    parts: Vec<Vec<MatrixSeries>>,
+    end: String,
+}
 
 impl Answer {
-    pub fn of(result: &QueryResult, stats: Option<Stats>) -> Self {
-        let mut texts = Vec::new();
-        let mut end = format!("{SUCCESS}{{\"resultType\":\"{}\",\"result\":", result.value.type_name());
-        match &result.value {
-            Value::Matrix(series) => push_matrix(&mut texts, &mut end, series),
-            value => push_value(&mut end, value),
+    pub fn of(result: QueryResult, stats: Option<Stats>) -> Self {
+        let kind = result.value.type_name();
+        let mut begin = format!("{SUCCESS}{{\"resultType\":\"{kind}\",\"result\":");
+        let (mut parts, mut end) = (Vec::new(), String::new());
+        match result.value {
+            Value::Matrix(series) => {
+                begin.push('[');
+                parts = parts_of(series);
+                if let [part] = &parts[..] {
+                    push_part(&mut begin, part);
+                    parts.clear();
+                }
+                end.push(']');
+            }
+            value => push_value(&mut end, &value),
         }
         if let Some(stats) = stats {
             push_stats(&mut end, stats);
@@ -114,14 +127,29 @@ impl Answer {
         end.push('}');
         push_annotations(&mut end, &result.warnings, &result.infos);
         end.push('}');
-        texts.push(end);
-        Answer(texts)
+        if parts.is_empty() {
+            begin.push_str(&std::mem::take(&mut end));
+        }
+        Answer { begin, parts, end }
     }
 }
 
 impl From<Answer> for Response {
     fn from(answer: Answer) -> Self {
-        let body = Body::new(Parts::new(answer.0));
+        let Answer { begin, parts, end } = answer;
+        let part = |(number, series): (usize, Vec<MatrixSeries>)| {
+            let points: u64 = series.iter().map(|series| series.points.len() as u64).sum();
+            let write = move || {
+                let mut text = String::new();
+                if number > 0 {
+                    text.push(',');
+                }
+                push_part(&mut text, &series);
+                text
+            };
+            Part::new(points * POINT_BYTES_MIN, write)
+        };
+        let body = Body::new(Parts::new(begin, parts.into_iter().enumerate().map(part).collect(), end));
         (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], body).into_response()
     }
 }
@@ -171,11 +199,8 @@ fn push_value(out: &mut String, value: &Value) {
             }
             out.push('}');
         }),
-        Value::Matrix(series) => {
-            out.push('[');
-            push_series(out, series);
-            out.push(']');
-        }
+        // Written part by part.
+        Value::Matrix(_) => {}
     }
 }
 
@@ -194,44 +219,24 @@ fn push_stats(out: &mut String, stats: Stats) {
     );
 }
 
-/// A matrix of many points is written by several threads, some series by each: all
-/// texts but the one that is at its `end`.
-fn push_matrix(texts: &mut Vec<String>, end: &mut String, series: &[MatrixSeries]) {
-    let mut parts: Vec<&[MatrixSeries]> = Vec::new();
-    let (mut rest, mut points, mut together) = (series, 0, 0);
+/// Series that are written together: some points, and the last of them the rest.
+fn parts_of(series: Vec<MatrixSeries>) -> Vec<Vec<MatrixSeries>> {
+    let (mut parts, mut part, mut points) = (Vec::new(), Vec::new(), 0);
     for one in series {
-        (points, together) = (points + one.points.len(), together + 1);
+        points += one.points.len();
+        part.push(one);
         if points >= PART_POINTS {
-            let (part, behind) = rest.split_at(together);
-            parts.push(part);
-            (rest, points, together) = (behind, 0, 0);
+            parts.push(std::mem::take(&mut part));
+            points = 0;
         }
     }
-    parts.push(rest);
-    parts.retain(|part| !part.is_empty());
-    end.push('[');
-    if let [part] = &parts[..] {
-        end.reserve(part.iter().map(|series| series.points.len()).sum::<usize>() * POINT_BYTES);
-        push_series(end, part);
-    } else {
-        texts.push(std::mem::take(end));
-        let write = |number: usize| {
-            let part = parts.get(number).copied().unwrap_or_default();
-            let points: usize = part.iter().map(|series| series.points.len()).sum();
-            let mut text = String::with_capacity(points * POINT_BYTES);
-            if number > 0 {
-                text.push(',');
-            }
-            push_series(&mut text, part);
-            Ok::<_, Infallible>(text)
-        };
-        // Writing cannot fail.
-        let _ = workers::in_order(parts.len(), write, |text| {
-            texts.push(text);
-            Ok(())
-        });
-    }
-    end.push(']');
+    parts.extend(Some(part).filter(|part| !part.is_empty()));
+    parts
+}
+
+fn push_part(out: &mut String, part: &[MatrixSeries]) {
+    out.reserve(part.iter().map(|series| series.points.len()).sum::<usize>() * POINT_BYTES);
+    push_series(out, part);
 }
 
 /// Series one after the other, without what is around a list.
@@ -242,18 +247,18 @@ fn push_series(out: &mut String, series: &[MatrixSeries]) {
         }
         out.push_str("{\"metric\":");
         push_labels(out, &series.labels);
-        let floats = series.points.iter().filter_map(|(at_ms, n)| Some((*at_ms, n.as_float()?)));
+        let floats = series.points.iter().filter_map(|(at_ms, number)| Some((at_ms, number.as_float()?)));
         if floats.clone().next().is_some() {
             out.push_str(",\"values\":");
             push_list(out, floats, |out, (at_ms, value)| push_point(out, at_ms, value));
         }
         let histograms = series.points.iter().filter_map(|(at_ms, number)| match number {
-            Number::Histogram(histogram) => Some((*at_ms, histogram)),
+            Number::Histogram(histogram) => Some((at_ms, histogram)),
             Number::Float(_) => None,
         });
         if histograms.clone().next().is_some() {
             out.push_str(",\"histograms\":");
-            push_list(out, histograms, |out, (at_ms, histogram)| push_histogram(out, at_ms, histogram));
+            push_list(out, histograms, |out, (at_ms, histogram)| push_histogram(out, at_ms, &histogram));
         }
         out.push('}');
     }

@@ -61,7 +61,7 @@ async fn turn<T: Send + 'static>(
     // Dropped with this future, be it done or given up by the client.
     let _given_up = CancelOnDrop(cancel.clone());
     let work = Arc::clone(work);
-    let task = workers::in_background("query", move || {
+    let task = workers::in_background(move || {
         // Held until the work has really stopped.
         let _permit = permit;
         work(engine)

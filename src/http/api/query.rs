@@ -63,7 +63,7 @@ async fn answered(
             samples: result.samples,
         });
         result.truncate(limit);
-        Ok(Answer::of(&result, stats))
+        Ok(Answer::of(result, stats))
     });
     Ok(answer.await?.into())
 }
