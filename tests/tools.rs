@@ -87,6 +87,23 @@ fn an_export_without_the_config_has_all_that_is_there() {
     assert!((35..40).contains(&old.lines().count()), "{old}");
 }
 
+/// The last window in the log is where every daemon's data ends, running or not.
+#[test]
+fn what_only_reads_takes_a_log_with_windows_and_changes_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = fill(dir.path(), 60_000, 10_000, Vec::new());
+    let log = dir.path().join("data").join("wal-0000000000.log");
+    let before = std::fs::read(&log).unwrap();
+    assert!(before.len() > 16, "no window is in the log");
+    for format in ["csv", "jsonl", "openmetrics"] {
+        let text = ok(dir.path(), &["export", "--data-dir", "data", "--format", format]);
+        assert!(text.lines().count() >= count, "{text}");
+    }
+    let text = ok(dir.path(), &["check", "--data-dir", "data"]);
+    assert!(!text.contains("cannot say"), "{text}");
+    assert_eq!(std::fs::read(&log).unwrap(), before);
+}
+
 #[test]
 fn an_import_without_the_config_drops_nothing_of_what_is_there() {
     let dir = tempfile::tempdir().unwrap();

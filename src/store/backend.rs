@@ -28,6 +28,10 @@ pub trait Backend: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Whether nothing is changed through it: what a start would mend stays.
+    fn is_read_only(&self) -> bool {
+        false
+    }
 }
 
 /// An open file.

@@ -49,6 +49,10 @@ impl<B: Backend> Backend for ReadOnly<B> {
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
+
+    fn is_read_only(&self) -> bool {
+        true
+    }
 }
 
 impl File for ReadOnlyFile {

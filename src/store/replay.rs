@@ -81,7 +81,7 @@ pub(super) fn replay(
         if scanned.lost > 0 || scanned.tail > 0 && !is_last {
             tracing::error!(path = %path.display(), "damaged frames in the log are lost");
         }
-        if is_last {
+        if is_last && !backend.is_read_only() {
             // The last frame may be one whose sync failed before all stopped: a
             // system that took it for written by then does not write it again.
             log.write_again(scanned.newest).map_err(Error::io("write the last window again in", &path))?;
