@@ -307,6 +307,26 @@ fn open_metrics_fill_the_past_once() {
 }
 
 #[test]
+fn an_import_that_was_broken_off_behind_a_new_beginning_of_a_counter_is_simply_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let last_s = (now_ms() / 1000 - 20 * 3600) / 60 * 60;
+    let whole = open_metrics(last_s);
+    // What the blocks that were written had: up to the end of one, after the new beginning.
+    let block_s = last_s / 7200 * 7200;
+    let time = |line: &str| line.rsplit(' ').next().and_then(|time| time.parse::<i64>().ok());
+    let written: Vec<&str> = whole.lines().filter(|line| time(line).is_none_or(|at| at <= block_s)).collect();
+    std::fs::write(dir.path().join("written.om"), written.join("\n") + "\n").unwrap();
+    std::fs::write(dir.path().join("in.om"), whole).unwrap();
+    ok(dir.path(), &["import", "written.om"]);
+    if block_s < last_s {
+        ok(dir.path(), &["import", "in.om"]);
+    }
+    let total = |at: i64| if at >= 180 { 1000 + (360 - at) * 2 } else { 1360 + (180 - at) * 2 };
+    let jobs: Vec<(i64, f64)> = (0..360).rev().map(|at| (last_s - at * 60, total(at) as f64)).collect();
+    assert_eq!(exported(dir.path(), "jobs_total"), jobs);
+}
+
+#[test]
 fn what_was_received_stays_as_it_is_when_the_past_is_filled() {
     let dir = tempfile::tempdir().unwrap();
     let last_ms = fill(dir.path(), WINDOWS);

@@ -3,7 +3,8 @@
 //!
 //! Only spans that nothing was written for take points; what cannot be taken is
 //! counted by its reason. Until [`Import::finish`] nothing of the store changes.
-//! A cumulative counter that restarts goes on as a running total that does not.
+//! A cumulative counter that restarts goes on as a running total that does not,
+//! also when an import before, that was broken off, had the restart.
 
 use super::error::Error;
 use super::spool::Spool;
@@ -64,6 +65,8 @@ pub struct Import<'a> {
     spool: Spool,
     places: HashMap<i64, Place>,
     series: HashSet<SeriesId>,
+    /// As they came, the values of counters at the time of their last totals.
+    joins: HashMap<SeriesId, f64>,
     imported: Imported,
 }
 
@@ -91,6 +94,7 @@ impl<'a> Import<'a> {
             spool: Spool::new(spool_dir)?,
             places: HashMap::new(),
             series: HashSet::new(),
+            joins: HashMap::new(),
             imported: Imported::default(),
         })
     }
@@ -118,7 +122,11 @@ impl<'a> Import<'a> {
             return Ok(());
         };
         let is_counter = metric_type == MetricType::Counter;
-        let later = self.known.get(&id).is_some_and(|known| known.last_ms >= sample.timestamp_ms);
+        let known_ms = self.known.get(&id).map(|known| known.last_ms);
+        let later = known_ms.is_some_and(|known_ms| known_ms >= sample.timestamp_ms);
+        if is_counter && known_ms == Some(sample.timestamp_ms) && sample.value.is_finite() {
+            self.joins.insert(id, sample.value);
+        }
         match place {
             Place::TooOld => refused.too_old += 1,
             Place::Taken => refused.taken += 1,
@@ -141,7 +149,11 @@ impl<'a> Import<'a> {
     pub fn finish(mut self, mut progress: impl FnMut(u64, u64)) -> Result<Imported, Error> {
         let spans = self.spool.spans()?;
         // Last value as it came, and what was counted before it began anew.
-        let known = self.known.iter().filter_map(|(id, known)| Some((*id, (known.last?, 0.0))));
+        let known = self.known.iter().filter_map(|(id, known)| {
+            let total = known.last?;
+            let last = self.joins.get(id).copied().unwrap_or(total);
+            Some((*id, (last, total - last)))
+        });
         let mut totals: HashMap<SeriesId, (f64, f64)> = known.collect();
         for (at, span_end_ms) in spans.iter().enumerate() {
             let mut parts = self.spool.parts(*span_end_ms)?;

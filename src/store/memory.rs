@@ -43,6 +43,8 @@ struct Disk {
     reads: u64,
     read_fault: Option<(u64, bool)>,
     removed: Vec<(PathBuf, usize)>,
+    /// Files that cannot be removed.
+    kept: BTreeSet<PathBuf>,
     room_bytes: Option<usize>,
 }
 
@@ -98,6 +100,11 @@ impl MemoryBackend {
         }
     }
 
+    /// Lets every removal of one file fail.
+    pub fn fail_removal_of(&self, path: &Path) {
+        self.disk().kept.insert(path.into());
+    }
+
     /// All is well from now on.
     pub fn heal(&self) {
         let mut disk = self.disk();
@@ -105,6 +112,7 @@ impl MemoryBackend {
         disk.fault = None;
         disk.read_fault = None;
         disk.room_bytes = None;
+        disk.kept.clear();
     }
 
     /// Sets how many bytes all files together may take.
@@ -303,6 +311,9 @@ impl Backend for MemoryBackend {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.stepped(|disk| {
+            if disk.kept.contains(path) {
+                return Err(faulty());
+            }
             let inode = disk.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
             disk.removed.push((path.into(), content(&inode).bytes.len()));
             Ok(())

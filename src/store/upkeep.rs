@@ -72,9 +72,11 @@ impl Store {
         })
     }
 
-    /// Returns how many blocks were written.
+    /// Returns how many blocks were written. The log that blocks have goes before
+    /// the next one is written: on a full disk that is the room for it.
     fn write_blocks(&self, stop: Stop<'_>) -> Result<usize, Error> {
         let mut written = 0;
+        let mut removed = self.remove_log();
         while let Some(complete) = self.oldest_complete() {
             let end_ms = complete.span.end_ms;
             let then = |state: &mut State| {
@@ -86,25 +88,27 @@ impl Store {
                 done => done?,
             }
             written += 1;
+            removed = self.remove_log();
         }
-        self.remove_log()?;
-        Ok(written)
+        removed.map(|()| written)
     }
 
     /// Removes the segments of the log that blocks have. Without the lock of
-    /// writers: large files take the system a while.
+    /// writers: large files take the system a while. One that stays keeps no other.
     fn remove_log(&self) -> Result<(), Error> {
         let sealed_ms = self.state().sealed_ms;
         let mut over = lock(&self.writer).wal.take_through(sealed_ms);
-        let mut removed = Ok(());
-        while let Some(closed) = over.first() {
-            let path = closed.segment.path();
-            removed = remove_if_there(&*self.backend, path).map_err(Error::io("remove", path));
-            if removed.is_err() {
-                break;
-            }
-            over.remove(0);
+        if over.is_empty() {
+            return Ok(());
         }
+        let mut removed = Ok(());
+        over.retain(|closed| {
+            let path = closed.segment.path();
+            let gone = remove_if_there(&*self.backend, path).map_err(Error::io("remove", path));
+            let stays = gone.is_err();
+            removed = std::mem::replace(&mut removed, Ok(())).and(gone);
+            stays
+        });
         let mut writer = lock(&self.writer);
         writer.wal.put_back(over);
         self.count_log(&writer.wal);
@@ -268,13 +272,23 @@ impl Store {
         self.drop_blocks(&too_much)
     }
 
+    /// One that stays keeps no other; returns how many went.
+    ///
+    /// # Errors
+    /// The first one, when all were tried.
     fn drop_blocks(&self, blocks: &[Arc<Block>]) -> Result<usize, Error> {
+        let mut dropped = Ok(0);
         for block in blocks {
             // Out of the list first would let it come back with the next start.
-            remove_if_there(&*self.backend, block.path()).map_err(Error::io("remove", block.path()))?;
-            self.state_mut().blocks.retain(|other| !Arc::ptr_eq(other, block));
+            match remove_if_there(&*self.backend, block.path()) {
+                Ok(()) => {
+                    self.state_mut().blocks.retain(|other| !Arc::ptr_eq(other, block));
+                    dropped = dropped.map(|dropped| dropped + 1);
+                }
+                Err(error) => dropped = dropped.and(Err(Error::io("remove", block.path())(error))),
+            }
         }
-        Ok(blocks.len())
+        dropped
     }
 }
 

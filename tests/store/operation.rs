@@ -49,6 +49,79 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
 }
 
 #[test]
+fn the_log_that_a_block_has_makes_room_for_the_next_block() {
+    let backend = MemoryBackend::new();
+    let (store, _) = open(&backend);
+    let (mut world, mut model) = (World::new(7, 8), Model::default());
+    for _ in 0..6 * SPAN_MS / WINDOW_MS {
+        let batch = world.window(0);
+        store.append(&batch).unwrap();
+        model.apply(&batch);
+    }
+    let log =
+        |at: usize| backend.files().into_iter().filter(|(path, _)| is_log(path)).nth(at).unwrap().1.len();
+    // No block is larger than the log that it is written of.
+    let largest = (0..6).map(log).max().unwrap();
+    backend.set_room(backend.used_bytes() + largest);
+    store.maintain(world.end_ms).expect("it frees what it needs");
+    assert_eq!(store.stats().wal_segments, 0);
+    assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
+}
+
+#[test]
+fn a_start_on_a_full_disk_first_removes_the_log_that_blocks_have() {
+    let backend = MemoryBackend::new();
+    let (store, _) = open(&backend);
+    let mut world = World::new(7, 8);
+    let span = |world: &mut World, store: &TestStore| {
+        (0..SPAN_MS / WINDOW_MS).for_each(|_| store.append(&world.window(0)).unwrap());
+    };
+    span(&mut world, &store);
+    let (path, _) = backend.files().into_iter().find(|(path, _)| is_log(path)).unwrap();
+    // The daemon ended between the block and the removal of its log.
+    backend.fail_removal_of(&path);
+    store.maintain(world.end_ms).expect_err("the log stays");
+    backend.heal();
+    span(&mut world, &store);
+    drop(store);
+    let (store, _) = open(&backend);
+    backend.set_room(backend.used_bytes());
+    store.maintain(world.end_ms).expect("there is room for the block where the log was");
+    assert_eq!((store.stats().wal_segments, store.stats().blocks), (0, 2));
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_keeps_no_other_file() {
+    let backend = MemoryBackend::new();
+    let options = Options { retention_ms: 2 * SPAN_MS, ..options() };
+    let (store, _) = TestStore::open(options, backend.clone(), START_MS).unwrap();
+    let mut world = World::new(7, 8);
+    let window = |world: &mut World| store.append(&world.window(0)).unwrap();
+    (0..SPAN_MS / WINDOW_MS).for_each(|_| window(&mut world));
+    let log = backend.files().into_iter().map(|(path, _)| path).find(|path| is_log(path)).unwrap();
+    backend.fail_removal_of(&log);
+    (0..3 * SPAN_MS / WINDOW_MS).for_each(|_| window(&mut world));
+    store.maintain(world.end_ms).expect_err("it is told");
+    assert_eq!(store.stats().wal_segments, 1, "the others went");
+
+    let block = backend.files().into_iter().map(|(path, _)| path).find(|path| !is_log(path)).unwrap();
+    backend.heal();
+    backend.fail_removal_of(&block);
+    (0..20 * SPAN_MS / WINDOW_MS).for_each(|_| window(&mut world));
+    let _ = store.maintain(world.end_ms);
+    store.maintain(world.end_ms).expect_err("it is told");
+    let files: Vec<_> = backend.files().into_iter().map(|(path, _)| path).collect();
+    assert!(files.contains(&block) && files.len() <= 5, "what is too old left: {files:?}");
+    backend.heal();
+    store.maintain(world.end_ms).unwrap();
+    assert!(!backend.files().into_iter().any(|(path, _)| path == block), "and it, when it can");
+}
+
+fn is_log(path: &std::path::Path) -> bool {
+    path.extension() == Some("log".as_ref())
+}
+
+#[test]
 fn a_window_that_was_given_up_never_comes_back() {
     for fault in [Fault::Fail, Fault::Tear, Fault::Deny] {
         for at in 0..70 {
