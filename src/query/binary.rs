@@ -239,9 +239,13 @@ fn matched(
                 })
                 .map(|cell| eval.made(cell, &mut made))
                 .collect::<Result<_, _>>()?;
+            let one_to_one = node.matching.group == Group::OneToOne;
+            // Pairs that never meet are many more than answers may be: nothing is kept of them.
+            if !one_to_one && !cells.iter().any(Cell::is_some) {
+                continue;
+            }
             let labels = result_labels(node, &row.labels, &other.labels);
             let drops_name = drops_name(node) || row.drops_name;
-            let one_to_one = node.matching.group == Group::OneToOne;
             let key = if one_to_one { &signature } else { &labels };
             let taken = taken.entry(key.clone()).or_insert_with(|| vec![false; grid.steps]);
             for (step, taken) in taken.iter_mut().enumerate() {

@@ -13,7 +13,7 @@ use super::source::{Reading, keep_exact_name};
 use super::track::Track;
 use crate::lock::lock;
 use crate::model::label::NAME;
-use crate::model::{Grains, MatchOp, Matcher, MetricType, Select, TimeRange};
+use crate::model::{Grains, MatchOp, Matcher, MetricType, Sample, Select, TimeRange};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -246,6 +246,12 @@ fn tracks_of(tracks: impl IntoIterator<Item = Track>, shape: Shape) -> Vec<Track
     tracks
 }
 
+/// Whether these are the same samples, though they be no numbers.
+fn same_floats(some: &[Sample], others: &[Sample]) -> bool {
+    let bits = |sample: &Sample| (sample.timestamp_ms, sample.value.to_bits());
+    some.iter().map(bits).eq(others.iter().map(bits))
+}
+
 /// Makes every label set occur once: the same series found by two alternatives,
 /// or a name that was sent as two types.
 fn united(mut tracks: Vec<Track>, may_repeat: bool, mut warn: impl FnMut(String)) -> Vec<Track> {
@@ -264,7 +270,7 @@ fn united(mut tracks: Vec<Track>, may_repeat: bool, mut warn: impl FnMut(String)
                 last.windowed = track.windowed;
             }
             Some(last) => {
-                let repeated = may_repeat && last.floats == track.floats;
+                let repeated = may_repeat && same_floats(&last.floats, &track.floats);
                 if !repeated && !last.floats.is_empty() {
                     warn(format!(
                         "{} was received as more than one type; only the latest is used",
