@@ -197,7 +197,8 @@ impl Work<'_, '_> {
         let mut samples = 0;
         let is_all = self.packed.visit(places, scratch, &mut |windows| {
             samples += windows.len();
-            self.eval.check().is_ok() && pile.add(self.ends, windows)
+            let is_small = pile.weight() <= self.eval.points_left();
+            is_small && self.eval.check().is_ok() && pile.add(self.ends, windows)
         });
         let is_all = is_all.map_err(SourceError::from)?;
         if is_all {
