@@ -42,7 +42,7 @@ struct Disk {
     fault: Option<(u64, Fault, bool)>,
     reads: u64,
     read_fault: Option<(u64, bool)>,
-    removed: Vec<(PathBuf, usize)>,
+    removed: Vec<(PathBuf, Vec<u8>)>,
     /// Files that cannot be removed.
     kept: BTreeSet<PathBuf>,
     room_bytes: Option<usize>,
@@ -157,8 +157,8 @@ impl MemoryBackend {
         self.disk().names.iter().map(|(path, inode)| (path.clone(), content(inode).bytes.clone())).collect()
     }
 
-    /// Takes the list of what was removed since it was taken last: path and bytes.
-    pub fn take_removed(&self) -> Vec<(PathBuf, usize)> {
+    /// Takes the list of what was removed since it was taken last: path and content.
+    pub fn take_removed(&self) -> Vec<(PathBuf, Vec<u8>)> {
         std::mem::take(&mut self.disk().removed)
     }
 
@@ -315,7 +315,7 @@ impl Backend for MemoryBackend {
                 return Err(faulty());
             }
             let inode = disk.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
-            disk.removed.push((path.into(), content(&inode).bytes.len()));
+            disk.removed.push((path.into(), content(&inode).bytes.clone()));
             Ok(())
         })
     }

@@ -245,15 +245,18 @@ impl Store {
             return Ok(0);
         }
         let key = |block: &Block| (block.footer.resolution_ms, block.footer.start_ms, block.footer.end_ms);
+        // Ascending by their ends, as the blocks do.
         let keys: Vec<(i64, i64, i64)> = blocks.iter().map(|block| key(block)).collect();
         blocks.sort_by_cached_key(|block| {
             let (step_ms, start_ms, end_ms) = key(block);
-            let has_it = |(other_ms, from_ms, until_ms): &(i64, i64, i64)| {
-                *other_ms > step_ms && *from_ms < end_ms && *until_ms >= end_ms
-            };
+            let coarser = keys.iter().filter(|(other_ms, ..)| *other_ms > step_ms);
+            let reach_ms = coarser.rev().fold(end_ms, |lacking_ms, (_, from_ms, until_ms)| {
+                if *until_ms >= lacking_ms { lacking_ms.min(*from_ms) } else { lacking_ms }
+            });
             // By where they begin: a coarse block that leaves before what it was
-            // built of would be built again.
-            let is_last = !keys.iter().any(has_it);
+            // built of would be built again. What they have a part of only, as when
+            // one of them could not be built, is in no tier yet.
+            let is_last = reach_ms > start_ms;
             if is_last { (true, 0, start_ms) } else { (false, step_ms, end_ms) }
         });
         let too_much = blocks.iter().take_while(|block| {

@@ -91,6 +91,44 @@ fn a_build_that_fails_is_tried_less_and_less_often_and_holds_up_nothing_else() {
 }
 
 #[test]
+fn a_block_that_coarser_ones_have_a_part_of_does_not_go_first_for_want_of_room() {
+    let backend = MemoryBackend::new();
+    let tier = |steps, spans| Tier { resolution_ms: steps * WINDOW_MS, retention_ms: spans * SPAN_MS };
+    let kept = |spans, tiers| Options { retention_ms: spans * SPAN_MS, ..options() }.with_tiers(tiers);
+    let open = |options| TestStore::open(options, backend.clone(), START_MS).unwrap().0;
+    let settle =
+        |store: &TestStore, now_ms| while store.maintain(now_ms).unwrap() != Maintained::default() {};
+    // Blocks of steps of 50 s end at every fourth span.
+    let store = open(kept(8, vec![tier(5, 1000)]));
+    let mut world = World::new(3, 8);
+    (0..22 * SPAN_MS / WINDOW_MS).for_each(|_| store.append(&world.window(0)).unwrap());
+    settle(&store, world.end_ms);
+    drop(store);
+    // Those of 100 s would end at spans 1, 10 and 19; the second is damaged.
+    let at = |step: &str, span: i64| {
+        let end_ms = START_MS + span * SPAN_MS;
+        PathBuf::from(format!("/data/block-{step}-{end_ms:015}.sd"))
+    };
+    backend.put(&at("1m40s", 10), b"damaged");
+    let both = kept(6, vec![tier(5, 20), tier(10, 1000)]);
+    let store = open(both.clone());
+    settle(&store, world.end_ms);
+    let is_there = |path: PathBuf| backend.files().iter().any(|(there, _)| *there == path);
+    assert!(is_there(at("1m40s", 1)) && is_there(at("1m40s", 19)) && is_there(at("50s", 12)));
+    let end_of = |path: &Path| path.to_str().and_then(|path| path.rsplit('-').next()).map(str::to_owned);
+    let newest = blocks(&backend, "block-50s-").pop().and_then(|(path, _)| end_of(&path));
+    let windows = blocks(&backend, "block-0-").into_iter().filter(|(path, _)| end_of(path) <= newest);
+    let windows: usize = windows.map(|(_, bytes)| bytes.len()).sum();
+    let bytes = store.stats().block_bytes + store.stats().wal_bytes;
+    drop(store);
+
+    let store = open(both.with_max_bytes(Some(bytes - windows as u64 - 100)));
+    store.maintain(world.end_ms).unwrap();
+    assert!(!is_there(at("50s", 16)), "steps of 100 s have all of it");
+    assert!(is_there(at("50s", 12)), "nothing else has the first half of it");
+}
+
+#[test]
 fn a_stop_ends_a_build_between_chunks_and_the_next_upkeep_does_it_all() {
     let asked = Cell::new(0);
     let mut at = 0;

@@ -42,9 +42,18 @@ impl Files {
         self.blocks.keys().map(|(_, end_ms)| *end_ms).max().unwrap_or(i64::MIN)
     }
 
-    /// Whether something coarser than `step_ms` has the time before `end_ms`.
-    fn has_coarser(&self, step_ms: i64, end_ms: i64) -> bool {
-        self.spans.iter().any(|(step, start, end)| *step > step_ms && *start < end_ms && *end >= end_ms)
+    /// The last moment of a time, open at its start, that no block of `step_ms` or
+    /// more has; `None` when they have all of it.
+    fn lacking(&self, step_ms: i64, start_ms: i64, end_ms: i64) -> Option<i64> {
+        let mut lacking_ms = end_ms;
+        let has_it = |lacking_ms: i64| {
+            let mut of_step = self.spans.iter().filter(|(step, ..)| *step >= step_ms);
+            of_step.find(|(_, start, end)| *start < lacking_ms && *end >= lacking_ms)
+        };
+        while let Some((_, start, _)) = has_it(lacking_ms) {
+            lacking_ms = *start;
+        }
+        (lacking_ms > start_ms).then_some(lacking_ms)
     }
 }
 
@@ -94,16 +103,19 @@ impl Known {
         // For want of room they leave at last.
         for (path, of_block) in backend.take_removed().into_iter().rev() {
             let Some((step_ms, end_ms)) = block(&path) else { continue };
-            bytes += of_block as u64;
+            bytes += of_block.len() as u64;
             let is_too_much = options.max_bytes.is_some_and(|most| bytes > most);
             let is_old = is_old(options, (step_ms, end_ms), newest_ms);
             assert!(is_old || is_too_much, "{case}: {} left for no reason", path.display());
             if step_ms == 0 {
                 self.windows_ms = self.windows_ms.max(end_ms);
             }
-            if !is_ok || !after.has_coarser(step_ms, end_ms) {
-                self.steps_ms = self.steps_ms.max(end_ms);
-            }
+            let start_ms = start(&of_block, end_ms).filter(|_| is_ok);
+            let lacking_ms = match start_ms {
+                Some(start_ms) => after.lacking(step_ms + 1, start_ms, end_ms),
+                None => Some(end_ms),
+            };
+            self.steps_ms = self.steps_ms.max(lacking_ms.unwrap_or(i64::MIN));
         }
         self.move_horizon(options, newest_ms);
     }
@@ -126,15 +138,27 @@ pub fn is_old(options: &Options, (step_ms, end_ms): (i64, i64), newest_ms: i64) 
     end_ms <= newest_ms.saturating_sub(retention_ms)
 }
 
-/// After upkeep that had all it needed, nothing is left that should have gone.
+/// After upkeep that had all it needed, nothing is left that should have gone: a
+/// block that is too old stays as long as a coarser tier lacks a part of it that
+/// is not too old for that one.
 pub fn check_tidy(files: &Files, options: &Options, model: &Model, now_ms: i64, case: &str) {
     let newest_ms = model.last_end_ms.unwrap_or(now_ms).min(now_ms);
-    for (step_ms, end_ms) in files.blocks.keys().filter(|key| is_old(options, **key, newest_ms)) {
-        let mut coarser = options.tiers.iter().filter(|tier| tier.resolution_ms > *step_ms);
-        let built = |step_ms: i64| files.blocks.keys().any(|(step, end)| *step >= step_ms && end >= end_ms);
-        let waits = coarser
-            .find(|tier| built(tier.resolution_ms) || *end_ms > newest_ms - tier.retention_ms)
-            .is_some_and(|tier| !built(tier.resolution_ms));
+    for (step_ms, start_ms, end_ms) in &files.spans {
+        if !is_old(options, (*step_ms, *end_ms), newest_ms) {
+            continue;
+        }
+        let (mut waits, mut until_ms) = (false, *end_ms);
+        for tier in options.tiers.iter().filter(|tier| tier.resolution_ms > *step_ms) {
+            let horizon_ms = newest_ms.saturating_sub(tier.retention_ms);
+            let too_old_ms = (horizon_ms - 1).div_euclid(SPAN_MS).saturating_add(1) * SPAN_MS;
+            let lacking_ms = files.lacking(tier.resolution_ms, *start_ms, until_ms);
+            waits |= lacking_ms.is_some_and(|lacking_ms| lacking_ms > too_old_ms);
+            // What is too old for a tier the next one has to have.
+            until_ms = until_ms.min(too_old_ms);
+            if until_ms <= *start_ms {
+                break;
+            }
+        }
         assert!(
             waits,
             "{case}: block of {step_ms} ms to {end_ms} is still there at {newest_ms}\n{files:?}\n{options:?}"

@@ -327,7 +327,7 @@ fn a_log_that_is_gone_though_its_removal_failed_takes_no_room_from_blocks() {
         let (_, backend) = maintained(Some(max_bytes as u64), Some(at));
         let removed = backend.take_removed();
         let blocks = removed.iter().filter(|(path, _)| path.extension() == Some("sd".as_ref()));
-        let bytes = blocks.map(|(_, bytes)| bytes).sum::<usize>();
+        let bytes = blocks.map(|(_, content)| content.len()).sum::<usize>();
         let had = backend.used_bytes() + bytes;
         assert!(bytes == 0 || had > max_bytes, "operation {at}: {bytes} bytes of blocks left");
     }
