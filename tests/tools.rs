@@ -184,6 +184,20 @@ fn an_export_is_under_its_name_whole_or_not_at_all() {
 }
 
 #[test]
+fn an_export_does_not_write_over_the_data_that_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), 60_000, 10_000, Vec::new());
+    let log = dir.path().join("data").join("wal-0000000000.log");
+    let before = (names(&dir.path().join("data")), std::fs::read(&log).unwrap());
+    std::os::unix::fs::symlink(&log, dir.path().join("link")).unwrap();
+    for output in ["data/wal-0000000000.log", "data/all.csv", "./data/../data/all.csv", "link"] {
+        let (code, said) = says(dir.path(), &["export", "--data-dir", "data", "-o", output]);
+        assert!(code == 1 && said.contains("is in the data directory"), "{output}: {said}");
+    }
+    assert_eq!((names(&dir.path().join("data")), std::fs::read(&log).unwrap()), before);
+}
+
+#[test]
 fn what_is_packed_by_gzip_comes_and_goes_also_through_a_pipe() {
     let dir = tempfile::tempdir().unwrap();
     let last_s = now_ms() / 1000 - 20 * 3600;

@@ -109,6 +109,9 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
         // Its end tells where all is: nothing for a pipe to a terminal.
         anyhow::ensure!(is_file, "a Parquet file needs a name: -o FILE");
     }
+    if let Some(path) = args.output.as_deref().filter(|_| is_file) {
+        ensure_outside(path, &config.data_dir)?;
+    }
     let mut out = Output::new(args.output.as_deref())?;
     let mut meter = Meter::new("exporting");
     let written = write(&export, &store, config, args, &mut out, &mut meter);
@@ -229,6 +232,23 @@ fn open_for_reading(config: &Config, now_ms: i64) -> anyhow::Result<Store> {
         }
     }
     anyhow::bail!("the data directory cannot be opened")
+}
+
+/// What is exported must not take the place of what it is read from.
+fn ensure_outside(output: &Path, data_dir: &Path) -> anyhow::Result<()> {
+    // Where a link points; a name that is new has a folder alone.
+    let file = output.canonicalize().ok();
+    let folder = match file.as_deref().unwrap_or(output).parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let is_inside = match (folder.canonicalize(), data_dir.canonicalize()) {
+        (Ok(folder), Ok(data_dir)) => folder == data_dir,
+        // Who cannot be found is told of when it is made.
+        _ => false,
+    };
+    anyhow::ensure!(!is_inside, "{} is in the data directory; write it elsewhere", output.display());
+    Ok(())
 }
 
 /// Nothing is read where nothing is, nor made there.

@@ -10,12 +10,12 @@ use super::params::{Params, invalid};
 use crate::alert::{Alert, Board, RuleView, Snapshot, Transition, number};
 use crate::notify::{ReceiverView, Status};
 use arc_swap::ArcSwap;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Most entries of the history in one answer.
 const HISTORY_MAX: usize = 1_000;
@@ -41,11 +41,6 @@ pub fn router() -> Router<Arc<AlertsState>> {
 struct Success<T> {
     status: &'static str,
     data: T,
-}
-
-#[derive(Deserialize)]
-struct HistoryQuery {
-    limit: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -169,10 +164,10 @@ async fn alerts(State(state): State<Arc<AlertsState>>) -> Response {
     success(AlertsData { alerts })
 }
 
-async fn history(State(state): State<Arc<AlertsState>>, Query(query): Query<HistoryQuery>) -> Response {
-    let limit = query.limit.unwrap_or(HISTORY_MAX).min(HISTORY_MAX);
+async fn history(State(state): State<Arc<AlertsState>>, params: Params) -> Result<Response, Failure> {
+    let limit = params.limit()?.unwrap_or(HISTORY_MAX).min(HISTORY_MAX);
     let entries: Vec<_> = state.board.history(i64::MIN, limit).into_iter().map(transition_json).collect();
-    success(entries)
+    Ok(success(entries))
 }
 
 async fn receivers(State(state): State<Arc<AlertsState>>) -> Response {
@@ -381,6 +376,8 @@ mod tests {
         let (_, history) = call(&state, "/api/v1/alerts/history?limit=1");
         assert_eq!(history["data"].as_array().unwrap().len(), 1);
         assert_eq!(history["data"][0]["to"], "firing");
+        let (status, refused) = call(&state, "/api/v1/alerts/history?limit=x");
+        assert_eq!((status, &refused["errorType"]), (400, &json!("bad_data")));
     }
 
     #[test]
