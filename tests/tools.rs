@@ -6,6 +6,8 @@ use statsdeck::model::batch::GaugeValue;
 use statsdeck::model::{FlushBatch, Labels, MetricType, SeriesId, SeriesKey};
 use statsdeck::store::{FsBackend, Maintained, Options, Store, Tier};
 use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -102,6 +104,40 @@ fn what_only_reads_takes_a_log_with_windows_and_changes_nothing_of_it() {
     let text = ok(dir.path(), &["check", "--data-dir", "data"]);
     assert!(!text.contains("cannot say"), "{text}");
     assert_eq!(std::fs::read(&log).unwrap(), before);
+}
+
+/// As who may read the directory and not write to it; `root` becomes nobody.
+#[test]
+fn a_directory_that_may_only_be_read_is_verified_and_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let windows = fill(dir.path(), DAY_MS, 600_000, vec![]);
+    let program = dir.path().join("statsdeck");
+    std::fs::copy(env!("CARGO_BIN_EXE_statsdeck"), &program).unwrap();
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let data = dir.path().join("data");
+    for name in names(&data) {
+        mode(&data.join(name), 0o444);
+    }
+    mode(&data, 0o555);
+    mode(dir.path(), 0o555);
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.current_dir("/").arg("--data-dir").arg(&data).args(arguments).env_remove("STATSDECK_CONFIG");
+        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.uid(65534).gid(65534);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["store", "verify"]);
+    run(&["store", "stats"]);
+    assert_eq!(run(&["export"]).lines().count(), windows + 1);
+    mode(dir.path(), 0o755);
+    mode(&data, 0o755);
 }
 
 #[test]

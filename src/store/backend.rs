@@ -4,6 +4,7 @@
 //! A write may be lost until its file was synced; a created, renamed or
 //! removed name until its directory was.
 
+use super::read_only::ReadOnlyFile;
 use std::any::Any;
 use std::fs;
 use std::io;
@@ -20,7 +21,8 @@ pub trait Backend: Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// A new, empty file; one that is there is emptied.
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
-    /// A file that is there, for reading and writing.
+    /// A file that is there, for reading and writing; where it may only be read,
+    /// writing to it fails.
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Gives `from` the name `to`, replacing what had it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -80,7 +82,8 @@ impl Backend for FsBackend {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
+        let file = or_to_read(path, file)?.0;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -103,7 +106,8 @@ impl Backend for FsBackend {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(fs::OpenOptions::new().read(true).write(true).open(path)?))
+        let (file, may_write) = or_to_read(path, fs::OpenOptions::new().read(true).write(true).open(path))?;
+        Ok(if may_write { Box::new(file) } else { Box::new(ReadOnlyFile(Box::new(file))) })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -119,6 +123,21 @@ impl Backend for FsBackend {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         fs::File::open(dir)?.sync_all()
     }
+}
+
+/// A file, and whether it may be written to: a disk that fails is mounted for
+/// reading alone, and somebody else's directory can be looked at.
+fn or_to_read(path: &Path, opened: io::Result<fs::File>) -> io::Result<(fs::File, bool)> {
+    match opened {
+        Err(error) if is_not_to_write(&error) => {
+            fs::File::open(path).map(|file| (file, false)).or(Err(error))
+        }
+        opened => opened.map(|file| (file, true)),
+    }
+}
+
+fn is_not_to_write(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 impl File for fs::File {

@@ -13,7 +13,8 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadOnly<B>(pub B);
 
-struct ReadOnlyFile(Box<dyn File>);
+/// A file that nothing is written to.
+pub(super) struct ReadOnlyFile(pub(super) Box<dyn File>);
 
 impl<B: Backend> Backend for ReadOnly<B> {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
@@ -64,10 +65,8 @@ impl File for ReadOnlyFile {
         self.0.read_at(buffer, offset)
     }
 
-    /// A start writes the end of the log again, as it is. What is new needs a
-    /// new file, which is refused.
     fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        Ok(())
+        Err(refused())
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -81,5 +80,5 @@ impl File for ReadOnlyFile {
 }
 
 fn refused() -> io::Error {
-    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the store is open for reading alone")
+    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "it is open for reading alone")
 }
