@@ -105,7 +105,7 @@ impl Fixture {
             Table::new(switches.table_options(), registry.clone(), telemetry.clone(), transport)
                 .with_tag_styles(switches.tag_styles())
                 .with_markers(sender.clone())
-                .with_window(OPTIONS.interval_ms)
+                .with_window(OPTIONS.interval_ms, 0)
         };
         let tables: Vec<Table> =
             [Transport::Udp, Transport::Tcp].into_iter().take(switches.tables()).map(table).collect();
