@@ -725,6 +725,21 @@ fn a_day_of_many_distributions_is_merged_hour_by_hour() {
 }
 
 #[test]
+fn a_counter_received_and_one_sampled_under_the_same_labels_are_totalled_each_by_itself() {
+    let (source, day_ms) = (MemorySource::new(), 86_400_000);
+    let labels = Labels::of_name("hits_total");
+    for (metric_type, values) in [(Some(MetricType::Counter), [100.0, 130.0]), (None, [7.0, 9.0])] {
+        for (day, value) in values.into_iter().enumerate() {
+            source.push(&labels, metric_type, day as i64 * day_ms + day_ms / 2, value);
+        }
+    }
+    let engine = Engine::new(Arc::new(source), Options::default());
+    let matchers = [Matcher::equal("__name__", "hits_total")];
+    let totals = engine.totals(&matchers, &[0, day_ms, 2 * day_ms]).unwrap();
+    assert_eq!(totals, [Some(0.0), Some(32.0)]);
+}
+
+#[test]
 fn spans_without_end_are_answered_in_bounded_time() {
     let source = MemorySource::new();
     source.push_histogram(

@@ -2,8 +2,9 @@
 //! counters counted between given times, and distributions of given spans.
 //!
 //! The coarsest tier is read that has a step's end at each of them: it has the
-//! running total there, and where a counter that was sampled elsewhere began anew. Long spans are read a day at a
-//! time, so that memory and the limits stand for a day of samples.
+//! running total there, and where a counter that was sampled elsewhere began
+//! anew. Long spans are read a day at a time, so that memory and the limits stand
+//! for a day of samples.
 
 use super::engine::Engine;
 use super::error::Error;
@@ -45,8 +46,9 @@ impl Engine {
         let edges_ms = boundaries_ms.iter().fold(0, |edges_ms, at_ms| gcd(edges_ms, *at_ms));
         let grains = Grains { counters_ms: edges_ms, ..Grains::default() };
         let mut gains = vec![Gain::default(); boundaries_ms.len().saturating_sub(1)];
-        // Each counter's latest total before what is read next.
-        let mut carried: HashMap<Labels, Sample> = HashMap::new();
+        // Each counter's latest total before what is read next; one received and one
+        // sampled elsewhere may have the same labels.
+        let mut carried: HashMap<(Labels, bool), Sample> = HashMap::new();
         let mut first = 0;
         while let (Some(start_ms), Some(rest)) = (boundaries_ms.get(first), boundaries_ms.get(first + 1..)) {
             let within = rest.partition_point(|end_ms| end_ms.saturating_sub(*start_ms) <= READ_MS);
@@ -73,7 +75,8 @@ impl Engine {
                 let mut track = Track::new(series);
                 let ended = track.floats.last().is_some_and(|last| is_stale(last.value));
                 track.drop_stale();
-                let before = carried.get(&track.labels).copied();
+                let counter = (track.labels.clone(), never_resets);
+                let before = carried.get(&counter).copied();
                 if never_resets {
                     let gains = gains.get_mut(first..first + spans).unwrap_or_default();
                     gain::add_received(&track.floats, ends_ms, before, gains);
@@ -84,7 +87,7 @@ impl Engine {
                     sampled.add(boundaries_ms, &mut gains);
                 }
                 if let Some(last) = track.floats.iter().rfind(|sample| sample.value.is_finite()) {
-                    carried.insert(track.labels, *last);
+                    carried.insert(counter, *last);
                 }
             }
             first += spans;
