@@ -15,7 +15,7 @@ use super::function;
 use super::input::{Input, Series};
 use super::plan::{self, Loaded, Lookback};
 use super::told::Told;
-use super::track::{Slider, Track};
+use super::track::{Passed, Slider, Track};
 use crate::model::{Sample, TimeRange, sample};
 use crate::workers;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -181,12 +181,10 @@ impl<'a> Evaluator<'a> {
             return Row::new(track.labels.clone(), cells);
         }
         if track.histograms.is_empty() {
-            let mut before = 0;
+            let mut passed = Passed::default();
             cells.extend(ends_ms.iter().map(|end_ms| {
-                while track.floats.get(before).is_some_and(|next| next.timestamp_ms <= *end_ms) {
-                    before += 1;
-                }
-                let last = before.checked_sub(1).and_then(|at| track.floats.get(at));
+                let count = passed.until(&track.floats, *end_ms);
+                let last = count.checked_sub(1).and_then(|at| track.floats.get(at));
                 let is_of_now = |last: &&Sample| lookback.reaches(last.timestamp_ms, *end_ms);
                 match last.filter(is_of_now).filter(|last| !sample::is_stale(last.value)) {
                     None => Cell::None,

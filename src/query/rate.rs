@@ -10,14 +10,11 @@ use super::distribution::{self, Distribution, Incompatible};
 use super::function_table::Function;
 use super::log_linear;
 use super::told::Told;
-use super::track::{Track, Window};
+use super::track::{Passed, Track, Window};
 use crate::model::{ResetHint, Sample};
 
 /// Added to any number, it is that number, to the last bit.
 const NOTHING: f64 = -0.0;
-
-/// Samples that are looked at one by one before they are searched.
-const NEAR: usize = 8;
 
 /// Which of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,33 +120,6 @@ impl<'a> Gains<'a> {
             self.reach.2.factor(first_value, gain)
         };
         floats_gain((start_ms, end_ms), floats, self.kind, lost, factor).map_or(Cell::None, Cell::Float)
-    }
-}
-
-/// How many samples are not later than times that never decrease.
-#[derive(Default)]
-struct Passed {
-    count: usize,
-    /// By how many it was moved last: steps and samples are mostly regular.
-    stride: usize,
-}
-
-impl Passed {
-    #[inline]
-    fn until(&mut self, floats: &[Sample], until_ms: i64) -> usize {
-        let is_passed = |sample: &&Sample| sample.timestamp_ms <= until_ms;
-        let before = self.count;
-        let guess = before + self.stride;
-        let reaches = guess == before || floats.get(guess - 1).as_ref().is_some_and(is_passed);
-        let from = if reaches { guess } else { before };
-        let rest = floats.get(from..).unwrap_or_default();
-        let mut more = rest.iter().take(NEAR).take_while(is_passed).count();
-        if more == NEAR {
-            more = rest.partition_point(|sample| is_passed(&sample));
-        }
-        self.count = from + more;
-        self.stride = self.count - before;
-        self.count
     }
 }
 

@@ -4,6 +4,9 @@
 use super::distribution::Distribution;
 use crate::model::{Labels, MetricType, Points, Sample, Series, Sketch, sample};
 
+/// Samples that are looked at one by one before they are searched.
+const NEAR: usize = 8;
+
 /// A series with its points in ascending time. It rarely has more than one
 /// kind of them.
 #[derive(Clone, Debug, Default)]
@@ -172,4 +175,31 @@ fn slide<'a, T>(
         *from += 1;
     }
     points.get(*from..*to).unwrap_or_default()
+}
+
+/// How many samples are not later than times that never decrease.
+#[derive(Default)]
+pub(crate) struct Passed {
+    count: usize,
+    /// By how many it was moved last: steps and samples are mostly regular.
+    stride: usize,
+}
+
+impl Passed {
+    #[inline]
+    pub fn until(&mut self, floats: &[Sample], until_ms: i64) -> usize {
+        let is_passed = |sample: &&Sample| sample.timestamp_ms <= until_ms;
+        let before = self.count;
+        let guess = before + self.stride;
+        let reaches = guess == before || floats.get(guess - 1).as_ref().is_some_and(is_passed);
+        let from = if reaches { guess } else { before };
+        let rest = floats.get(from..).unwrap_or_default();
+        let mut more = rest.iter().take(NEAR).take_while(is_passed).count();
+        if more == NEAR {
+            more = rest.partition_point(|sample| is_passed(&sample));
+        }
+        self.count = from + more;
+        self.stride = self.count - before;
+        self.count
+    }
 }
