@@ -4,12 +4,13 @@
 //! or text of the config gets out this way.
 
 use super::ApiState;
-use super::answer::{Failure, push_text, success};
+use super::answer::{Failure, success};
 use crate::model::duration::format_ms;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
+use serde_json::json;
 use std::sync::Arc;
 
 /// What is told of the daemon.
@@ -41,23 +42,23 @@ async fn config(State(state): State<Arc<ApiState>>) -> Response {
         "global:\n  scrape_interval: {interval}\n  scrape_timeout: {interval}\n  evaluation_interval: {interval}\n\
          # The settings of statsdeck are in its own file, which is not told here; queries take {timeout} at most.\n"
     );
-    object([("yaml", Told::Text(yaml))])
+    success(&json!({"yaml": yaml}).to_string(), &[])
 }
 
 async fn flags(State(state): State<Arc<ApiState>>) -> Response {
     let (options, settings) = (state.engine.options(), state.settings);
-    let text = |text: String| Told::Text(text);
-    object([
-        ("query.lookback-delta", text(span(options.lookback_ms))),
-        ("query.max-concurrency", text(state.bounds.running.to_string())),
-        ("query.max-samples", text(options.max_points.to_string())),
-        ("query.timeout", text(span(options.timeout.as_millis() as i64))),
-        ("storage.tsdb.retention.size", text(size(settings.max_bytes))),
-        ("storage.tsdb.retention.time", text(span(settings.retention_ms))),
-        ("web.enable-admin-api", text("false".into())),
-        ("web.enable-lifecycle", text("true".into())),
-        ("web.enable-remote-write-receiver", text("true".into())),
-    ])
+    let flags = json!({
+        "query.lookback-delta": span(options.lookback_ms),
+        "query.max-concurrency": state.bounds.running.to_string(),
+        "query.max-samples": options.max_points.to_string(),
+        "query.timeout": span(options.timeout.as_millis() as i64),
+        "storage.tsdb.retention.size": size(settings.max_bytes),
+        "storage.tsdb.retention.time": span(settings.retention_ms),
+        "web.enable-admin-api": "false",
+        "web.enable-lifecycle": "true",
+        "web.enable-remote-write-receiver": "true",
+    });
+    success(&flags.to_string(), &[])
 }
 
 async fn runtime_info(State(state): State<Arc<ApiState>>) -> Result<Response, Failure> {
@@ -67,33 +68,13 @@ async fn runtime_info(State(state): State<Arc<ApiState>>) -> Result<Response, Fa
         Some(_) => format!("{} or {}", span(settings.retention_ms), size(settings.max_bytes)),
         None => span(settings.retention_ms),
     };
-    Ok(object([
-        ("startTime", Told::Text(rfc3339(settings.started_ms)?)),
-        ("serverTime", Told::Text(rfc3339(state.clock.now_ms())?)),
-        ("GOMAXPROCS", Told::Plain(threads.to_string())),
-        ("storageRetention", Told::Text(retention)),
-    ]))
-}
-
-enum Told {
-    Text(String),
-    /// A number, or `true`.
-    Plain(String),
-}
-
-fn object<const N: usize>(fields: [(&str, Told); N]) -> Response {
-    let mut data = String::from("{");
-    for (at, (name, value)) in fields.into_iter().enumerate() {
-        data.push_str(if at > 0 { "," } else { "" });
-        push_text(&mut data, name);
-        data.push(':');
-        match value {
-            Told::Text(text) => push_text(&mut data, &text),
-            Told::Plain(text) => data.push_str(&text),
-        }
-    }
-    data.push('}');
-    success(&data, &[])
+    let info = json!({
+        "startTime": rfc3339(settings.started_ms)?,
+        "serverTime": rfc3339(state.clock.now_ms())?,
+        "GOMAXPROCS": threads,
+        "storageRetention": retention,
+    });
+    Ok(success(&info.to_string(), &[]))
 }
 
 fn span(ms: i64) -> String {
