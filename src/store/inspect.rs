@@ -174,7 +174,7 @@ pub fn inspect(
     let names = backend.list(dir).map_err(Error::io("list", dir))?;
     let lock_path = dir.join(LOCK_NAME);
     // Given back at once: a daemon may start while we read.
-    let is_running = names.iter().any(|name| name == LOCK_NAME)
+    let is_running = names.iter().any(|name| is_ours(name))
         && backend.lock(&lock_path).map_err(Error::io("lock", &lock_path))?.is_none();
     inspect_as(backend, dir, depth, is_running, progress)
 }
