@@ -4,6 +4,7 @@
 //! The ledger must balance: lines received = accepted + rejected + limited,
 //! and samples flushed = written + dropped (+ those being retried).
 
+mod families;
 mod offenders;
 
 pub use offenders::{Offence, Offenders};
@@ -196,9 +197,6 @@ pub struct Telemetry {
     others: Mutex<Vec<Figures>>,
 }
 
-/// A figure of a socket.
-type OfSocket = fn(&Socket) -> f64;
-
 /// Tells more figures when asked.
 type Figures = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
 
@@ -243,255 +241,8 @@ impl Telemetry {
 
     /// Every figure as an exposed series, families together.
     pub fn families(&self) -> Vec<Family> {
-        let mut families = Vec::new();
-        let mut family = |name, kind, help, samples: Vec<(Vec<(&'static str, String)>, f64)>| {
-            families.push(Family { name, kind, help, samples });
-        };
-        use FamilyKind::{Counter as C, Gauge as G};
-        let plain = |value: f64| vec![(vec![], value)];
-        let count = |counter: &Counter| vec![(vec![], counter.value() as f64)];
-        let level = |level: &Level| vec![(vec![], level.value() as f64)];
         let sockets = self.sockets.lock().unwrap_or_else(|e| e.into_inner()).clone();
-        let listener = |s: &Socket| ("listener", s.address.clone());
-        let by_socket = |value: &dyn Fn(&Socket) -> f64| {
-            sockets.iter().map(|s| (vec![listener(s)], value(s))).collect::<Vec<_>>()
-        };
-        let by_datagram_socket = |value: &dyn Fn(&Socket) -> f64| {
-            let sockets = sockets.iter().filter(|s| !s.is_stream);
-            sockets.map(|s| (vec![listener(s)], value(s))).collect::<Vec<_>>()
-        };
-        let by_stream = |values: &[(&str, OfSocket)]| {
-            let mut samples = Vec::new();
-            for s in sockets.iter().filter(|s| s.is_stream) {
-                for (reason, value) in values {
-                    let reason =
-                        Some(("reason", reason.to_string())).filter(|(_, reason)| !reason.is_empty());
-                    samples.push((std::iter::once(listener(s)).chain(reason).collect(), value(s)));
-                }
-            }
-            samples
-        };
-        family(
-            "statsdeck_packets_received_total",
-            C,
-            "Packets received, by socket.",
-            by_socket(&|s| s.packets.value() as f64),
-        );
-        family(
-            "statsdeck_bytes_received_total",
-            C,
-            "Bytes received, by socket.",
-            by_socket(&|s| s.bytes.value() as f64),
-        );
-        family(
-            "statsdeck_packets_truncated_total",
-            C,
-            "Packets longer than the receive buffer's slot.",
-            by_datagram_socket(&|s| s.truncated.value() as f64),
-        );
-        family(
-            "statsdeck_kernel_dropped_packets_total",
-            C,
-            "Packets the kernel dropped because the socket's receive buffer was full.",
-            by_datagram_socket(&|s| s.kernel_dropped.value() as f64),
-        );
-        family(
-            "statsdeck_receive_buffer_bytes",
-            G,
-            "Receive buffer in force, as the kernel counts it.",
-            by_datagram_socket(&|s| s.receive_buffer_bytes.value() as f64),
-        );
-        family(
-            "statsdeck_packets_refused_total",
-            C,
-            "Packets from sources that are not in the listener's allow-list.",
-            by_datagram_socket(&|s| s.packets_refused.value() as f64),
-        );
-        family(
-            "statsdeck_connections",
-            G,
-            "Connections open, by listener.",
-            by_stream(&[("", |s| s.connections.value() as f64)]),
-        );
-        family(
-            "statsdeck_connections_accepted_total",
-            C,
-            "Connections taken, by listener.",
-            by_stream(&[("", |s| s.connections_accepted.value() as f64)]),
-        );
-        family(
-            "statsdeck_connections_refused_total",
-            C,
-            "Connections closed at once: from outside of the allow-list, or beyond the limit.",
-            by_stream(&[
-                ("source", |s| s.connections_refused_source.value() as f64),
-                ("limit", |s| s.connections_refused_limit.value() as f64),
-            ]),
-        );
-        family(
-            "statsdeck_connections_closed_total",
-            C,
-            "Connections closed by us: idle for too long, or announcing a packet longer than allowed.",
-            by_stream(&[
-                ("idle", |s| s.connections_closed_idle.value() as f64),
-                ("packet_too_long", |s| s.connections_closed_packet.value() as f64),
-            ]),
-        );
-        family(
-            "statsdeck_lines_received_total",
-            C,
-            "Lines received, before any is judged.",
-            Transport::ALL
-                .iter()
-                .map(|t| {
-                    (vec![("transport", t.as_str().into())], self.lines_received[*t as usize].value() as f64)
-                })
-                .collect(),
-        );
-        family(
-            "statsdeck_lines_accepted_total",
-            C,
-            "Lines whose values were taken.",
-            count(&self.lines_accepted),
-        );
-        family(
-            "statsdeck_lines_rejected_total",
-            C,
-            "Lines that were not understood, by reason.",
-            Reject::ALL
-                .iter()
-                .map(|r| {
-                    (vec![("reason", r.as_str().into())], self.lines_rejected[*r as usize].value() as f64)
-                })
-                .collect(),
-        );
-        family(
-            "statsdeck_lines_limited_total",
-            C,
-            "Well-formed lines left out by a limit or by a mapping, by reason.",
-            Limited::ALL
-                .iter()
-                .map(|l| {
-                    (vec![("reason", l.as_str().into())], self.lines_limited[*l as usize].value() as f64)
-                })
-                .collect(),
-        );
-        family(
-            "statsdeck_lines_overflowed_total",
-            C,
-            "Accepted lines whose values went into an overflow series, as a limit was reached.",
-            Overflowed::ALL
-                .iter()
-                .map(|o| {
-                    (vec![("reason", o.as_str().into())], self.lines_overflowed[*o as usize].value() as f64)
-                })
-                .collect(),
-        );
-        family(
-            "statsdeck_labels_cut_total",
-            C,
-            "Names and label values cut off at limits.label_bytes, when a spelling was new.",
-            count(&self.labels_cut),
-        );
-        family(
-            "statsdeck_lines_unaccounted",
-            G,
-            "Lines received less accepted, rejected and limited; 0 when the books balance.",
-            plain(self.lines_unaccounted() as f64),
-        );
-        family(
-            "statsdeck_lines_backdated_total",
-            C,
-            "Accepted lines whose |T is before the open window and that count in their own.",
-            count(&self.lines_backdated),
-        );
-        family(
-            "statsdeck_lines_too_late_total",
-            C,
-            "Accepted lines whose |T is before the open window and that count in it for all that.",
-            count(&self.lines_too_late),
-        );
-        family(
-            "statsdeck_overflows_total",
-            C,
-            "Values left out because their sum would be infinite.",
-            count(&self.overflows),
-        );
-        family(
-            "statsdeck_series",
-            G,
-            "Series alive: received within their type's expiry.",
-            level(&self.series_active),
-        );
-        family("statsdeck_flushes_total", C, "Windows closed.", count(&self.flushes));
-        family(
-            "statsdeck_flush_duration_seconds_total",
-            C,
-            "Time spent closing windows, writing included.",
-            plain(self.flush_duration_us.value() as f64 / 1e6),
-        );
-        family(
-            "statsdeck_flush_last_duration_seconds",
-            G,
-            "Time the last flush took, writing included.",
-            plain(self.flush_last_duration_us.value() as f64 / 1e6),
-        );
-        family(
-            "statsdeck_flush_last_end_timestamp_seconds",
-            G,
-            "End of the last window that was flushed.",
-            plain(self.flush_last_end_ms.value() as f64 / 1e3),
-        );
-        family(
-            "statsdeck_samples_flushed_total",
-            C,
-            "Samples handed to the store.",
-            count(&self.samples_flushed),
-        );
-        family(
-            "statsdeck_samples_written_total",
-            C,
-            "Samples the store has made durable.",
-            count(&self.samples_written),
-        );
-        family(
-            "statsdeck_samples_dropped_total",
-            C,
-            "Samples given up because the store failed for too long.",
-            count(&self.samples_dropped),
-        );
-        family(
-            "statsdeck_samples_retrying",
-            G,
-            "Samples waiting for the store to take them.",
-            level(&self.samples_retrying),
-        );
-        family(
-            "statsdeck_windows_retrying",
-            G,
-            "Windows waiting for the store to take them.",
-            level(&self.windows_retrying),
-        );
-        family("statsdeck_store_errors_total", C, "Writes that failed.", count(&self.store_errors));
-        family(
-            "statsdeck_scrape_clashing_series",
-            G,
-            "Series left out of the scrape page because another has their escaped name.",
-            level(&self.scrape_clashing_series),
-        );
-        family("statsdeck_http_requests_total", C, "HTTP requests answered.", count(&self.http_requests));
-        family(
-            "statsdeck_config_reloads_total",
-            C,
-            "Reloads that were applied.",
-            count(&self.config_reloads),
-        );
-        family(
-            "statsdeck_config_reload_failures_total",
-            C,
-            "Reloads that were refused; the old config went on.",
-            count(&self.config_reload_failures),
-        );
+        let mut families = families::families(self, &sockets);
         for figures in self.others.lock().unwrap_or_else(|e| e.into_inner()).iter() {
             families.extend(figures());
         }
@@ -512,7 +263,7 @@ pub struct Family {
     pub kind: FamilyKind,
     pub help: &'static str,
     /// Labels and value.
-    pub samples: Vec<(Vec<(&'static str, String)>, f64)>,
+    pub samples: Vec<families::Sample>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
