@@ -1,82 +1,35 @@
 //! Start, events, ordered stop: what comes in ends first, the store last.
 
-use super::admin_port::{self, AdminPort};
 use super::alerting::{self, Alerting};
-use super::evaluator::Evaluator;
-use super::flusher::Flusher;
-use super::intake::intake;
-use super::keeper::Keeper;
+use super::core::{Core, Flushed, new_auth};
+use super::error::Error;
 use super::kernel_drops::{self, Told};
-use super::marker_writer::{self, MarkerWriter};
-use super::notices::notices;
-use super::receive::{self, Around, Receivers};
-use super::reject_log::RejectLog;
-use super::retention_change;
-use super::secret_file;
-use super::self_metrics::SelfMetrics;
+use super::marker_writer;
+use super::ports::Ports;
+use super::receive::{Around, Receivers};
+use super::serving::Served;
 use super::store_figures;
 use super::threads::Threads;
-use crate::admin::AdminState;
-use crate::aggregate::window::Known;
-use crate::aggregate::{Quotas, Registry, SampleTable, Table, Windows};
-use crate::catalogue::Catalogue;
+use crate::aggregate::{SampleTable, Table};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::exchange::import::SPOOL_DIR;
-use crate::exchange::spool;
-use crate::http::api::health::{HealthState, ReloadRequest};
-use crate::http::api::ingest::IngestState;
-use crate::http::api::markers::MarkersState;
-use crate::http::api::write::WriteState;
-use crate::http::api::{ApiState, Settings};
+use crate::http::api::health::ReloadRequest;
 use crate::http::auth::Auth;
-use crate::http::cors::Cors;
-use crate::http::guard::Guard;
-use crate::http::makers::Makers;
-use crate::http::page::{PageParts, PageState};
-use crate::http::router::{self, Parts};
-use crate::http::scrape::ScrapeState;
-use crate::http::server;
+use crate::http::page::PageState;
+use crate::http::{router, server};
 use crate::ingest::{Address, Inherited};
 use crate::lock::lock;
 use crate::mapping::Mapper;
 use crate::protocol::TagStyles;
-use crate::query::{Engine, Source};
-use crate::store::{self, FsBackend, Recovered, RecoveredSeries, Store};
 use crate::telemetry::{Telemetry, Transport};
 use arc_swap::ArcSwap;
-use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc as async_mpsc, watch};
 
-/// A flush waits so long for the rules, and half a window at most.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// Without it nothing becomes durable.
 const FLUSH_THREAD: &str = "flush";
-
-/// Why the daemon cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("cannot listen on {address}: {source}")]
-    Bind { address: String, source: io::Error },
-    #[error("data_dir {} is a file: name a directory, it is made if there is none", .0.display())]
-    DataDir(PathBuf),
-    #[error("{0}")]
-    Store(#[from] store::Error),
-    #[error("{0}")]
-    Loss(String),
-    #[error("cannot keep a key in {}: {source}", path.display())]
-    Key { path: PathBuf, source: io::Error },
-    #[error("{0}")]
-    Alerting(#[from] alerting::Error),
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] io::Error),
-}
 
 /// Reads the config anew: what was written may have changed.
 pub type Reload = Box<dyn Fn() -> Result<Config, crate::config::Error> + Send>;
@@ -95,7 +48,7 @@ pub struct Daemon {
     reload_requests: async_mpsc::Receiver<ReloadRequest>,
     reloadable: Reloadable,
     alerting: Arc<Alerting>,
-    flushed: Arc<Mutex<Option<watch::Sender<i64>>>>,
+    flushed: Flushed,
     threads: Threads,
 }
 
@@ -127,75 +80,29 @@ impl Daemon {
         reload: Reload,
         clock: Arc<dyn Clock>,
     ) -> Result<Daemon, Error> {
-        let now_ms = clock.now_ms();
-        let telemetry = Arc::new(Telemetry::default());
-        // Ports first: a second daemon shall not touch the store. And HTTP's
-        // before all, which is never shared: UDP sockets that share their port
-        // would take packets away from the daemon that runs.
-        let http_error = |source| Error::Bind { address: format!("http://{}", config.http.address), source };
-        let http_listener = http_listener(config.http.address, &mut inherited).await.map_err(http_error)?;
-        let http_address = http_listener.local_addr().map_err(http_error)?;
-        let admin_port = match &config.admin {
-            Some(admin) => Some(AdminPort::bind(admin).await.map_err(|source| Error::Bind {
-                address: format!("tcp://{} (admin.address)", admin.address),
-                source,
-            })?),
-            None => None,
-        };
-        let admin_address = admin_port.as_ref().map(|port| port.address);
-        let mut bound = Vec::new();
-        for listener in &config.listeners {
-            let address = listener.socket.address.to_string();
-            let taken = receive::bind(listener, &mut inherited);
-            bound.push(taken.map_err(|source| Error::Bind { address, source })?);
-        }
-        for address in inherited.left() {
-            tracing::warn!(address, "a socket was handed to us that no [[listen]] names; nobody reads it");
-        }
-        let addresses: Vec<Address> = bound.iter().map(|bound| bound.address.clone()).collect();
+        // Ports first: a second daemon shall not touch the store.
+        let ports = Ports::bind(&config, &mut inherited).await?;
+        let (http_address, admin_address) = (ports.http_address, ports.admin_address());
+        let addresses = ports.addresses();
+        let core = Core::open(&config, clock, http_address)?;
 
-        let catalogue = Arc::new(Catalogue::new(config.series_max));
-        let (store, recovered) = open_store(&config, catalogue.clone(), now_ms)?;
-        let registry = Arc::new(Registry::new(catalogue).with_quotas(Quotas::new(&config.prefixes)));
-        let windows = Arc::new(Mutex::new(resume(&config, &telemetry, &registry, recovered, now_ms)));
-        let alerting = Alerting::start(
-            &config.data_dir,
-            config.rules.clone(),
-            config.receivers.clone(),
-            config.http.public_url.clone(),
-            clock.clone(),
-            &telemetry,
-        )?;
-        let key_path = config.data_dir.join("bearer.key");
-        let key_error = |source| Error::Key { path: key_path.clone(), source };
-        let signing_key = secret_file::read_or_create(&key_path).map_err(key_error)?;
-        let auth = Arc::new(ArcSwap::from_pointee(new_auth(&config, http_address, &signing_key)));
-
-        let mapper = config.mapping.mapper.clone();
         let mut tables = Vec::new();
         let (events, waiting) = mpsc::sync_channel(marker_writer::WAITING_MAX);
         let mut new_table = |transport, tag_styles| {
-            let mut table = Table::new(config.table, registry.clone(), telemetry.clone(), transport)
-                .with_tag_styles(tag_styles)
-                .with_window(config.windows.interval_ms, config.lateness_ms)
-                .with_markers(events.clone());
-            table.set_mapper((!mapper.is_empty()).then(|| mapper.clone()));
-            let table = Arc::new(Mutex::new(table));
+            let table = core.table(&config, transport, tag_styles, events.clone());
             tables.push(table.clone());
             table
         };
         let http_table = new_table(Transport::Http, TagStyles::NONE);
-        let samples = Arc::new(Mutex::new(SampleTable::new(registry.clone())));
         let mut sources = vec![("http".to_owned(), http_table.clone())];
-        let rejects = Arc::new(RejectLog::default());
         let told = Arc::new(Told::read(&config.data_dir));
         let mut receivers = Receivers::new(Around {
-            telemetry: telemetry.clone(),
-            clock: clock.clone(),
-            rejects: rejects.clone(),
+            telemetry: core.telemetry.clone(),
+            clock: core.clock.clone(),
+            rejects: core.rejects.clone(),
             told: told.clone(),
         });
-        for bound in bound {
+        for bound in ports.listeners {
             let name = bound.address.to_string();
             receivers.start(bound, &mut |transport, tag_styles| {
                 let table = new_table(transport, tag_styles);
@@ -204,200 +111,72 @@ impl Daemon {
             })?;
         }
 
-        let source: Arc<dyn Source> = store.clone();
-        let engine = Engine::new(source.clone(), config.query.options);
-        let api = ApiState::new(engine.clone(), clock.clone(), config.query.bounds);
-        let api = Arc::new(api.with_settings(Settings {
-            interval_ms: config.windows.interval_ms,
-            retention_ms: config.retention_ms,
-            max_bytes: config.max_bytes,
-            started_ms: clock.now_ms(),
-        }));
-        api.expose(&telemetry);
-        // 0 until the first window is closed.
+        let samples = Arc::new(Mutex::new(SampleTable::new(core.registry.clone())));
         let (flushed, follows) = watch::channel(0);
-        let flushed = Arc::new(Mutex::new(Some(flushed)));
-        let (health_follows, scrape_follows) = (follows.clone(), follows.clone());
-        let flusher = Flusher {
-            clock: clock.clone(),
-            interval: Duration::from_millis(config.windows.interval_ms as u64),
-            tables: tables.clone(),
-            samples: samples.clone(),
-            registry: registry.clone(),
-            windows: windows.clone(),
-            store: store.clone(),
-            telemetry: telemetry.clone(),
-            flushed: flushed.clone(),
-            after: {
-                let (alerting, engine, counts) = (alerting.clone(), engine.clone(), alerting.counters());
-                let patience = PATIENCE.min(Duration::from_millis(config.windows.interval_ms as u64 / 2));
-                let evaluator = Evaluator::start(patience, move |end_ms| alerting.evaluate(end_ms, &engine))?;
-                Box::new(move |end_ms| {
-                    if !evaluator.evaluate(end_ms) {
-                        counts.note_missed();
-                    }
-                })
-            },
-            own: SelfMetrics::default(),
-            waiting: VecDeque::new(),
-        };
+        let flushed: Flushed = Arc::new(Mutex::new(Some(flushed)));
         let mut threads = Threads::default();
+        let flusher = core.flusher(&config, tables.clone(), samples.clone(), flushed.clone())?;
         threads.start(FLUSH_THREAD, move |stop| flusher.run(stop))?;
-
-        let keeper = Keeper {
-            clock: clock.clone(),
-            store: store.clone(),
-            windows: windows.clone(),
-            registry: registry.clone(),
-            telemetry: telemetry.clone(),
-            retention_ms: config.retention_ms,
-            block_span: Duration::from_millis(config.block_span_ms.unsigned_abs()),
-        };
-        store_figures::add(&telemetry, &keeper.store);
+        let keeper = core.keeper(&config);
+        store_figures::add(&core.telemetry, &core.store);
         threads.start("keeper", move |stop| keeper.run(stop))?;
-
-        let (watched, watch_clock) = (receivers.watched().to_vec(), clock.clone());
+        let (watched, watch_clock) = (receivers.watched().to_vec(), core.clock.clone());
         threads.start("kernel-drops", move |stop| {
             kernel_drops::watch(&watched, &told, &*watch_clock, stop);
         })?;
-
-        let makers =
-            Makers::new(windows.clone(), registry.clone(), telemetry.clone(), clock.clone(), sources);
-        let makers = Arc::new(makers);
-        let marker_writer = MarkerWriter {
-            store: alerting.store(),
-            clock: clock.clone(),
-            waiting,
-            retention_ms: config.retention_ms,
-        };
+        let marker_writer = core.marker_writer(&config, waiting);
         threads.start("markers", move |stop| marker_writer.run(stop))?;
 
-        let parts = PageParts {
-            engine: engine.clone(),
-            clock: clock.clone(),
-            calendar: config.http.calendar.clone(),
-            window_ms: config.windows.interval_ms,
-            alerts: {
-                let alerting = alerting.clone();
-                Arc::new(move || alerting.rows())
-            },
-            markers: {
-                let store = alerting.store();
-                Arc::new(move |start_ms, end_ms, limit| {
-                    store.markers(start_ms, end_ms, limit).map_err(|error| error.to_string())
-                })
-            },
-            intake: {
-                let (telemetry, addresses, clock) = (telemetry.clone(), addresses.clone(), clock.clone());
-                let watched = receivers.watched().to_vec();
-                Arc::new(move || intake(&telemetry, &addresses, &watched, clock.now_ms()))
-            },
-            notices: {
-                let (telemetry, clock) = (telemetry.clone(), clock.clone());
-                Arc::new(move || notices(&telemetry, clock.now_ms()))
-            },
-            makers: Some(makers.clone()),
-            flushed: follows,
-        };
-        let pages = Arc::new(PageState::new(parts, config.views.clone()));
-
         let (stop_http, http_stops) = watch::channel(false);
-        let down = Arc::<std::sync::atomic::AtomicBool>::default();
-        let admin = admin_port.map(|port| {
-            let state = AdminState {
-                windows: windows.clone(),
-                registry: registry.clone(),
-                telemetry: telemetry.clone(),
-                started_ms: clock.now_ms(),
-                clock: clock.clone(),
-                down: down.clone(),
-                config: admin_port::shown(&config),
-                counts: Arc::default(),
-            };
-            port.serve(state, stop_http.subscribe())
-        });
+        let down = Arc::<AtomicBool>::default();
+        let admin = ports
+            .admin
+            .map(|port| port.serve(core.admin_state(&config, down.clone()), stop_http.subscribe()));
         let (ready, is_ready) = watch::channel(true);
-        let write_rejects = rejects.clone();
         let (reload_sender, reload_requests) = async_mpsc::channel(1);
-        let parts = Parts {
-            guard: Guard {
-                auth: auth.clone(),
-                clock: clock.clone(),
-                telemetry: telemetry.clone(),
-                cors: Cors::new(config.http.cors_origin.as_deref()),
-            },
-            ingest: Arc::new(IngestState {
+        let parts = core.http_parts(
+            &config,
+            Served {
                 table: http_table,
-                limits: config.table,
-                refused: Arc::new(move |now_ms, item, refusal| {
-                    rejects.note(now_ms, "http", item.as_bytes(), refusal);
-                }),
-                telemetry: telemetry.clone(),
-                auth: auth.clone(),
-                clock: clock.clone(),
-            }),
-            write: Arc::new(WriteState {
                 samples,
-                limits: config.table,
-                interval_ms: config.windows.interval_ms,
-                store,
-                refused: Arc::new(move |now_ms, series, refusal| {
-                    write_rejects.note(now_ms, "remote write", series.as_bytes(), refusal);
-                }),
-                telemetry: telemetry.clone(),
-                auth: auth.clone(),
-                clock: clock.clone(),
-                turns: WriteState::turns(),
-            }),
-            markers: Arc::new(MarkersState {
-                store: alerting.store(),
-                auth: auth.clone(),
-                clock: clock.clone(),
-                retention_ms: config.retention_ms,
-            }),
-            scrape: Arc::new(ScrapeState::new(windows, registry, source, telemetry.clone(), scrape_follows)),
-            api,
-            makers,
-            alerts: alerting.state.clone(),
-            pages: pages.clone(),
-            health: Arc::new(HealthState {
+                sources,
+                addresses: addresses.clone(),
+                watched: receivers.watched().to_vec(),
+                flushed: follows,
                 ready: is_ready,
-                flushed: health_follows,
                 reload: reload_sender,
                 down,
-                telemetry: telemetry.clone(),
-                clock: clock.clone(),
-            }),
-        };
+            },
+        );
+        let pages = parts.pages.clone();
         let options =
             server::Options { connections_max: config.http.connections_max, ..server::Options::default() };
-        let serving = server::serve(http_listener, router::router(parts), options, http_stops);
-        let http = tokio::spawn(serving);
+        let http = tokio::spawn(server::serve(ports.http, router::router(parts), options, http_stops));
         Ok(Daemon {
             http_address,
             admin_address,
             addresses,
-            telemetry: telemetry.clone(),
+            telemetry: core.telemetry.clone(),
             ready,
             receivers,
             stop_http,
             http,
             admin,
             reload_requests,
+            alerting: core.alerting.clone(),
+            flushed,
+            threads,
             reloadable: Reloadable {
                 reload,
                 http_address,
-                auth,
-                signing_key,
-                alerting: alerting.clone(),
+                auth: core.auth,
+                signing_key: core.signing_key,
+                alerting: core.alerting,
                 pages,
-                telemetry,
+                telemetry: core.telemetry,
                 tables,
-                mapper,
+                mapper: config.mapping.mapper,
             },
-            alerting,
-            flushed,
-            threads,
         })
     }
 
@@ -506,94 +285,4 @@ impl Reloadable {
         self.map(config.mapping.mapper);
         Ok(())
     }
-}
-
-/// How the store is kept.
-pub fn store_options(config: &Config) -> store::Options {
-    store::Options::new(&config.data_dir)
-        .with_block_span(config.block_span_ms)
-        .with_retention(config.tiers.windows_retention_ms)
-        .with_tiers(config.tiers.coarser.clone())
-        .with_max_bytes(config.max_bytes)
-        .with_lateness(config.lateness_ms)
-}
-
-fn open_store(
-    config: &Config,
-    catalogue: Arc<Catalogue>,
-    now_ms: i64,
-) -> Result<(Arc<Store>, Recovered), Error> {
-    if config.data_dir.is_file() {
-        return Err(Error::DataDir(config.data_dir.clone()));
-    }
-    let (store, recovered) = Store::open(store_options(config), FsBackend, catalogue, now_ms)?;
-    let losses = store.losses(now_ms)?;
-    for loss in &losses {
-        tracing::warn!("{}", retention_change::describe(loss));
-    }
-    if !losses.is_empty() && !config.accepts_loss {
-        return Err(Error::Loss(retention_change::refusal(&losses)));
-    }
-    store.note_tiers()?;
-    // Nobody imports while the store is ours.
-    if let Err(error) = spool::remove(&config.data_dir.join(SPOOL_DIR)) {
-        tracing::warn!(%error, "what an import left cannot be removed");
-    }
-    let stats = store.stats();
-    tracing::info!(
-        data_dir = %config.data_dir.display(),
-        series = recovered.series.len(),
-        frames_lost = stats.frames_lost,
-        blocks_lost = stats.blocks_lost,
-        "store open"
-    );
-    Ok((Arc::new(store), recovered))
-}
-
-/// Windows and registry as the store remembers them.
-fn resume(
-    config: &Config,
-    telemetry: &Arc<Telemetry>,
-    registry: &Registry,
-    recovered: Recovered,
-    now_ms: i64,
-) -> Windows {
-    // What comes from now on is new.
-    registry.note_time(now_ms);
-    let mut types = registry.catalogue().types().into_iter().peekable();
-    // Both ascend by number.
-    let known = recovered.series.into_iter().filter_map(|series| {
-        while types.next_if(|(id, _)| *id < series.id).is_some() {}
-        let (_, metric_type) = types.next_if(|(id, _)| *id == series.id)?;
-        let RecoveredSeries { id, last_ms, last, ended } = series;
-        Some(Known { id, metric_type, last_ms, last, ended })
-    });
-    let last_end_ms = recovered.last_end_ms.unwrap_or(now_ms).max(now_ms);
-    let has_gap = recovered.last_end_ms.is_some_and(|end_ms| end_ms < last_end_ms);
-    let mut windows = Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms);
-    if has_gap {
-        windows = windows.after_gap();
-    }
-    // Those that ended make room from the first window on.
-    registry.note_ended(&windows.ended());
-    windows
-}
-
-/// The socket for HTTP that is there already, or a new one.
-async fn http_listener(address: SocketAddr, inherited: &mut Inherited) -> io::Result<TcpListener> {
-    match inherited.take(&Address::Tcp(address)).pop() {
-        Some(socket) => {
-            socket.set_nonblocking(true)?;
-            TcpListener::from_std(socket.into())
-        }
-        None => TcpListener::bind(address).await,
-    }
-}
-
-/// `bound` is where HTTP is answered in fact: a config read anew may name
-/// another address, which only the next start brings.
-fn new_auth(config: &Config, bound: SocketAddr, signing_key: &[u8]) -> Auth {
-    let open = config.http.open && config.http.tokens.is_empty();
-    let closed = !bound.ip().is_loopback() && !open;
-    Auth::new(config.http.tokens.clone(), closed, signing_key)
 }

@@ -8,6 +8,11 @@ use Of::{Datagrams, Plain, Reasons, Sockets, Streams};
 /// Labels and value.
 pub(super) type Sample = (Vec<(&'static str, String)>, f64);
 
+/// Name, kind, help, and what the values are.
+type Row = (&'static str, FamilyKind, &'static str, Of);
+
+type OfSocket = fn(&Socket) -> f64;
+
 /// What a family's values are of.
 enum Of {
     /// One, without labels.
@@ -16,15 +21,15 @@ enum Of {
     Reasons(&'static str, fn(&Telemetry) -> Vec<(&'static str, &Counter)>),
     /// One a socket, by `listener`: of all, of those that take packets, of those
     /// that take connections (and there by `reason`, if one is named).
-    Sockets(fn(&Socket) -> f64),
-    Datagrams(fn(&Socket) -> f64),
-    Streams(&'static [(Option<&'static str>, fn(&Socket) -> f64)]),
+    Sockets(OfSocket),
+    Datagrams(OfSocket),
+    Streams(&'static [(Option<&'static str>, OfSocket)]),
 }
 
 impl Of {
     fn samples(&self, telemetry: &Telemetry, sockets: &[std::sync::Arc<Socket>]) -> Vec<Sample> {
         let listener = |socket: &Socket| ("listener", socket.address.clone());
-        let by_socket = |is_shown: fn(&Socket) -> bool, value: &fn(&Socket) -> f64| {
+        let by_socket = |is_shown: fn(&Socket) -> bool, value: &OfSocket| {
             let shown = sockets.iter().filter(|socket| is_shown(socket));
             shown.map(|socket| (vec![listener(socket)], value(socket))).collect()
         };
@@ -51,9 +56,9 @@ impl Of {
     }
 }
 
-/// Every figure of ours, families together.
+/// Every figure of `telemetry` itself, families together.
 pub(super) fn families(telemetry: &Telemetry, sockets: &[std::sync::Arc<Socket>]) -> Vec<Family> {
-    let family = |(name, kind, help, of): &(&'static str, FamilyKind, &'static str, Of)| Family {
+    let family = |(name, kind, help, of): &Row| Family {
         name,
         kind: *kind,
         help,
@@ -62,8 +67,7 @@ pub(super) fn families(telemetry: &Telemetry, sockets: &[std::sync::Arc<Socket>]
     FAMILIES.iter().map(family).collect()
 }
 
-/// Name, kind, help, and where the values are.
-const FAMILIES: &[(&str, FamilyKind, &str, Of)] = &[
+const FAMILIES: &[Row] = &[
     (
         "statsdeck_packets_received_total",
         C,
