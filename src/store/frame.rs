@@ -9,6 +9,7 @@
 
 use super::backend::File;
 use super::coding::{Reader, put_signed, put_varint};
+use super::frame_header::{HEADER_BYTES, Header};
 use super::late::{self, LateKind, LatePart, put_late, read_late};
 use super::sample::{
     End, Kind, Scratch, Value, put_counters, put_distributions, put_ends, put_gauges, put_sets,
@@ -21,14 +22,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// First bytes of a frame, and of one with late values.
-const MAGIC: [u8; 4] = *b"SDf1";
-const MAGIC_LATE: [u8; 4] = *b"SDf2";
-/// What both have in common.
-const MAGIC_START: [u8; 3] = *b"SDf";
-/// magic, length of the data, length and checksum of the directory, checksum of
-/// these sixteen bytes.
-pub(super) const HEADER_BYTES: usize = 20;
 /// Longest data that are written.
 pub(super) const MAX_DATA_BYTES: usize = 1 << 30;
 const KINDS: usize = Kind::ALL.len();
@@ -71,15 +64,6 @@ pub(super) struct Definitions {
 pub(super) struct FrameReader {
     buffers: Buffers,
     scratch: Scratch,
-}
-
-/// The header of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    has_late: bool,
-    data_bytes: u32,
-    directory_bytes: u32,
-    directory_crc: u32,
 }
 
 /// Writes a frame behind `out`; `None` when it would be too long.
@@ -132,74 +116,6 @@ pub(super) fn put_frame(out: &mut Vec<u8>, contents: &Contents<'_>) -> Option<()
     let header = Header::new(!late.is_empty(), data_bytes, &directory);
     out.get_mut(start..start + HEADER_BYTES)?.copy_from_slice(&header.bytes());
     Some(())
-}
-
-impl Header {
-    /// That of a frame with these parts.
-    pub(super) fn new(has_late: bool, data_bytes: u32, directory: &[u8]) -> Header {
-        Header {
-            has_late,
-            data_bytes,
-            directory_bytes: directory.len() as u32,
-            directory_crc: crc32fast::hash(directory),
-        }
-    }
-
-    pub(super) fn bytes(self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[..4].copy_from_slice(if self.has_late { &MAGIC_LATE } else { &MAGIC });
-        bytes[4..8].copy_from_slice(&self.data_bytes.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.directory_bytes.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.directory_crc.to_le_bytes());
-        let crc = crc32fast::hash(&bytes[..16]);
-        bytes[16..].copy_from_slice(&crc.to_le_bytes());
-        bytes
-    }
-
-    /// The header at the front of `bytes`, if there is a sound one.
-    pub(super) fn read(bytes: &[u8]) -> Option<Header> {
-        let (magic, header) = Header::read_any(bytes)?;
-        (magic == MAGIC || magic == MAGIC_LATE).then_some(header)
-    }
-
-    /// Whether the front of `bytes` is a sound header of a form that is not known
-    /// yet.
-    pub(super) fn is_foreign(bytes: &[u8]) -> bool {
-        Header::read_any(bytes).is_some_and(|(magic, _)| magic != MAGIC && magic != MAGIC_LATE)
-    }
-
-    fn read_any(bytes: &[u8]) -> Option<([u8; 4], Header)> {
-        let bytes = bytes.get(..HEADER_BYTES)?;
-        let mut fields = Reader::new(bytes);
-        let magic: [u8; 4] = fields.take(4)?.try_into().ok()?;
-        let (data_bytes, directory_bytes) = (fields.fixed_u32()?, fields.fixed_u32()?);
-        let (directory_crc, crc) = (fields.fixed_u32()?, fields.fixed_u32()?);
-        let sound = magic.starts_with(&MAGIC_START) && crc32fast::hash(bytes.get(..16)?) == crc;
-        let has_late = magic == MAGIC_LATE;
-        sound.then_some((magic, Header { has_late, data_bytes, directory_bytes, directory_crc }))
-    }
-
-    /// Whether a directory is the one that was written.
-    pub(super) fn is_of(&self, directory: &[u8]) -> bool {
-        crc32fast::hash(directory) == self.directory_crc
-    }
-
-    /// Place of the next sound header in `bytes`, of any form.
-    pub(super) fn find(bytes: &[u8]) -> Option<usize> {
-        bytes
-            .windows(HEADER_BYTES)
-            .position(|window| window.starts_with(&MAGIC_START) && Header::read_any(window).is_some())
-    }
-
-    /// Bytes of the whole frame.
-    pub(super) fn frame_bytes(&self) -> u64 {
-        HEADER_BYTES as u64 + u64::from(self.data_bytes) + u64::from(self.directory_bytes)
-    }
-
-    /// Where the directory is in a frame, and its length.
-    pub(super) fn directory(&self) -> (u64, usize) {
-        (HEADER_BYTES as u64 + u64::from(self.data_bytes), self.directory_bytes as usize)
-    }
 }
 
 impl Frame {
@@ -571,12 +487,7 @@ mod tests {
     proptest! {
         #[test]
         fn foreign_directories_do_no_harm(directory: Vec<u8>, data_bytes in 0u32..99, has_late: bool) {
-            let header = Header {
-                has_late,
-                data_bytes,
-                directory_bytes: directory.len() as u32,
-                directory_crc: crc32fast::hash(&directory),
-            };
+            let header = Header::new(has_late, data_bytes, &directory);
             let segment = Arc::new(Segment::new("/wal".into(), None, Arc::default()));
             let _ = Frame::new(segment, 0, &header, &directory);
         }

@@ -6,7 +6,8 @@
 
 use super::backend::File;
 use super::coding::{put_signed, put_varint};
-use super::frame::{Frame, FrameReader, HEADER_BYTES, Header};
+use super::frame::{Frame, FrameReader};
+use super::frame_header::{HEADER_BYTES, Header};
 use super::id_set::IdSet;
 use super::late::LateKind;
 use super::names::{NameWriter, read_names};

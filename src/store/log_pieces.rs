@@ -6,7 +6,8 @@
 
 use super::backend::File;
 use super::error::Error;
-use super::frame::{Frame, FrameReader, HEADER_BYTES as FRAME_HEADER_BYTES, Header};
+use super::frame::{Frame, FrameReader};
+use super::frame_header::{HEADER_BYTES as FRAME_HEADER_BYTES, Header};
 use super::inspect::Damage;
 use super::replay::{Found, Log};
 use super::wal::{SEGMENT_HEADER_BYTES, VERSION, segment_header};

@@ -16,6 +16,7 @@ mod correction;
 mod distributions;
 mod error;
 mod frame;
+mod frame_header;
 mod frame_rest;
 mod gathering;
 mod gauge;

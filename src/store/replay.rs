@@ -10,7 +10,8 @@
 use super::backend::{Backend, File};
 use super::coding::Reader;
 use super::error::Error;
-use super::frame::{Frame, FrameReader, HEADER_BYTES, Header};
+use super::frame::{Frame, FrameReader};
+use super::frame_header::{HEADER_BYTES, Header};
 use super::segment::Segment;
 use super::wal::{Closed, MAGIC, SEGMENT_HEADER_BYTES, VERSION, segment_number};
 use std::io;

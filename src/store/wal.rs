@@ -8,7 +8,8 @@
 use super::admission::{Admitted, Known, admit};
 use super::backend::{Backend, File};
 use super::error::Error;
-use super::frame::{Contents, Frame, Header, put_frame};
+use super::frame::{Contents, Frame, put_frame};
+use super::frame_header::Header;
 use super::id_set::IdSet;
 use super::sample::End;
 use super::segment::Segment;
