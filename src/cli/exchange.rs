@@ -7,6 +7,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::exchange::export::Export;
+use crate::exchange::live_store::LiveStore;
 use crate::exchange::row::{RowFormat, RowWriter};
 use crate::exchange::{hdr_log, open_metrics_text};
 use crate::model::{TimeRange, duration};
@@ -17,9 +18,6 @@ use clap::{Args, ValueEnum};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A file of a running daemon may become a block while it is looked for.
-const OPEN_TRIES: usize = 5;
 
 const EXPORT_EXAMPLES: &str = "\
 Reads the data directory itself, also while the daemon runs; what is in the open window is not there yet.
@@ -96,9 +94,10 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
     if alternatives.is_empty() {
         alternatives.push(Vec::new());
     }
-    let store = open_for_reading(config, now_ms)?;
+    ensure_there(&config.data_dir)?;
+    let store = LiveStore::new(|| open_for_reading(config, now_ms))?;
     // All that is there, whatever the config would keep.
-    let there = store.range().unwrap_or(TimeRange { start_ms: now_ms, end_ms: now_ms });
+    let there = store.look(Store::range).unwrap_or(TimeRange { start_ms: now_ms, end_ms: now_ms });
     let range = TimeRange {
         start_ms: from.unwrap_or(i64::MIN).max(there.start_ms),
         end_ms: to.unwrap_or(now_ms.max(there.end_ms)),
@@ -121,7 +120,9 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
         (Some(path), Some(io)) if is_file => anyhow::anyhow!("cannot write {}: {io}", path.display()),
         _ => error,
     })?;
-    tell_damage(&store);
+    if store.is_damaged() {
+        eprintln!("statsdeck: some data is damaged and left out; see 'statsdeck store verify'");
+    }
     if is_file {
         eprintln!("statsdeck: {what} written");
     }
@@ -131,7 +132,7 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
 /// Writes it; says what there is of it.
 fn write(
     export: &Export,
-    store: &Store,
+    store: &LiveStore<'_>,
     config: &Config,
     args: &ExportArgs,
     out: &mut Output,
@@ -174,17 +175,10 @@ fn write(
     })
 }
 
-fn tell_damage(store: &Store) {
-    let lost = store.stats();
-    if lost.blocks_lost + lost.chunks_lost + lost.frames_lost > 0 {
-        eprintln!("statsdeck: some data is damaged and left out; see 'statsdeck store verify'");
-    }
-}
-
 #[cfg(feature = "parquet")]
 fn parquet(
     export: &Export,
-    store: &Store,
+    store: &LiveStore<'_>,
     args: &ExportArgs,
     out: &mut Output,
     progress: impl FnMut(i64),
@@ -196,7 +190,7 @@ fn parquet(
 #[cfg(not(feature = "parquet"))]
 fn parquet(
     _: &Export,
-    _: &Store,
+    _: &LiveStore<'_>,
     _: &ExportArgs,
     _: &mut Output,
     _: impl FnMut(i64),
@@ -214,24 +208,13 @@ fn plain(error: crate::exchange::Error) -> anyhow::Error {
     }
 }
 
-fn open_for_reading(config: &Config, now_ms: i64) -> anyhow::Result<Store> {
-    ensure_there(&config.data_dir)?;
+fn open_for_reading(config: &Config, now_ms: i64) -> Result<Store, crate::store::Error> {
     let options = Options::new(&config.data_dir)
         .with_retention(i64::MAX)
         .with_tiers(config.tiers.coarser.clone())
         .with_lateness(config.lateness_ms);
-    for attempt in 1.. {
-        let catalogue = Arc::new(Catalogue::new(usize::MAX));
-        match Store::open(options.clone(), ReadOnly(FsBackend), catalogue, now_ms) {
-            Ok((store, _)) => return Ok(store),
-            Err(crate::store::Error::Io { source, .. })
-                if source.kind() == io::ErrorKind::NotFound
-                    && attempt < OPEN_TRIES
-                    && config.data_dir.is_dir() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    anyhow::bail!("the data directory cannot be opened")
+    let catalogue = Arc::new(Catalogue::new(usize::MAX));
+    Store::open(options, ReadOnly(FsBackend), catalogue, now_ms).map(|(store, _)| store)
 }
 
 /// What is exported must not take the place of what it is read from.

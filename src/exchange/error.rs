@@ -11,6 +11,12 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("cannot write the export: {0}")]
     Write(io::Error),
+    #[error(
+        "what is not later than {} was dropped while it was exported, as it is older than what the daemon keeps; \
+         run it again, with a later --from if it happens again",
+        moment(*until_ms)
+    )]
+    Dropped { until_ms: i64 },
     #[error("one moment has more than {limit} points; narrow --match")]
     TooMuch { limit: usize },
     #[error(
@@ -29,6 +35,10 @@ pub enum Error {
     /// A file that is not what it should be; `line` 0 means the whole of it.
     #[error("{}{}: {reason}", path.display(), if *line > 0 { format!(":{line}") } else { String::new() })]
     File { path: PathBuf, line: u64, reason: String },
+}
+
+fn moment(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |moment| moment.to_string())
 }
 
 impl Error {

@@ -6,9 +6,9 @@
 //! in the store; the extremes of a window are exact to three digits.
 
 use super::error::Error;
-use super::export::Export;
+use super::export::{Export, SERIES_MAX};
+use super::live_store::LiveStore;
 use crate::model::{Histogram, MetricType, Points, Series, TimeRange};
-use crate::store::Store;
 use hdrhistogram::Histogram as Hdr;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
@@ -38,7 +38,7 @@ pub struct HdrWritten {
 /// and those of reading.
 pub fn write(
     export: &Export,
-    store: &Store,
+    store: &LiveStore<'_>,
     out: &mut impl Write,
     scale: Option<f64>,
     window_ms: u64,
@@ -56,7 +56,8 @@ pub fn write(
         for (at_ms, histogram) in points.filter_map(histograms).flatten() {
             let hdr = hdr(&histogram, scale, &mut written.clamped)?;
             // Where only steps are left, a point is of a whole one.
-            let step_ms = store.resolution_ms(TimeRange { start_ms: at_ms, end_ms: at_ms });
+            let step_ms =
+                store.look(|store| store.resolution_ms(TimeRange { start_ms: at_ms, end_ms: at_ms }));
             let length_ms = window_ms.max(step_ms.unsigned_abs());
             let start_ms = u64::try_from(at_ms).unwrap_or_default().saturating_sub(length_ms);
             let (start, length) = (Duration::from_millis(start_ms), Duration::from_millis(length_ms));
@@ -70,10 +71,11 @@ pub fn write(
 }
 
 /// Name and type of the one series that is selected.
-fn one_series(export: &Export, store: &Store) -> Result<Series, Error> {
+fn one_series(export: &Export, store: &LiveStore<'_>) -> Result<Series, Error> {
     let mut known: Vec<Series> = Vec::new();
     for matchers in &export.alternatives {
-        for key in store.series(matchers, export.range, super::export::SERIES_MAX)? {
+        let series = store.read(export.range, |store| store.series(matchers, export.range, SERIES_MAX))?;
+        for key in series {
             let metric_type = Some(key.metric_type);
             let is_known = known.iter().any(|other| other.labels == key.labels);
             if key.metric_type.is_distribution() && !is_known && known.len() <= EXAMPLES {

@@ -154,6 +154,14 @@ impl Store {
         blocks.chain(frames).reduce(all)
     }
 
+    /// Last moment before the first span that there are points of, as far as
+    /// headers tell.
+    pub fn starts_after_ms(&self) -> Option<i64> {
+        let state = self.state();
+        let blocks = state.blocks.iter().map(|block| block.footer.start_ms);
+        blocks.chain(state.head.frames().next().map(|frame| frame.start_ms)).min()
+    }
+
     pub(super) fn wanted_ms(&self, grain_ms: i64) -> i64 {
         tier::wanted(&self.options.tiers, grain_ms)
     }
