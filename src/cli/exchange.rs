@@ -51,6 +51,9 @@ pub struct ExportArgs {
     /// Of hdr: what values are multiplied with; else 1000000 for timers (they become microseconds), 1 for others.
     #[arg(long, value_name = "FACTOR")]
     scale: Option<f64>,
+    /// Of hdr: the length of a window, such as 10s; else that of the newest ones in the data.
+    #[arg(long, value_name = "DURATION")]
+    window: Option<String>,
     /// File to write, packed when it ends in .gz; it has its name once it is whole. Else, or with -, to stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -87,6 +90,7 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
     if let Some(scale) = args.scale {
         anyhow::ensure!(scale.is_finite() && scale > 0.0, "--scale must be above 0");
     }
+    let window_ms = args.window.as_deref().map(parse_window).transpose()?;
     let mut alternatives = Vec::new();
     for selector in &args.matches {
         alternatives.extend(parse_selector(selector)?);
@@ -113,7 +117,7 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
     }
     let mut out = Output::new(args.output.as_deref())?;
     let mut meter = Meter::new("exporting");
-    let written = write(&export, &store, config, args, &mut out, &mut meter);
+    let written = write(&export, &store, args, window_ms, &mut out, &mut meter);
     meter.clear();
     let written = written.and_then(|what| Ok(out.finish().map(|()| what)?));
     let what = written.map_err(|error| match (&args.output, error.downcast_ref::<io::Error>()) {
@@ -133,8 +137,8 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
 fn write(
     export: &Export,
     store: &LiveStore<'_>,
-    config: &Config,
     args: &ExportArgs,
+    window_ms: Option<u64>,
     out: &mut Output,
     meter: &mut Meter,
 ) -> anyhow::Result<String> {
@@ -143,7 +147,6 @@ fn write(
     let progress = |at_ms: i64| meter.tell(at_ms.abs_diff(range.start_ms), all);
     Ok(match args.format {
         Format::Hdr => {
-            let window_ms = config.windows.interval_ms.unsigned_abs();
             let written = hdr_log::write(export, store, out, args.scale, window_ms, progress);
             let written = written.map_err(plain)?;
             if written.clamped > 0 {
@@ -244,6 +247,11 @@ pub fn ensure_there(data_dir: &Path) -> anyhow::Result<()> {
         data_dir.display()
     );
     Ok(())
+}
+
+fn parse_window(text: &str) -> anyhow::Result<u64> {
+    let length_ms = duration::parse_ms(text).ok().filter(|length_ms| *length_ms > 0);
+    length_ms.ok_or_else(|| anyhow::anyhow!("--window {text:?} is no length: write one such as 10s"))
 }
 
 /// A time in ms since the epoch: RFC 3339, a date in UTC, seconds, or an age.

@@ -25,6 +25,8 @@ pub enum Error {
     NoTimer,
     #[error("an HDR log is of one timer or histogram, more match; narrow --match: {examples}, …")]
     NotOneTimer { examples: String },
+    #[error("how long a window is is not known: name it, as in --window 10s")]
+    NoWindow,
     #[error("a histogram cannot be written as HDR: {0}")]
     Hdr(String),
     #[cfg(feature = "parquet")]

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::export::{Export, SERIES_MAX};
 use super::live_store::LiveStore;
 use crate::model::{Histogram, MetricType, Points, Series, TimeRange};
+use crate::store::Store;
 use hdrhistogram::Histogram as Hdr;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
@@ -31,20 +32,23 @@ pub struct HdrWritten {
 
 /// Writes the log of the one distribution that `export` selects. `scale` is
 /// what values are multiplied with; without it 1,000,000 for timers, 1 for
-/// others. `window_ms` is the length of a window.
+/// others. `window_ms` is the length of a window; without it that of the newest
+/// ones there are.
 ///
 /// # Errors
-/// [`Error::NoTimer`], [`Error::NotOneTimer`], [`Error::Hdr`], [`Error::Write`]
+/// [`Error::NoTimer`], [`Error::NotOneTimer`], [`Error::NoWindow`], [`Error::Hdr`], [`Error::Write`]
 /// and those of reading.
 pub fn write(
     export: &Export,
     store: &LiveStore<'_>,
     out: &mut impl Write,
     scale: Option<f64>,
-    window_ms: u64,
+    window_ms: Option<u64>,
     progress: impl FnMut(i64),
 ) -> Result<HdrWritten, Error> {
     let one = one_series(export, store)?;
+    let known_ms = || store.look(Store::window_ms).map(i64::unsigned_abs);
+    let window_ms = window_ms.or_else(known_ms).ok_or(Error::NoWindow)?;
     let scale = scale.unwrap_or(if one.metric_type == Some(MetricType::Timer) { 1e6 } else { 1.0 });
     let mut serializer = V2DeflateSerializer::new();
     let mut builder = IntervalLogWriterBuilder::new();
