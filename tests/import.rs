@@ -37,6 +37,24 @@ fn a_point_that_comes_again_is_counted_and_the_last_one_stays() {
     assert!(rows.contains("\"value\":3}") && rows.contains("\"value\":5}"), "{rows}");
 }
 
+/// As when the program before the pipe failed.
+#[test]
+fn an_import_of_nothing_is_no_success() {
+    for text in ["", "\n\n", "# EOF\n", "# TYPE a gauge\n# EOF\n"] {
+        let (is_ok, said, _) = imported(text.as_bytes(), &[]);
+        assert!(!is_ok && said.contains("nothing was imported"), "{text:?}: {said}");
+    }
+}
+
+#[test]
+fn a_label_that_comes_twice_is_told() {
+    let (is_ok, said, _) = imported(format!("a{{b=\"1\",b=\"2\"}} 1 {}\n", moment_s()).as_bytes(), &[]);
+    assert!(
+        !is_ok && said.contains("-:1: no name and labels such as name{label=\"value\"}, each once"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_byte_order_mark_is_no_part_of_a_name() {
     let at = moment_s();

@@ -69,7 +69,8 @@ pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
     meter.clear();
     build_tiers(&store, now_ms)?;
     io::stdout().lock().write_all(text(&imported).as_bytes())?;
-    anyhow::ensure!(imported.samples > 0 || imported.refused.all() == 0, "nothing was imported");
+    // Nor where there was nothing: who writes into our pipe may have failed.
+    anyhow::ensure!(imported.samples > 0, "nothing was imported");
     Ok(())
 }
 

@@ -115,7 +115,7 @@ pub fn read(
         let key = || {
             let parsed = parse_series(series);
             let (name, labels) =
-                parsed.ok_or_else(|| wrong("no name and labels such as name{label=\"value\"}"))?;
+                parsed.ok_or_else(|| wrong("no name and labels such as name{label=\"value\"}, each once"))?;
             let metric_type = type_of(&families, &name);
             let pairs = labels.into_iter().chain([(NAME.to_owned(), name)]);
             Ok(SeriesKey { labels: Labels::from_pairs(pairs), metric_type })
