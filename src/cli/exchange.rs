@@ -7,6 +7,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::exchange::export::Export;
+use crate::exchange::live_store::LiveStore;
 use crate::exchange::row::{RowFormat, RowWriter};
 use crate::exchange::{hdr_log, open_metrics_text};
 use crate::model::{TimeRange, duration};
@@ -17,9 +18,6 @@ use clap::{Args, ValueEnum};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A file of a running daemon may become a block while it is looked for.
-const OPEN_TRIES: usize = 5;
 
 const EXPORT_EXAMPLES: &str = "\
 Reads the data directory itself, also while the daemon runs; what is in the open window is not there yet.
@@ -53,6 +51,9 @@ pub struct ExportArgs {
     /// Of hdr: what values are multiplied with; else 1000000 for timers (they become microseconds), 1 for others.
     #[arg(long, value_name = "FACTOR")]
     scale: Option<f64>,
+    /// Of hdr: the length of a window, such as 10s; else that of the newest ones in the data.
+    #[arg(long, value_name = "DURATION")]
+    window: Option<String>,
     /// File to write, packed when it ends in .gz; it has its name once it is whole. Else, or with -, to stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -89,6 +90,7 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
     if let Some(scale) = args.scale {
         anyhow::ensure!(scale.is_finite() && scale > 0.0, "--scale must be above 0");
     }
+    let window_ms = args.window.as_deref().map(parse_window).transpose()?;
     let mut alternatives = Vec::new();
     for selector in &args.matches {
         alternatives.extend(parse_selector(selector)?);
@@ -96,9 +98,10 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
     if alternatives.is_empty() {
         alternatives.push(Vec::new());
     }
-    let store = open_for_reading(config, now_ms)?;
+    ensure_there(&config.data_dir)?;
+    let store = LiveStore::new(|| open_for_reading(config, now_ms))?;
     // All that is there, whatever the config would keep.
-    let there = store.range().unwrap_or(TimeRange { start_ms: now_ms, end_ms: now_ms });
+    let there = store.look(Store::range).unwrap_or(TimeRange { start_ms: now_ms, end_ms: now_ms });
     let range = TimeRange {
         start_ms: from.unwrap_or(i64::MIN).max(there.start_ms),
         end_ms: to.unwrap_or(now_ms.max(there.end_ms)),
@@ -114,14 +117,16 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
     }
     let mut out = Output::new(args.output.as_deref())?;
     let mut meter = Meter::new("exporting");
-    let written = write(&export, &store, config, args, &mut out, &mut meter);
+    let written = write(&export, &store, args, window_ms, &mut out, &mut meter);
     meter.clear();
     let written = written.and_then(|what| Ok(out.finish().map(|()| what)?));
     let what = written.map_err(|error| match (&args.output, error.downcast_ref::<io::Error>()) {
         (Some(path), Some(io)) if is_file => anyhow::anyhow!("cannot write {}: {io}", path.display()),
         _ => error,
     })?;
-    tell_damage(&store);
+    if store.is_damaged() {
+        eprintln!("statsdeck: some data is damaged and left out; see 'statsdeck store verify'");
+    }
     if is_file {
         eprintln!("statsdeck: {what} written");
     }
@@ -131,9 +136,9 @@ pub fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
 /// Writes it; says what there is of it.
 fn write(
     export: &Export,
-    store: &Store,
-    config: &Config,
+    store: &LiveStore<'_>,
     args: &ExportArgs,
+    window_ms: Option<u64>,
     out: &mut Output,
     meter: &mut Meter,
 ) -> anyhow::Result<String> {
@@ -142,7 +147,6 @@ fn write(
     let progress = |at_ms: i64| meter.tell(at_ms.abs_diff(range.start_ms), all);
     Ok(match args.format {
         Format::Hdr => {
-            let window_ms = config.windows.interval_ms.unsigned_abs();
             let written = hdr_log::write(export, store, out, args.scale, window_ms, progress);
             let written = written.map_err(plain)?;
             if written.clamped > 0 {
@@ -174,17 +178,10 @@ fn write(
     })
 }
 
-fn tell_damage(store: &Store) {
-    let lost = store.stats();
-    if lost.blocks_lost + lost.chunks_lost + lost.frames_lost > 0 {
-        eprintln!("statsdeck: some data is damaged and left out; see 'statsdeck store verify'");
-    }
-}
-
 #[cfg(feature = "parquet")]
 fn parquet(
     export: &Export,
-    store: &Store,
+    store: &LiveStore<'_>,
     args: &ExportArgs,
     out: &mut Output,
     progress: impl FnMut(i64),
@@ -196,7 +193,7 @@ fn parquet(
 #[cfg(not(feature = "parquet"))]
 fn parquet(
     _: &Export,
-    _: &Store,
+    _: &LiveStore<'_>,
     _: &ExportArgs,
     _: &mut Output,
     _: impl FnMut(i64),
@@ -214,24 +211,13 @@ fn plain(error: crate::exchange::Error) -> anyhow::Error {
     }
 }
 
-fn open_for_reading(config: &Config, now_ms: i64) -> anyhow::Result<Store> {
-    ensure_there(&config.data_dir)?;
+fn open_for_reading(config: &Config, now_ms: i64) -> Result<Store, crate::store::Error> {
     let options = Options::new(&config.data_dir)
         .with_retention(i64::MAX)
         .with_tiers(config.tiers.coarser.clone())
         .with_lateness(config.lateness_ms);
-    for attempt in 1.. {
-        let catalogue = Arc::new(Catalogue::new(usize::MAX));
-        match Store::open(options.clone(), ReadOnly(FsBackend), catalogue, now_ms) {
-            Ok((store, _)) => return Ok(store),
-            Err(crate::store::Error::Io { source, .. })
-                if source.kind() == io::ErrorKind::NotFound
-                    && attempt < OPEN_TRIES
-                    && config.data_dir.is_dir() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    anyhow::bail!("the data directory cannot be opened")
+    let catalogue = Arc::new(Catalogue::new(usize::MAX));
+    Store::open(options, ReadOnly(FsBackend), catalogue, now_ms).map(|(store, _)| store)
 }
 
 /// What is exported must not take the place of what it is read from.
@@ -261,6 +247,11 @@ pub fn ensure_there(data_dir: &Path) -> anyhow::Result<()> {
         data_dir.display()
     );
     Ok(())
+}
+
+fn parse_window(text: &str) -> anyhow::Result<u64> {
+    let length_ms = duration::parse_ms(text).ok().filter(|length_ms| *length_ms > 0);
+    length_ms.ok_or_else(|| anyhow::anyhow!("--window {text:?} is no length: write one such as 10s"))
 }
 
 /// A time in ms since the epoch: RFC 3339, a date in UTC, seconds, or an age.

@@ -5,14 +5,14 @@ use crate::catalogue::Catalogue;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::{retention_change, store_options};
-use crate::exchange::import::{Handle, Import, Imported, Refused, SPOOL_DIR};
+use crate::exchange::import::{Handle, Import, Imported, LabelLimits, Refused, SPOOL_DIR};
 use crate::exchange::{open_metrics, whisper};
 use crate::store::{FsBackend, Store};
 use clap::Args;
 use flate2::read::MultiGzDecoder;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,7 +52,9 @@ pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
         retention_change::refusal(&losses)
     );
     let spool = config.data_dir.join(SPOOL_DIR);
-    let mut import = Import::new(&store, &catalogue, &recovered, &spool, now_ms)?;
+    let limits =
+        LabelLimits { labels_max: config.table.labels_max, label_bytes_max: config.table.label_bytes_max };
+    let mut import = Import::new(&store, &catalogue, &recovered, limits, &spool, now_ms)?;
     let mut meter = Meter::new("reading");
     for path in &args.files {
         if path.is_dir() || path.extension().is_some_and(|extension| extension == "wsp") {
@@ -66,8 +68,9 @@ pub fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
     let imported = import.finish(|done, all| meter.tell(done, all))?;
     meter.clear();
     build_tiers(&store, now_ms)?;
-    print!("{}", text(&imported));
-    anyhow::ensure!(imported.samples > 0 || imported.refused.all() == 0, "nothing was imported");
+    io::stdout().lock().write_all(text(&imported).as_bytes())?;
+    // Nor where there was nothing: who writes into our pipe may have failed.
+    anyhow::ensure!(imported.samples > 0, "nothing was imported");
     Ok(())
 }
 
@@ -128,7 +131,7 @@ fn take_text(import: &mut Import<'_>, path: &Path, sampled: bool, meter: &mut Me
             None => {
                 let key = key()?;
                 let series = import.series(if sampled { open_metrics::sampled(key) } else { key });
-                if series.is_some() {
+                if series.is_ok() {
                     known.insert(line.series.into(), series);
                 }
                 series
@@ -136,6 +139,12 @@ fn take_text(import: &mut Import<'_>, path: &Path, sampled: bool, meter: &mut Me
         };
         import.point(series, line.sample)
     })?;
+    if let (Some(end), Some(behind)) = (read.end_line, read.line_behind_end) {
+        eprintln!(
+            "statsdeck: {}:{behind}: there is more behind the '# EOF' of line {end}; it is taken as well",
+            path.display()
+        );
+    }
     if read.may_be_cut() {
         eprintln!(
             "statsdeck: {}: there is no '# EOF' at its end, as OpenMetrics has it: is it whole?",
@@ -164,7 +173,8 @@ fn text(imported: &Imported) -> String {
         counted(imported.series, "series", "series"),
         counted(imported.blocks, "block", "blocks"),
     );
-    let Refused { too_old, taken, open, before_total, no_number, series_limit } = imported.refused;
+    let Refused { too_old, taken, open, before_total, no_number, .. } = imported.refused;
+    let Refused { series_limit, labels_limit, label_bytes_limit, repeated, .. } = imported.refused;
     for (count, why) in [
         (too_old, "older than what is kept (see retention in the config), or than what a coarser tier has"),
         (taken, "of a time that has data already"),
@@ -172,6 +182,9 @@ fn text(imported: &Imported) -> String {
         (before_total, "of counters that have later totals already"),
         (no_number, "of counters, no numbers"),
         (series_limit, "of series beyond limits.series"),
+        (labels_limit, "of series with more labels than limits.labels"),
+        (label_bytes_limit, "of names or labels longer than limits.label_bytes"),
+        (repeated, "of a series and time that came again later"),
     ] {
         if count > 0 {
             text.push_str(&format!("left out: {}, {why}\n", counted(count, "point", "points")));

@@ -11,6 +11,12 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("cannot write the export: {0}")]
     Write(io::Error),
+    #[error(
+        "what is not later than {} was dropped while it was exported, as it is older than what the daemon keeps; \
+         run it again, with a later --from if it happens again",
+        moment(*until_ms)
+    )]
+    Dropped { until_ms: i64 },
     #[error("one moment has more than {limit} points; narrow --match")]
     TooMuch { limit: usize },
     #[error(
@@ -19,6 +25,8 @@ pub enum Error {
     NoTimer,
     #[error("an HDR log is of one timer or histogram, more match; narrow --match: {examples}, …")]
     NotOneTimer { examples: String },
+    #[error("how long a window is is not known: name it, as in --window 10s")]
+    NoWindow,
     #[error("a histogram cannot be written as HDR: {0}")]
     Hdr(String),
     #[cfg(feature = "parquet")]
@@ -29,6 +37,10 @@ pub enum Error {
     /// A file that is not what it should be; `line` 0 means the whole of it.
     #[error("{}{}: {reason}", path.display(), if *line > 0 { format!(":{line}") } else { String::new() })]
     File { path: PathBuf, line: u64, reason: String },
+}
+
+fn moment(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |moment| moment.to_string())
 }
 
 impl Error {

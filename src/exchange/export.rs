@@ -6,6 +6,7 @@
 //! order of time.
 
 use super::error::Error;
+use super::live_store::LiveStore;
 use super::row::RowWriter;
 use crate::model::{Matcher, Select, Series, TimeRange};
 use crate::store::{self, Store};
@@ -37,10 +38,10 @@ impl Export {
     /// told the time it has come to.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::TooMuch`] and those of `each`.
+    /// [`Error::Store`], [`Error::Dropped`], [`Error::TooMuch`] and those of `each`.
     pub fn slices(
         &self,
-        store: &Store,
+        store: &LiveStore<'_>,
         progress: impl FnMut(i64),
         each: impl FnMut(Vec<Series>) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -53,7 +54,7 @@ impl Export {
     /// As [`Export::slices`].
     pub(super) fn slices_from(
         &self,
-        store: &Store,
+        store: &LiveStore<'_>,
         mut slice_ms: i64,
         mut progress: impl FnMut(i64),
         mut each: impl FnMut(Vec<Series>) -> Result<(), Error>,
@@ -61,7 +62,8 @@ impl Export {
         let mut start_ms = self.range.start_ms;
         while start_ms <= self.range.end_ms {
             let end_ms = start_ms.saturating_add(slice_ms - 1).min(self.range.end_ms);
-            match self.slice(store, TimeRange { start_ms, end_ms }) {
+            let range = TimeRange { start_ms, end_ms };
+            match store.read(range, |store| self.slice(store, range)) {
                 Ok(series) => {
                     let points: usize = series.iter().map(|series| series.points.weight_from(0)).sum();
                     if !series.is_empty() {
@@ -73,11 +75,11 @@ impl Export {
                         slice_ms = slice_ms.saturating_mul(2).min(SLICE_MAX_MS);
                     }
                 }
-                Err(store::Error::Limit { what: "points", .. }) if slice_ms > 1 => {
+                Err(Error::Store(store::Error::Limit { what: "points", .. })) if slice_ms > 1 => {
                     slice_ms = (slice_ms.min(self.range.end_ms.saturating_sub(start_ms)) / 2).max(1);
                 }
-                Err(store::Error::Limit { limit, .. }) => return Err(Error::TooMuch { limit }),
-                Err(error) => return Err(error.into()),
+                Err(Error::Store(store::Error::Limit { limit, .. })) => return Err(Error::TooMuch { limit }),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -89,7 +91,7 @@ impl Export {
     /// As [`Export::slices`], and [`Error::Write`]. Returns the number of rows.
     pub fn rows(
         &self,
-        store: &Store,
+        store: &LiveStore<'_>,
         out: &mut impl Write,
         writer: &RowWriter,
         progress: impl FnMut(i64),

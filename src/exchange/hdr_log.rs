@@ -6,7 +6,8 @@
 //! in the store; the extremes of a window are exact to three digits.
 
 use super::error::Error;
-use super::export::Export;
+use super::export::{Export, SERIES_MAX};
+use super::live_store::LiveStore;
 use crate::model::{Histogram, MetricType, Points, Series, TimeRange};
 use crate::store::Store;
 use hdrhistogram::Histogram as Hdr;
@@ -31,20 +32,23 @@ pub struct HdrWritten {
 
 /// Writes the log of the one distribution that `export` selects. `scale` is
 /// what values are multiplied with; without it 1,000,000 for timers, 1 for
-/// others. `window_ms` is the length of a window.
+/// others. `window_ms` is the length of a window; without it that of the newest
+/// ones there are.
 ///
 /// # Errors
-/// [`Error::NoTimer`], [`Error::NotOneTimer`], [`Error::Hdr`], [`Error::Write`]
+/// [`Error::NoTimer`], [`Error::NotOneTimer`], [`Error::NoWindow`], [`Error::Hdr`], [`Error::Write`]
 /// and those of reading.
 pub fn write(
     export: &Export,
-    store: &Store,
+    store: &LiveStore<'_>,
     out: &mut impl Write,
     scale: Option<f64>,
-    window_ms: u64,
+    window_ms: Option<u64>,
     progress: impl FnMut(i64),
 ) -> Result<HdrWritten, Error> {
     let one = one_series(export, store)?;
+    let known_ms = || store.look(Store::window_ms).map(i64::unsigned_abs);
+    let window_ms = window_ms.or_else(known_ms).ok_or(Error::NoWindow)?;
     let scale = scale.unwrap_or(if one.metric_type == Some(MetricType::Timer) { 1e6 } else { 1.0 });
     let mut serializer = V2DeflateSerializer::new();
     let mut builder = IntervalLogWriterBuilder::new();
@@ -56,7 +60,8 @@ pub fn write(
         for (at_ms, histogram) in points.filter_map(histograms).flatten() {
             let hdr = hdr(&histogram, scale, &mut written.clamped)?;
             // Where only steps are left, a point is of a whole one.
-            let step_ms = store.resolution_ms(TimeRange { start_ms: at_ms, end_ms: at_ms });
+            let step_ms =
+                store.look(|store| store.resolution_ms(TimeRange { start_ms: at_ms, end_ms: at_ms }));
             let length_ms = window_ms.max(step_ms.unsigned_abs());
             let start_ms = u64::try_from(at_ms).unwrap_or_default().saturating_sub(length_ms);
             let (start, length) = (Duration::from_millis(start_ms), Duration::from_millis(length_ms));
@@ -70,10 +75,11 @@ pub fn write(
 }
 
 /// Name and type of the one series that is selected.
-fn one_series(export: &Export, store: &Store) -> Result<Series, Error> {
+fn one_series(export: &Export, store: &LiveStore<'_>) -> Result<Series, Error> {
     let mut known: Vec<Series> = Vec::new();
     for matchers in &export.alternatives {
-        for key in store.series(matchers, export.range, super::export::SERIES_MAX)? {
+        let series = store.read(export.range, |store| store.series(matchers, export.range, SERIES_MAX))?;
+        for key in series {
             let metric_type = Some(key.metric_type);
             let is_known = known.iter().any(|other| other.labels == key.labels);
             if key.metric_type.is_distribution() && !is_known && known.len() <= EXAMPLES {

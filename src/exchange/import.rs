@@ -46,13 +46,22 @@ pub struct Refused {
     pub before_total: u64,
     /// No numbers: a counter cannot be that.
     pub no_number: u64,
-    /// Of series beyond the limit.
+    /// Of series beyond `limits.series`.
     pub series_limit: u64,
+    /// Of series that have more labels than `limits.labels`.
+    pub labels_limit: u64,
+    /// Of series that have a name or a label longer than `limits.label_bytes`.
+    pub label_bytes_limit: u64,
+    /// Others of the same series and time came later.
+    pub repeated: u64,
 }
 
 impl Refused {
     pub fn all(&self) -> u64 {
-        self.too_old + self.taken + self.open + self.before_total + self.no_number + self.series_limit
+        let Refused { too_old, taken, open, before_total, no_number, .. } = self;
+        let Refused { series_limit, labels_limit, label_bytes_limit, repeated, .. } = self;
+        let of_series = series_limit + labels_limit + label_bytes_limit;
+        too_old + taken + open + before_total + no_number + of_series + repeated
     }
 }
 
@@ -60,6 +69,7 @@ impl Refused {
 pub struct Import<'a> {
     store: &'a Store,
     catalogue: &'a Catalogue,
+    limits: LabelLimits,
     known: HashMap<SeriesId, RecoveredSeries>,
     now_ms: i64,
     spool: Spool,
@@ -70,8 +80,23 @@ pub struct Import<'a> {
     imported: Imported,
 }
 
-/// A series of an import; `None` when there is no room for it.
-pub type Handle = Option<(SeriesId, MetricType)>;
+/// Labels that a series may have beside its name, and bytes of each text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabelLimits {
+    pub labels_max: usize,
+    pub label_bytes_max: usize,
+}
+
+/// The limit that a series is beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    Series,
+    Labels,
+    LabelBytes,
+}
+
+/// A series of an import, or why it is none.
+pub type Handle = Result<(SeriesId, MetricType), Beyond>;
 
 impl<'a> Import<'a> {
     /// Begins one. `recovered` is what the store knew when it was opened;
@@ -83,12 +108,14 @@ impl<'a> Import<'a> {
         store: &'a Store,
         catalogue: &'a Catalogue,
         recovered: &Recovered,
+        limits: LabelLimits,
         spool_dir: &Path,
         now_ms: i64,
     ) -> Result<Self, Error> {
         Ok(Import {
             store,
             catalogue,
+            limits,
             known: recovered.series.iter().map(|series| (series.id, *series)).collect(),
             now_ms,
             spool: Spool::new(spool_dir)?,
@@ -101,8 +128,15 @@ impl<'a> Import<'a> {
 
     /// The series of this name, a counter or a gauge.
     pub fn series(&self, key: SeriesKey) -> Handle {
+        let LabelLimits { labels_max, label_bytes_max } = self.limits;
         let metric_type = key.metric_type;
-        self.catalogue.register(key).ok().map(|id| (id, metric_type))
+        if key.labels.len() > labels_max + 1 {
+            return Err(Beyond::Labels);
+        }
+        if key.labels.iter().any(|(name, value)| name.len().max(value.len()) > label_bytes_max) {
+            return Err(Beyond::LabelBytes);
+        }
+        self.catalogue.register(key).map(|id| (id, metric_type)).map_err(|_| Beyond::Series)
     }
 
     /// Takes a point, or counts why not. Of points at one time the last counts.
@@ -117,9 +151,16 @@ impl<'a> Import<'a> {
         }
         let place = *self.places.entry(span_end_ms).or_insert_with(|| store.place(span_end_ms, now_ms));
         let refused = &mut self.imported.refused;
-        let Some((id, metric_type)) = series else {
-            refused.series_limit += 1;
-            return Ok(());
+        let (id, metric_type) = match series {
+            Ok(series) => series,
+            Err(beyond) => {
+                *match beyond {
+                    Beyond::Series => &mut refused.series_limit,
+                    Beyond::Labels => &mut refused.labels_limit,
+                    Beyond::LabelBytes => &mut refused.label_bytes_limit,
+                } += 1;
+                return Ok(());
+            }
         };
         let is_counter = metric_type == MetricType::Counter;
         let known_ms = self.known.get(&id).map(|known| known.last_ms);
@@ -169,6 +210,7 @@ impl<'a> Import<'a> {
                 Ok::<_, Error>(part)
             });
             self.imported.samples += written?;
+            self.imported.refused.repeated += parts.repeated();
             self.imported.blocks += 1;
             progress(at as u64 + 1, spans.len() as u64);
         }

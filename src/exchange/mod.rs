@@ -5,6 +5,7 @@ pub mod error;
 pub mod export;
 pub mod hdr_log;
 pub mod import;
+pub mod live_store;
 pub mod open_metrics;
 pub mod open_metrics_text;
 #[cfg(feature = "parquet")]

@@ -15,9 +15,12 @@ use std::collections::HashMap;
 use std::io::{BufRead, Read as _};
 use std::path::Path;
 
-/// Longest line, and most labels of a series.
+/// Longest line.
 const LINE_BYTES: u64 = 1 << 20;
-const LABELS_MAX: usize = 256;
+/// Labels of a series that are read: more than any config allows.
+const LABELS_MAX: usize = 257;
+/// What some programs put at the head of a text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Most names whose type is told.
 const NAMES_MAX: usize = 1_000_000;
 /// Times from here on are in ms.
@@ -43,15 +46,17 @@ pub struct Line<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Read {
     pub samples: u64,
-    /// It ends as OpenMetrics does.
-    pub has_end: bool,
+    /// Line of the first `# EOF`, with which OpenMetrics ends, and of what stands
+    /// behind it.
+    pub end_line: Option<u64>,
+    pub line_behind_end: Option<u64>,
     /// A time was in seconds: it is no text of Prometheus, which has no such end.
     pub in_seconds: bool,
 }
 
 impl Read {
     pub fn may_be_cut(&self) -> bool {
-        self.samples > 0 && self.in_seconds && !self.has_end
+        self.samples > 0 && self.in_seconds && self.end_line.is_none()
     }
 }
 
@@ -80,16 +85,22 @@ pub fn read(
         if read == LINE_BYTES && line.last() != Some(&b'\n') {
             return Err(wrong("the line is longer than 1 MiB"));
         }
-        let text = std::str::from_utf8(&line)
+        let mark = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1);
+        let text = std::str::from_utf8(mark.unwrap_or(&line))
             .map_err(|_| wrong("the line is no UTF-8; of what is packed, only gzip is read"))?;
         let has_end = text.ends_with('\n');
         let text = text.trim();
-        if let Some(comment) = text.strip_prefix('#') {
-            all.has_end = comment.trim() == "EOF";
-            take_type(&mut families, comment);
+        if text.is_empty() {
             continue;
         }
-        if text.is_empty() {
+        if all.end_line.is_some() && all.line_behind_end.is_none() {
+            all.line_behind_end = Some(number);
+        }
+        if let Some(comment) = text.strip_prefix('#') {
+            if comment.trim() == "EOF" {
+                all.end_line = all.end_line.or(Some(number));
+            }
+            take_type(&mut families, comment);
             continue;
         }
         if !has_end {
@@ -99,13 +110,12 @@ pub fn read(
             ));
         }
         let parsed = parse_line(text).map_err(|reason| wrong(&reason))?;
-        all.has_end = false;
         all.in_seconds |= parsed.in_seconds;
         let (name, series) = (parsed.name, parsed.line.series);
         let key = || {
             let parsed = parse_series(series);
             let (name, labels) =
-                parsed.ok_or_else(|| wrong("no name and labels such as name{label=\"value\"}"))?;
+                parsed.ok_or_else(|| wrong("no name and labels such as name{label=\"value\"}, each once"))?;
             let metric_type = type_of(&families, &name);
             let pairs = labels.into_iter().chain([(NAME.to_owned(), name)]);
             Ok(SeriesKey { labels: Labels::from_pairs(pairs), metric_type })
@@ -257,8 +267,8 @@ fn parse_series(series: &str) -> Option<(String, Vec<(String, String)>)> {
             None if rest.is_empty() => {}
             None => return None,
         }
-        if pairs.len() > LABELS_MAX {
-            return None;
+        if pairs.len() >= LABELS_MAX {
+            break;
         }
     }
     (!name.is_empty()).then_some((name, pairs))

@@ -10,11 +10,11 @@
 
 use super::error::Error;
 use super::export::{Export, SERIES_MAX};
+use super::live_store::LiveStore;
 use crate::exposition::text::{Kind, label_text, number};
 use crate::model::label::{NAME, escape_name};
 use crate::model::sample::is_stale;
 use crate::model::{Labels, Matcher, MetricType, Points, Series, SeriesKey};
-use crate::store::Store;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io::Write;
@@ -67,7 +67,7 @@ struct Families {
 /// As [`Export::slices`], and [`Error::Write`].
 pub fn write(
     export: &Export,
-    store: &Store,
+    store: &LiveStore<'_>,
     out: &mut impl Write,
     percentiles: &[f64],
     mut progress: impl FnMut(u64, u64),
@@ -105,10 +105,12 @@ pub fn write(
 }
 
 impl Families {
-    fn of(export: &Export, store: &Store) -> Result<Self, Error> {
+    fn of(export: &Export, store: &LiveStore<'_>) -> Result<Self, Error> {
         let mut types: BTreeMap<String, MetricType> = BTreeMap::new();
         for matchers in &export.alternatives {
-            for SeriesKey { labels, metric_type } in store.series(matchers, export.range, SERIES_MAX)? {
+            let series =
+                store.read(export.range, |store| store.series(matchers, export.range, SERIES_MAX))?;
+            for SeriesKey { labels, metric_type } in series {
                 types.entry(labels.name().to_owned()).or_insert(metric_type);
             }
         }

@@ -6,10 +6,10 @@
 
 use super::error::Error;
 use super::export::Export;
+use super::live_store::LiveStore;
 use crate::model::label::NAME;
 use crate::model::sample::is_stale;
 use crate::model::{Histogram, Points, Series};
-use crate::store::Store;
 use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical};
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
@@ -29,7 +29,7 @@ const GROUP_ROWS: usize = 1 << 18;
 /// As [`Export::slices`], [`Error::Parquet`].
 pub fn write(
     export: &Export,
-    store: &Store,
+    store: &LiveStore<'_>,
     out: impl Write + Send,
     percentiles: &[f64],
     progress: impl FnMut(i64),

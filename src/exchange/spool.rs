@@ -44,6 +44,7 @@ pub struct SpanParts {
     path: PathBuf,
     passes: std::vec::IntoIter<RangeInclusive<u32>>,
     pass_points: u64,
+    repeated: u64,
 }
 
 impl Spool {
@@ -102,7 +103,7 @@ impl Spool {
                 }
             }
         }
-        Ok(SpanParts { path, passes: passes.into_iter(), pass_points: self.pass_points })
+        Ok(SpanParts { path, passes: passes.into_iter(), pass_points: self.pass_points, repeated: 0 })
     }
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -139,6 +140,12 @@ impl Drop for Spool {
 }
 
 impl SpanParts {
+    /// Points that others of the same series and time replaced, in the parts so
+    /// far.
+    pub fn repeated(&self) -> u64 {
+        self.repeated
+    }
+
     /// The next part; of points at one time the last one that was added.
     ///
     /// # Errors
@@ -147,8 +154,10 @@ impl SpanParts {
         let Some(pass) = self.passes.next() else { return Ok(None) };
         let mut points: Vec<(u32, Sample)> = Vec::new();
         let mut most = usize::try_from(2 * self.pass_points).unwrap_or(usize::MAX);
+        let mut all = 0;
         each(&self.path, |id, sample| {
             if pass.contains(&id) {
+                all += 1;
                 points.push((id, sample));
                 // One series may have any number of points of the same times.
                 if points.len() >= most {
@@ -158,6 +167,7 @@ impl SpanParts {
             }
         })?;
         settle(&mut points);
+        self.repeated += all - points.len() as u64;
         let mut part = Part::new();
         for series in points.chunk_by(|a, b| a.0 == b.0) {
             let samples = series.iter().map(|(_, sample)| *sample).collect();
@@ -237,6 +247,7 @@ mod tests {
             }
         }
         assert_eq!(found, expected);
+        assert_eq!(parts.repeated(), 1_000 - expected.len() as u64);
     }
 
     #[test]

@@ -275,11 +275,14 @@ impl Block {
     /// that is in it.
     ///
     /// # Errors
-    /// [`Error::Io`]
+    /// [`Error::Io`], [`Error::Gone`] where another process drops blocks.
     pub(super) fn file(&self, backend: &dyn Backend) -> Result<Option<Box<dyn File>>, Error> {
         match backend.open(&self.path) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if backend.is_read_only() {
+                    return Err(Error::Gone { path: self.path.clone() });
+                }
                 self.gone.store(true, Ordering::Relaxed);
                 Ok(None)
             }

@@ -23,6 +23,10 @@ pub enum Error {
     Options { key: &'static str, reason: &'static str },
     #[error("block {} does not read back as it was written: {reason}", path.display())]
     Verify { path: PathBuf, reason: String },
+    /// Of a store that is open for reading alone: a daemon put others in the place
+    /// of the file, or dropped it. Who opens the store anew sees what there is.
+    #[error("{} went away while the data was read; run it again", path.display())]
+    Gone { path: PathBuf },
     /// Who asked for it wants no more of it. Nothing was written.
     #[error("stopped before it was done")]
     Stopped,

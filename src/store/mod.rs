@@ -15,6 +15,7 @@ mod column;
 mod correction;
 mod distributions;
 mod error;
+mod extent;
 mod frame;
 mod frame_header;
 mod frame_rest;

@@ -137,23 +137,6 @@ impl Store {
         coarse.map(|part| part.range.end_ms).max().unwrap_or(i64::MIN)
     }
 
-    /// The time that there are points of, as far as headers tell; `None` when
-    /// there are none.
-    pub fn range(&self) -> Option<TimeRange> {
-        let state = self.state();
-        let blocks = state.blocks.iter().filter(|block| !block.series().is_empty());
-        let blocks = blocks.map(|block| block.footer.range);
-        let frames = state.head.frames().map(|frame| {
-            let late_ms = frame.late().map_or(i64::MAX, |late| late.range(frame.end_ms).start_ms);
-            TimeRange { start_ms: frame.start_ms.min(late_ms), end_ms: frame.end_ms }
-        });
-        let all = |a: TimeRange, b: TimeRange| TimeRange {
-            start_ms: a.start_ms.min(b.start_ms),
-            end_ms: a.end_ms.max(b.end_ms),
-        };
-        blocks.chain(frames).reduce(all)
-    }
-
     pub(super) fn wanted_ms(&self, grain_ms: i64) -> i64 {
         tier::wanted(&self.options.tiers, grain_ms)
     }

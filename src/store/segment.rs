@@ -79,7 +79,7 @@ impl Files {
     /// The file of the segment; `None` when it is gone.
     ///
     /// # Errors
-    /// [`Error::Io`]
+    /// [`Error::Io`], [`Error::Gone`] where another process removes segments.
     pub(super) fn of(
         &mut self,
         backend: &dyn Backend,
@@ -90,7 +90,12 @@ impl Files {
         }
         self.file = match segment.file(backend) {
             Ok(file) => Some(file),
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(Error::Io { source, path, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                if backend.is_read_only() {
+                    return Err(Error::Gone { path });
+                }
+                None
+            }
             Err(error) => return Err(error),
         };
         self.segment = Some(segment.clone());
