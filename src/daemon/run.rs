@@ -42,6 +42,7 @@ use crate::lock::lock;
 use crate::mapping::Mapper;
 use crate::protocol::TagStyles;
 use crate::query::{Engine, Source};
+use crate::store::inspect::is_running;
 use crate::store::{self, FsBackend, Recovered, RecoveredSeries, Store};
 use crate::telemetry::{Telemetry, Transport};
 use arc_swap::ArcSwap;
@@ -129,6 +130,11 @@ impl Daemon {
     ) -> Result<Daemon, Error> {
         let now_ms = clock.now_ms();
         let telemetry = Arc::new(Telemetry::default());
+        // One that has the directory most likely has the ports, too: which of both
+        // is meant says more. What else is wrong with it is told below.
+        if is_running(&FsBackend, &config.data_dir).is_ok_and(|is_running| is_running) {
+            return Err(store::Error::Locked { dir: config.data_dir }.into());
+        }
         // Ports first: a second daemon shall not touch the store. And HTTP's
         // before all, which is never shared: UDP sockets that share their port
         // would take packets away from the daemon that runs.
