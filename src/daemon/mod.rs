@@ -18,6 +18,8 @@ pub mod secret_file;
 pub mod self_metrics;
 pub mod service;
 mod store_figures;
+mod store_opening;
 mod threads;
 
-pub use run::{Daemon, Error, store_options};
+pub use run::{Daemon, Error};
+pub use store_opening::store_options;

@@ -1,7 +1,7 @@
 //! What a change of the tiers costs, in words: for the one who starts the daemon
 //! or checks a config. Nothing is dropped before they agreed.
 
-use super::run::store_options;
+use super::store_opening::store_options;
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::model::duration;

@@ -11,19 +11,16 @@ use super::marker_writer::{self, MarkerWriter};
 use super::notices::notices;
 use super::receive::{self, Around, Receivers};
 use super::reject_log::RejectLog;
-use super::retention_change;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
 use super::store_figures;
+use super::store_opening::{open_store, refuse_second, resume};
 use super::threads::Threads;
 use crate::admin::AdminState;
-use crate::aggregate::window::Known;
-use crate::aggregate::{Quotas, Registry, SampleTable, Table, Windows};
+use crate::aggregate::{Quotas, Registry, SampleTable, Table};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::exchange::import::SPOOL_DIR;
-use crate::exchange::spool;
 use crate::http::api::health::{HealthState, ReloadRequest};
 use crate::http::api::ingest::IngestState;
 use crate::http::api::markers::MarkersState;
@@ -42,8 +39,7 @@ use crate::lock::lock;
 use crate::mapping::Mapper;
 use crate::protocol::TagStyles;
 use crate::query::{Engine, Source};
-use crate::store::inspect::is_running;
-use crate::store::{self, FsBackend, Recovered, RecoveredSeries, Store};
+use crate::store;
 use crate::telemetry::{Telemetry, Transport};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
@@ -130,11 +126,7 @@ impl Daemon {
     ) -> Result<Daemon, Error> {
         let now_ms = clock.now_ms();
         let telemetry = Arc::new(Telemetry::default());
-        // One that has the directory most likely has the ports, too: which of both
-        // is meant says more. What else is wrong with it is told below.
-        if is_running(&FsBackend, &config.data_dir).is_ok_and(|is_running| is_running) {
-            return Err(store::Error::Locked { dir: config.data_dir }.into());
-        }
+        refuse_second(&config)?;
         // Ports first: a second daemon shall not touch the store. And HTTP's
         // before all, which is never shared: UDP sockets that share their port
         // would take packets away from the daemon that runs.
@@ -512,77 +504,6 @@ impl Reloadable {
         self.map(config.mapping.mapper);
         Ok(())
     }
-}
-
-/// How the store is kept.
-pub fn store_options(config: &Config) -> store::Options {
-    store::Options::new(&config.data_dir)
-        .with_block_span(config.block_span_ms)
-        .with_retention(config.tiers.windows_retention_ms)
-        .with_tiers(config.tiers.coarser.clone())
-        .with_max_bytes(config.max_bytes)
-        .with_lateness(config.lateness_ms)
-}
-
-fn open_store(
-    config: &Config,
-    catalogue: Arc<Catalogue>,
-    now_ms: i64,
-) -> Result<(Arc<Store>, Recovered), Error> {
-    if config.data_dir.is_file() {
-        return Err(Error::DataDir(config.data_dir.clone()));
-    }
-    let (store, recovered) = Store::open(store_options(config), FsBackend, catalogue, now_ms)?;
-    let losses = store.losses(now_ms)?;
-    for loss in &losses {
-        tracing::warn!("{}", retention_change::describe(loss));
-    }
-    if !losses.is_empty() && !config.accepts_loss {
-        return Err(Error::Loss(retention_change::refusal(&losses)));
-    }
-    store.note_tiers()?;
-    // Nobody imports while the store is ours.
-    if let Err(error) = spool::remove(&config.data_dir.join(SPOOL_DIR)) {
-        tracing::warn!(%error, "what an import left cannot be removed");
-    }
-    let stats = store.stats();
-    tracing::info!(
-        data_dir = %config.data_dir.display(),
-        series = recovered.series.len(),
-        frames_lost = stats.frames_lost,
-        blocks_lost = stats.blocks_lost,
-        "store open"
-    );
-    Ok((Arc::new(store), recovered))
-}
-
-/// Windows and registry as the store remembers them.
-fn resume(
-    config: &Config,
-    telemetry: &Arc<Telemetry>,
-    registry: &Registry,
-    recovered: Recovered,
-    now_ms: i64,
-) -> Windows {
-    // What comes from now on is new.
-    registry.note_time(now_ms);
-    let mut types = registry.catalogue().types().into_iter().peekable();
-    // Both ascend by number.
-    let known = recovered.series.into_iter().filter_map(|series| {
-        while types.next_if(|(id, _)| *id < series.id).is_some() {}
-        let (_, metric_type) = types.next_if(|(id, _)| *id == series.id)?;
-        let RecoveredSeries { id, last_ms, last, ended } = series;
-        Some(Known { id, metric_type, last_ms, last, ended })
-    });
-    let last_end_ms = recovered.last_end_ms.unwrap_or(now_ms).max(now_ms);
-    let has_gap = recovered.last_end_ms.is_some_and(|end_ms| end_ms < last_end_ms);
-    let mut windows = Windows::new(config.windows, telemetry.clone(), known.collect(), last_end_ms);
-    if has_gap {
-        windows = windows.after_gap();
-    }
-    // Those that ended make room from the first window on.
-    registry.note_ended(&windows.ended());
-    windows
 }
 
 /// The socket for HTTP that is there already, or a new one.
