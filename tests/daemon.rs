@@ -79,6 +79,10 @@ fn a_second_daemon_on_the_same_data_is_refused() {
     let daemon = start(dir.path(), "");
     let Err(error) = try_start(dir.path(), "") else { panic!("it started") };
     assert!(error.to_string().contains("in use by another statsdeck"), "{error}");
+    // The same command once more: its ports are taken, too.
+    let http = format!("[http]\naddress = \"{}\"\n", daemon.http);
+    let Err(error) = try_start(dir.path(), &http) else { panic!("it started") };
+    assert!(error.to_string().contains("in use by another statsdeck"), "{error}");
     daemon.stop();
 }
 

@@ -80,7 +80,7 @@ fn build_tiers(store: &Store, now_ms: i64) -> anyhow::Result<()> {
     let mut built = 0;
     loop {
         let done = store.maintain(now_ms)?;
-        anyhow::ensure!(done.builds_failed == 0, "coarser steps cannot be built; the log says why");
+        anyhow::ensure!(done.builds_failed == 0, "a block cannot be built; the log says why");
         if done.blocks_built == 0 {
             meter.clear();
             return Ok(());

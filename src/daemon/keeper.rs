@@ -39,22 +39,20 @@ impl Keeper {
 
     fn maintain(&self, stop: &dyn Fn() -> bool) {
         let now_ms = self.clock.now_ms();
-        match self.store.maintain_until(now_ms, stop) {
-            Ok(done) if done != store::Maintained::default() => {
-                self.telemetry.store_errors.add(done.builds_failed as u64);
-                tracing::info!(
-                    written = done.blocks_written,
-                    built = done.blocks_built,
-                    failed = done.builds_failed,
-                    dropped = done.blocks_dropped,
-                    "blocks"
-                );
-            }
-            Ok(_) => {}
-            Err(error) => {
-                self.telemetry.store_errors.add(1);
-                tracing::error!(%error, "the store could not tidy up; will be tried again");
-            }
+        let (done, whole) = self.store.maintain_until(now_ms, stop);
+        if done != store::Maintained::default() {
+            self.telemetry.store_errors.add(done.builds_failed as u64);
+            tracing::info!(
+                written = done.blocks_written,
+                built = done.blocks_built,
+                failed = done.builds_failed,
+                dropped = done.blocks_dropped,
+                "blocks"
+            );
+        }
+        if let Err(error) = whole {
+            self.telemetry.store_errors.add(1);
+            tracing::error!(%error, "the store could not tidy up; will be tried again");
         }
         let present = self.store.present();
         let silent_since_ms = now_ms - self.retention_ms;

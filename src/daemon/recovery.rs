@@ -8,6 +8,7 @@ use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::exchange::import::SPOOL_DIR;
 use crate::exchange::spool;
+use crate::store::inspect::is_running;
 use crate::store::{self, FsBackend, Recovered, RecoveredSeries, Store};
 use crate::telemetry::Telemetry;
 use std::sync::Arc;
@@ -20,6 +21,13 @@ pub fn store_options(config: &Config) -> store::Options {
         .with_tiers(config.tiers.coarser.clone())
         .with_max_bytes(config.max_bytes)
         .with_lateness(config.lateness_ms)
+}
+
+/// What is wrong when a daemon has the directory already. Asked where the ports
+/// are taken, which is most likely by the same daemon: this says more.
+pub(super) fn second_daemon(config: &Config) -> Option<Error> {
+    let is_running = is_running(&FsBackend, &config.data_dir).is_ok_and(|is_running| is_running);
+    is_running.then(|| store::Error::Locked { dir: config.data_dir.clone() }.into())
 }
 
 /// The store as the config wants it, and what it remembers.

@@ -7,6 +7,7 @@ use super::kernel_drops::{self, Told};
 use super::marker_writer;
 use super::ports::Ports;
 use super::receive::{Around, Receivers};
+use super::recovery;
 use super::serving::Served;
 use super::store_figures;
 use super::threads::Threads;
@@ -81,7 +82,8 @@ impl Daemon {
         clock: Arc<dyn Clock>,
     ) -> Result<Daemon, Error> {
         // Ports first: a second daemon shall not touch the store.
-        let ports = Ports::bind(&config, &mut inherited).await?;
+        let ports = Ports::bind(&config, &mut inherited).await;
+        let ports = ports.map_err(|error| recovery::second_daemon(&config).unwrap_or(error))?;
         let (http_address, admin_address) = (ports.http_address, ports.admin_address());
         let addresses = ports.addresses();
         let core = Core::open(&config, clock, http_address)?;

@@ -21,7 +21,7 @@ pub type Part = Vec<(SeriesId, Vec<Sample>)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Free,
-    /// There is a block of its time, of windows or of steps.
+    /// There is a block of its time, of windows or of steps, be it a damaged one.
     Taken,
     /// It is not over yet, or the log has windows of its time.
     Open,
@@ -48,7 +48,7 @@ impl Store {
             Place::TooOld
         } else if span_end_ms > now_ms || span_end_ms > log_ms {
             Place::Open
-        } else if state.blocks.iter().any(|block| taken(block)) {
+        } else if state.blocks.iter().any(|block| taken(block)) || state.damaged.contains(&(0, span_end_ms)) {
             Place::Taken
         } else {
             Place::Free

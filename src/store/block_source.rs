@@ -12,7 +12,6 @@ use super::head::Complete;
 use super::id_set::IdSet;
 use super::late::LateKind;
 use super::section::Wanted;
-use super::segment::Files;
 use super::step::Steps;
 use super::stream::Stream;
 use super::tier::Build;
@@ -125,7 +124,7 @@ impl Source<'_> {
 
 fn series_of_windows(backend: &dyn Backend, complete: &Complete) -> Result<IdSet, Error> {
     let mut series = complete.span.series();
-    let (mut files, mut reader) = (Files::default(), FrameReader::default());
+    let (mut files, mut reader) = (complete.files(), FrameReader::default());
     for frame in complete.late_frames() {
         let Some(file) = files.of(backend, frame.segment())? else { continue };
         for kind in LateKind::ALL {

@@ -87,6 +87,7 @@ impl Starts {
 /// [`Error::Io`]
 pub(super) fn read(
     backend: &dyn Backend,
+    mut files: Files,
     frames: &[Arc<Frame>],
     ids: &[u32],
     end_ms: i64,
@@ -94,7 +95,7 @@ pub(super) fn read(
     mut sample: impl FnMut(u32, Sample),
 ) -> Result<Option<Corrections>, Error> {
     let mut corrections = Corrections::new();
-    let (mut files, mut reader) = (Files::default(), FrameReader::default());
+    let mut reader = FrameReader::default();
     for frame in frames {
         let Some(interval_ms) = frame.late().map(|late| late.interval_ms) else { continue };
         let file = match files.of_frame(backend, frame, gone_is_damage)? {
@@ -127,12 +128,13 @@ pub(super) fn read(
 /// [`Error::Io`]
 pub(super) fn read_ahead(
     backend: &dyn Backend,
+    mut files: Files,
     frames: &[Arc<Frame>],
     mut ids: Vec<u32>,
     gone_is_damage: bool,
 ) -> Result<Option<BTreeMap<u32, Total>>, Error> {
     let mut totals = BTreeMap::new();
-    let (mut files, mut reader) = (Files::default(), FrameReader::default());
+    let mut reader = FrameReader::default();
     for frame in frames {
         if ids.is_empty() {
             break;

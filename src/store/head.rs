@@ -6,9 +6,11 @@
 //! closed never changes again, so that its block is built without a lock. In
 //! memory is little more than where each frame is: no more for more series.
 
+use super::error::Error;
 use super::frame::Frame;
 use super::id_set::IdSet;
-use super::segment::Segment;
+use super::salvage::Salvage;
+use super::segment::{Files, Segment};
 use crate::model::TimeRange;
 use std::sync::Arc;
 
@@ -33,6 +35,8 @@ pub(super) struct Complete {
     pub(super) later: Vec<Arc<Frame>>,
     /// What is not later is in a block before.
     pub(super) sealed_ms: i64,
+    /// Set when it is to be written without what cannot be read.
+    pub(super) salvage: Option<Arc<Salvage>>,
 }
 
 /// Size of the head.
@@ -76,7 +80,7 @@ impl Head {
         let newest_ms = self.frames().next_back().map_or(i64::MIN, |frame| frame.end_ms);
         let span = self.closed.first().filter(|span| newest_ms >= span.end_ms.saturating_add(lateness_ms))?;
         let later = self.frames().filter(|frame| frame.end_ms > span.end_ms).cloned().collect();
-        Some(Complete { span: span.clone(), later, sealed_ms })
+        Some(Complete { span: span.clone(), later, sealed_ms, salvage: None })
     }
 
     /// Forgets a span whose block is in place.
@@ -145,6 +149,18 @@ impl Complete {
     pub(super) fn late_frames(&self) -> Vec<Arc<Frame>> {
         let range = TimeRange { start_ms: i64::MIN, end_ms: self.span.end_ms };
         late_in(self.span.frames.iter().chain(&self.later), &range)
+    }
+
+    /// To read its frames with.
+    pub(super) fn files(&self) -> Files {
+        Files::new(self.salvage.clone())
+    }
+
+    /// Whether an error is one of reading its frames.
+    pub(super) fn is_unread(&self, error: &Error) -> bool {
+        let Error::Io { path, .. } = error else { return false };
+        let mut frames = self.span.frames.iter().chain(&self.later);
+        frames.any(|frame| frame.segment().path() == path)
     }
 }
 

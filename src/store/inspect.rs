@@ -171,12 +171,19 @@ pub fn inspect(
     depth: Depth,
     progress: impl FnMut(Progress),
 ) -> Result<Inspection, Error> {
-    let names = backend.list(dir).map_err(Error::io("list", dir))?;
+    let is_running = is_running(backend, dir)?;
+    inspect_as(backend, dir, depth, is_running, progress)
+}
+
+/// Whether a daemon has `dir` open, as of now.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be listed or the lock cannot be asked.
+pub fn is_running(backend: &dyn Backend, dir: &Path) -> Result<bool, Error> {
     let lock_path = dir.join(LOCK_NAME);
     // Given back at once: a daemon may start while we read.
-    let is_running = names.iter().any(|name| is_ours(name))
-        && backend.lock(&lock_path).map_err(Error::io("lock", &lock_path))?.is_none();
-    inspect_as(backend, dir, depth, is_running, progress)
+    Ok(is_data_dir(backend, dir)?
+        && backend.lock(&lock_path).map_err(Error::io("lock", &lock_path))?.is_none())
 }
 
 /// The same for who knows whether a daemon runs.

@@ -7,7 +7,8 @@
 
 use super::block::Block;
 use super::error::Error;
-use super::store::{Options, Store};
+use super::options::Options;
+use super::store::Store;
 use super::upkeep::settled_ms;
 use crate::model::duration::{format_ms, parse_ms};
 use std::io;

@@ -5,6 +5,7 @@ use super::backend::{Backend, File};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -56,8 +57,8 @@ struct Content {
     durable: Vec<u8>,
     /// What of `bytes` is not in `durable` yet, in order.
     pending: Vec<Change>,
-    /// It cannot be read.
-    is_bad: bool,
+    /// Bytes that cannot be read.
+    bad: Range<usize>,
 }
 
 #[derive(Clone)]
@@ -95,8 +96,13 @@ impl MemoryBackend {
 
     /// Lets every read of one file fail.
     pub fn fail_reads_of(&self, path: &Path) {
+        self.fail_reads_within(path, 0..usize::MAX);
+    }
+
+    /// Lets every read of these bytes of one file fail.
+    pub fn fail_reads_within(&self, path: &Path, bad: Range<usize>) {
         if let Some(inode) = self.disk().names.get(path) {
-            content(inode).is_bad = true;
+            content(inode).bad = bad;
         }
     }
 
@@ -108,7 +114,7 @@ impl MemoryBackend {
     /// All is well from now on.
     pub fn heal(&self) {
         let mut disk = self.disk();
-        disk.names.values().for_each(|inode| content(inode).is_bad = false);
+        disk.names.values().for_each(|inode| content(inode).bad = 0..0);
         disk.fault = None;
         disk.read_fault = None;
         disk.room_bytes = None;
@@ -355,11 +361,11 @@ impl File for OpenFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.backend.step_of_reading()?;
         let content = content(&self.inode);
-        if content.is_bad {
-            return Err(faulty());
-        }
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(buffer.len());
+        if start < content.bad.end && content.bad.start < end {
+            return Err(faulty());
+        }
         let bytes = content.bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(bytes);
         Ok(())

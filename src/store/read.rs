@@ -9,17 +9,15 @@ use super::correction::{self, Corrections, Starts};
 use super::error::Error;
 use super::frame::{Frame, FrameReader};
 use super::gathering::{Budget, append_later, empty, push};
-use super::head;
 use super::id_set::IdSet;
-use super::late::LateKind;
 use super::point::Class;
 use super::reading::{Asked, Reading};
 use super::sample::{Kind, Value};
 use super::section::Wanted;
 use super::segment::{Files, FrameFile};
 use super::store::Store;
-use super::tier::{self, Part};
-use super::waiting::Waiting;
+use super::tier;
+use super::view::View;
 use crate::model::{
     Grains, Matcher, MetricType, Points, Sample, Select, Series, SeriesId, SeriesKey, TimeRange,
 };
@@ -64,10 +62,11 @@ impl Store {
     pub fn reading(&self, request: &Select<'_>, grains: &Grains) -> Result<Reading, Error> {
         for attempt in 1..=TRIES {
             let Some(view) = self.view(request.range, grains) else { break };
-            let found = view.found(self, request.matchers, request.max_series, false)?;
+            let is_last = attempt == TRIES;
+            let found = view.found(self, request.matchers, request.max_series, false, is_last)?;
+            let Some(found) = found else { continue };
             let budget = Budget { points: 0, limit: request.max_points };
             let mut log = LogPoints::new(found, view.range, budget);
-            let is_last = attempt == TRIES;
             if log.read_frames(self, &view, is_last)? && log.correct(self, &view, is_last)? {
                 let asked = Asked { range: view.range, grains, parts: &view.parts };
                 log.add_waiting(&view)?;
@@ -90,11 +89,15 @@ impl Store {
         range: TimeRange,
         max_series: usize,
     ) -> Result<Vec<SeriesKey>, Error> {
-        let Some(view) = self.view(range, &Grains::default()) else { return Ok(Vec::new()) };
-        let found = view.found(self, matchers, max_series, true)?;
-        let mut keys: Vec<SeriesKey> = found.into_iter().map(|(_, key)| key).collect();
-        keys.sort_unstable();
-        Ok(keys)
+        for attempt in 1..=TRIES {
+            let Some(view) = self.view(range, &Grains::default()) else { break };
+            let found = view.found(self, matchers, max_series, true, attempt == TRIES)?;
+            let Some(found) = found else { continue };
+            let mut keys: Vec<SeriesKey> = found.into_iter().map(|(_, key)| key).collect();
+            keys.sort_unstable();
+            return Ok(keys);
+        }
+        Ok(Vec::new())
     }
 
     /// Calls `visit` with each series that fulfils all matchers and has points in
@@ -109,14 +112,19 @@ impl Store {
         range: TimeRange,
         mut visit: impl FnMut(SeriesKey) -> bool,
     ) -> Result<(), Error> {
-        let Some(view) = self.view(range, &Grains::default()) else { return Ok(()) };
         let mut candidates = IdSet::default();
         self.catalogue().matching(matchers, |id, _| {
             candidates.insert(id.0);
             true
         });
-        let found = view.with_points(self, &candidates, usize::MAX)?;
-        self.catalogue().matching(matchers, |id, key| !found.contains(id.0) || visit(key));
+        for attempt in 1..=TRIES {
+            let Some(view) = self.view(range, &Grains::default()) else { break };
+            let found = view.with_points(self, &candidates, usize::MAX, attempt == TRIES)?;
+            if let Some(found) = found {
+                self.catalogue().matching(matchers, |id, key| !found.contains(id.0) || visit(key));
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -140,166 +148,6 @@ impl Store {
     pub(super) fn wanted_ms(&self, grain_ms: i64) -> i64 {
         tier::wanted(&self.options.tiers, grain_ms)
     }
-
-    fn view(&self, range: TimeRange, grains: &Grains) -> Option<View> {
-        let state = self.state();
-        let range = state.readable(range)?;
-        let mut parts: Vec<(i64, Vec<Part>)> = Vec::new();
-        for metric_type in MetricType::ALL {
-            let wanted_ms = self.wanted_ms(grains.of(metric_type));
-            if parts.iter().all(|(step_ms, _)| *step_ms != wanted_ms) {
-                let mut serving = tier::serving(&state.blocks, range, wanted_ms);
-                serving.retain(|part| part.block.overlaps(&range) && part.block.overlaps(&part.range));
-                parts.push((wanted_ms, serving));
-            }
-        }
-        let frames = state.head.frames_in(&range);
-        let all_frames = frames.len() == state.head.frames().count();
-        let late = state.head.late_frames_in(&range);
-        let later = if late.is_empty() { Vec::new() } else { state.head.frames_after(range.end_ms) };
-        let waiting =
-            state.waiting.iter().filter(|waiting| waiting.range().overlaps(&range)).cloned().collect();
-        let sealed_ms = state.sealed_ms;
-        Some(View { range, parts, frames, all_frames, late, later, waiting, sealed_ms })
-    }
-}
-
-/// What there is in a range, at one moment.
-struct View {
-    range: TimeRange,
-    /// For each resolution that is wanted, ascending in time.
-    parts: Vec<(i64, Vec<Part>)>,
-    frames: Vec<Arc<Frame>>,
-    /// Whether these are all frames there are.
-    all_frames: bool,
-    /// Frames whose late values may change something here, and, where there are
-    /// some, the frames that end after the range.
-    late: Vec<Arc<Frame>>,
-    later: Vec<Arc<Frame>>,
-    /// Windows that could not be written yet, ascending; later than all frames.
-    waiting: Vec<Arc<Waiting>>,
-    /// What is not later is in blocks, with what came late for it.
-    sealed_ms: i64,
-}
-
-impl View {
-    /// The series that fulfil the matchers and have points here: exactly so
-    /// when `exact` is set or there seem to be too many.
-    fn found(
-        &self,
-        store: &Store,
-        matchers: &[Matcher],
-        max_series: usize,
-        exact: bool,
-    ) -> Result<Vec<(SeriesId, SeriesKey)>, Error> {
-        let mut present = head::series(self.frames.iter().chain(&self.late));
-        self.parts().for_each(|part| present.unite(part.block.series()));
-        self.waiting.iter().for_each(|waiting| present.unite(waiting.series()));
-        let mut found: Vec<(SeriesId, SeriesKey)> = Vec::new();
-        // Of those beyond the limit, the numbers alone.
-        let mut more: Vec<u32> = Vec::new();
-        store.catalogue().matches(matchers, |id, series| {
-            if present.contains(id.0) {
-                if found.len() < max_series {
-                    found.extend(series.series().map(|key| (id, key)));
-                } else {
-                    more.push(id.0);
-                }
-            }
-            true
-        });
-        if more.is_empty() && !exact {
-            return Ok(found);
-        }
-        let candidates: IdSet = found.iter().map(|(id, _)| id.0).chain(more.iter().copied()).collect();
-        let with_points = self.with_points(store, &candidates, max_series)?;
-        found.retain(|(id, _)| with_points.contains(id.0));
-        for id in more.into_iter().filter(|id| with_points.contains(*id)) {
-            found.extend(store.catalogue().series(SeriesId(id)).map(|key| (SeriesId(id), key)));
-        }
-        Ok(found)
-    }
-
-    /// Those of the candidates that have points here.
-    fn with_points(&self, store: &Store, candidates: &IdSet, max_series: usize) -> Result<IdSet, Error> {
-        let mut found = IdSet::default();
-        let check = |found: &IdSet| {
-            let fits = found.len() <= max_series;
-            fits.then_some(()).ok_or(Error::Limit { what: "series", limit: max_series })
-        };
-        for waiting in &self.waiting {
-            waiting.series().iter().filter(|id| candidates.contains(*id)).for_each(|id| found.insert(id));
-        }
-        check(&found)?;
-        for Part { block, range } in self.parts() {
-            let missing: Vec<u32> =
-                candidates.minus(&found).filter(|id| block.series().contains(*id)).collect();
-            let is_whole = covers(range, &block.footer.range) && self.covers(&block.footer.range);
-            if is_whole {
-                missing.into_iter().for_each(|id| found.insert(id));
-            } else if let Some(file) = block.file(store.backend())?.filter(|_| !missing.is_empty()) {
-                block.entries(&*file, Wanted::Ids(&missing), |entry| {
-                    if entry.overlaps(&self.range) && entry.overlaps(range) {
-                        found.insert(entry.id);
-                    }
-                })?;
-            }
-            check(&found)?;
-        }
-        let (mut files, mut reader) = (Files::default(), FrameReader::default());
-        for frame in &self.late {
-            let Some(file) = files.of(store.backend(), frame.segment())? else { continue };
-            let missing: Vec<u32> = candidates.minus(&found).collect();
-            let interval_ms = frame.late().map_or(0, |late| late.interval_ms);
-            for kind in LateKind::ALL {
-                let each = |id, window_ms, _| {
-                    let window = TimeRange { start_ms: window_ms - interval_ms, end_ms: window_ms };
-                    if window_ms > self.sealed_ms && self.range.overlaps(&window) {
-                        found.insert(id);
-                    }
-                };
-                let read = frame.read_late(&*file, kind, Wanted::Ids(&missing), &mut reader, each);
-                read.map_err(Error::io("read", frame.segment().path()))?;
-            }
-            check(&found)?;
-        }
-        let whole = self
-            .frames
-            .iter()
-            .all(|frame| self.covers(&TimeRange { start_ms: frame.start_ms, end_ms: frame.end_ms }));
-        if self.all_frames && whole && self.late.is_empty() {
-            let series = head::series(self.frames.iter());
-            candidates.iter().filter(|id| series.contains(*id)).for_each(|id| found.insert(id));
-            check(&found)?;
-            return Ok(found);
-        }
-        for frame in self.frames.iter().rev() {
-            let missing: Vec<u32> = candidates.minus(&found).collect();
-            if missing.is_empty() {
-                break;
-            }
-            let Some(file) = files.of(store.backend(), frame.segment())? else { continue };
-            for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Gone) {
-                let read =
-                    frame.read_ids(&*file, kind, Wanted::Ids(&missing), &mut reader, |id| found.insert(id));
-                read.map_err(Error::io("read", frame.segment().path()))?;
-            }
-            check(&found)?;
-        }
-        Ok(found)
-    }
-
-    fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.parts.iter().flat_map(|(_, parts)| parts)
-    }
-
-    fn covers(&self, range: &TimeRange) -> bool {
-        covers(&self.range, range)
-    }
-}
-
-fn covers(whole: &TimeRange, range: &TimeRange) -> bool {
-    whole.start_ms <= range.start_ms && range.end_ms <= whole.end_ms
 }
 
 /// What is read of frames.
@@ -430,7 +278,15 @@ impl LogPoints {
                 }
             }
         };
-        let read = correction::read(backend, &view.late, &ids, view.range.end_ms, last_try, sample)?;
+        let read = correction::read(
+            backend,
+            Files::default(),
+            &view.late,
+            &ids,
+            view.range.end_ms,
+            last_try,
+            sample,
+        )?;
         let Some(corrections) = read else { return Ok(false) };
         self.budget.check()?;
         let points = |id: &u32| ids.binary_search(id).ok().and_then(|place| self.log.get(place));
@@ -439,7 +295,7 @@ impl LogPoints {
             .filter(|(id, late)| points(id).is_some_and(|points| correction::needs_ahead(points, late)))
             .map(|(id, _)| *id)
             .collect();
-        let ahead = correction::read_ahead(backend, &view.later, unknown, last_try)?;
+        let ahead = correction::read_ahead(backend, Files::default(), &view.later, unknown, last_try)?;
         let Some(ahead) = ahead else { return Ok(false) };
         self.apply(&ids, &corrections, &ahead, view.sealed_ms)?;
         Ok(true)

@@ -9,6 +9,7 @@
 use super::backend::{Backend, File};
 use super::block::{Block, Unreadable};
 use super::block_writer::{Contents, Stop, Writer, install, names};
+use super::damaged_dir::{self, free_place, set_aside};
 use super::error::Error;
 use super::frame::FrameReader;
 use super::frame_rest::{DefinedNames, put_rest};
@@ -26,8 +27,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// Folder in the data directory for what was damaged.
-pub const DAMAGED_DIR: &str = "damaged";
+pub use super::damaged_dir::DAMAGED_DIR;
+
 /// Copied at a time.
 const COPY_BYTES: usize = 1 << 20;
 
@@ -131,24 +132,17 @@ fn repair_file(
     known: &Catalogue,
 ) -> Result<Repaired, Error> {
     let path = dir.join(&file.name);
-    let aside = dir.join(DAMAGED_DIR);
-    backend.create_dir(&aside).map_err(Error::io("create", &aside))?;
-    backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
     let block = match file.kind {
         FileKind::Log => None,
         FileKind::Block => match Block::open(backend, &path) {
             Ok(block) => Some(block),
             Err(Unreadable::Damaged(_)) => {
-                let kept_as = free_place(backend, &aside, &file.name, |_| Ok(false))?.0;
-                backend.rename(&path, &kept_as).map_err(Error::io("rename to", &kept_as))?;
-                backend.sync_dir(&aside).map_err(Error::io("sync", &aside))?;
-                backend.sync_dir(dir).map_err(Error::io("sync", dir))?;
-                return Ok(repaired(file, kept_as, false));
+                return Ok(repaired(file, set_aside(backend, dir, &file.name)?, false));
             }
             Err(Unreadable::Failed(error)) => return Err(error),
         },
     };
-    let kept_as = keep(backend, &path, &aside, &file.name)?;
+    let kept_as = keep(backend, &path, &damaged_dir::made(backend, dir)?, &file.name)?;
     match block {
         None => rewrite_log(backend, &path, end, known)?,
         Some(block) => {
@@ -184,31 +178,6 @@ fn keep(backend: &dyn Backend, path: &Path, aside: &Path, name: &str) -> Result<
     }
     backend.sync_dir(aside).map_err(Error::io("sync", aside))?;
     Ok(kept_as)
-}
-
-/// A path in `aside` that nothing has, or else the first that `serves`.
-fn free_place(
-    backend: &dyn Backend,
-    aside: &Path,
-    name: &str,
-    serves: impl Fn(&str) -> Result<bool, Error>,
-) -> Result<(PathBuf, bool), Error> {
-    let taken = match backend.list(aside) {
-        Ok(names) => names,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Error::io("list", aside)(error)),
-    };
-    let mut place = name.to_owned();
-    for number in 1u32.. {
-        if !taken.contains(&place) {
-            break;
-        }
-        if serves(&place)? {
-            return Ok((aside.join(place), true));
-        }
-        place = format!("{name}.{number}");
-    }
-    Ok((aside.join(place), false))
 }
 
 /// Whether both files hold the same.

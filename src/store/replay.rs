@@ -68,14 +68,16 @@ pub(super) fn replay(
         replayed.frames_lost += scanned.lost;
         let mut kept_bytes = size;
         if scanned.whole < size && is_last {
-            tracing::warn!(
-                path = %path.display(),
-                bytes = size - scanned.whole,
-                "an unfinished write at the end of the log was cut away"
-            );
             kept_bytes = scanned.whole;
-            file.truncate(kept_bytes).map_err(Error::io("cut back", &path))?;
-            replayed.tails_cut += 1;
+            if !backend.is_read_only() {
+                tracing::warn!(
+                    path = %path.display(),
+                    bytes = size - scanned.whole,
+                    "an unfinished write at the end of the log is cut away"
+                );
+                file.truncate(kept_bytes).map_err(Error::io("cut back", &path))?;
+                replayed.tails_cut += 1;
+            }
         } else {
             replayed.frames_lost += scanned.tail;
         }

@@ -1,12 +1,16 @@
-//! Coarser blocks that could not be built, and when each is tried again.
+//! Blocks that could not be written, because what they are written of cannot be
+//! read, or coarser ones for any reason; and when each is tried again.
 //!
-//! A failed build waits for twice as many upkeeps each time, up to a bound: a
+//! A failed one waits for twice as many upkeeps each time, up to a bound: a
 //! place of the disk that cannot be read must not be read for ever, nor keep
 //! others from being built. Counted in upkeeps, since clocks are set.
 
 /// Most upkeeps that a build waits for: about an hour.
 const WAIT_MAX: u64 = 64;
-/// Most builds that wait. With so many the disk fails as a whole, and nothing
+/// So many tries that failed, within an hour, say that what cannot be read never
+/// will be.
+const HOPELESS_TRIES: u32 = 5;
+/// Most coarser blocks that wait. With so many the disk fails as a whole, and nothing
 /// else is tried.
 const FAILED_MAX: usize = 64;
 
@@ -20,6 +24,7 @@ pub(super) struct Retries {
 struct Failed {
     /// Step and end of the block.
     block: (i64, i64),
+    tries: u32,
     waits: u64,
     again: u64,
 }
@@ -31,23 +36,30 @@ impl Retries {
         self.failed.retain(|failed| failed.again + WAIT_MAX > self.upkeep);
     }
 
-    /// Whether the build of this step and end is not to be tried now.
+    /// Whether the block of this step and end is not to be tried now.
     pub(super) fn waits(&self, block: (i64, i64)) -> bool {
         match self.failed.iter().find(|failed| failed.block == block) {
             Some(failed) => failed.again > self.upkeep,
-            None => self.failed.len() >= FAILED_MAX,
+            // The log must become blocks.
+            None => block.0 > 0 && self.failed.len() >= FAILED_MAX,
         }
+    }
+
+    /// Whether it failed so often that it is to be done without what fails.
+    pub(super) fn is_hopeless(&self, block: (i64, i64)) -> bool {
+        self.failed.iter().any(|failed| failed.block == block && failed.tries >= HOPELESS_TRIES)
     }
 
     /// Notes a failure; whether it is the first one.
     pub(super) fn note_failed(&mut self, block: (i64, i64)) -> bool {
         let upkeep = self.upkeep;
         if let Some(failed) = self.failed.iter_mut().find(|failed| failed.block == block) {
+            failed.tries = failed.tries.saturating_add(1);
             failed.waits = (failed.waits * 2).min(WAIT_MAX);
             failed.again = upkeep + failed.waits;
             return false;
         }
-        self.failed.push(Failed { block, waits: 2, again: upkeep + 2 });
+        self.failed.push(Failed { block, tries: 1, waits: 2, again: upkeep + 2 });
         true
     }
 
@@ -63,9 +75,13 @@ mod tests {
     #[test]
     fn what_fails_again_and_again_is_tried_less_and_less_often() {
         let mut retries = Retries::default();
+        let mut hopeless = 0;
         let tries: Vec<u64> = (1..300)
-            .filter(|_| {
+            .filter(|upkeep| {
                 retries.begin();
+                if !retries.is_hopeless((60, 1)) {
+                    hopeless = *upkeep;
+                }
                 let is_tried = !retries.waits((60, 1));
                 assert!(!retries.waits((60, 2)), "others are built");
                 if is_tried {
@@ -74,7 +90,7 @@ mod tests {
                 is_tried
             })
             .collect();
-        assert_eq!(tries, [1, 3, 7, 15, 31, 63, 127, 191, 255]);
+        assert_eq!((&tries[..], hopeless), (&[1, 3, 7, 15, 31, 63, 127, 191, 255][..], 31));
         retries.note_built((60, 1));
         assert!(!retries.waits((60, 1)) && retries.note_failed((60, 1)), "it is news again");
         for end_ms in 0..1000 {

@@ -342,6 +342,23 @@ mod tests {
         assert!(!found(&*file, &section, Wanted::ALL).1);
     }
 
+    #[test]
+    fn a_page_of_the_table_that_changed_costs_its_groups_and_no_more() {
+        let ids: Vec<u32> = (0..400).map(|at| at * 3).collect();
+        for (from, until) in [(0, 64), (0, 20), (40, 64), (20, 21), (63, 64)] {
+            let (file, section, bytes) = written(&ids);
+            file.write_at(&vec![0; ENTRY_BYTES * (until - from)], (bytes + ENTRY_BYTES * from) as u64)
+                .unwrap();
+            let is_other = |id: &u32| *id >= 64 * 4 * 3;
+            for wanted in [Wanted::ALL, Wanted::Ids(&ids), Wanted::Ids(&ids[3..])] {
+                let (left, sound) = found(&*file, &section, wanted);
+                assert!(!sound, "{from}..{until}");
+                assert!(left.iter().filter(|id| is_other(id)).eq(ids.iter().filter(|id| is_other(id))));
+                assert!(left.iter().all(|id| ids.contains(id)));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_wanted_is_found(

@@ -5,9 +5,10 @@ use super::backend::{Backend, File};
 use super::error::Error;
 use super::frame::Frame;
 use super::id_set::IdSet;
+use super::salvage::Salvage;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// See the module's head. Shared by the log, the head and queries.
@@ -19,11 +20,13 @@ pub(super) struct Segment {
     series: RwLock<IdSet>,
     /// Counts frames that turned out to be damaged.
     losses: Arc<AtomicU64>,
+    /// Blocks were written without what could not be read of it.
+    unreadable: AtomicBool,
 }
 
 impl Segment {
     pub(super) fn new(path: PathBuf, file: Option<Arc<dyn File>>, losses: Arc<AtomicU64>) -> Self {
-        Segment { path, file, series: RwLock::default(), losses }
+        Segment { path, file, series: RwLock::default(), losses, unreadable: AtomicBool::new(false) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -54,6 +57,15 @@ impl Segment {
         self.losses.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// From now on its file is to be kept when its windows are in blocks.
+    pub(super) fn note_unreadable(&self) {
+        self.unreadable.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.unreadable.load(Ordering::Relaxed)
+    }
+
     /// Bytes of memory.
     pub(super) fn memory(&self) -> usize {
         size_of::<Self>() + self.series.read().unwrap_or_else(PoisonError::into_inner).memory()
@@ -73,9 +85,16 @@ pub(super) enum FrameFile {
 pub(super) struct Files {
     segment: Option<Arc<Segment>>,
     file: Option<Arc<dyn File>>,
+    salvage: Option<Arc<Salvage>>,
 }
 
 impl Files {
+    /// Files whose reads do not fail, when there is a salvage. One that cannot be
+    /// opened may be another time: that remains an error.
+    pub(super) fn new(salvage: Option<Arc<Salvage>>) -> Self {
+        Files { salvage, ..Files::default() }
+    }
+
     /// The file of the segment; `None` when it is gone.
     ///
     /// # Errors
@@ -98,6 +117,9 @@ impl Files {
             }
             Err(error) => return Err(error),
         };
+        if let Some(salvage) = &self.salvage {
+            self.file = self.file.take().map(|file| salvage.file(segment, file));
+        }
         self.segment = Some(segment.clone());
         Ok(self.file.clone())
     }

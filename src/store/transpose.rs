@@ -12,7 +12,6 @@ use super::late;
 use super::point::Class;
 use super::sample::{Kind, Value};
 use super::section::Wanted;
-use super::segment::Files;
 use super::stream::Stream;
 use crate::model::sample::stale_nan;
 use crate::model::{Points, Sample};
@@ -38,7 +37,8 @@ pub(super) fn gather(
             samples.push(sample);
         }
     };
-    let corrections = correction::read(backend, &complete.late_frames(), ids, end_ms, true, sample)?;
+    let corrections =
+        correction::read(backend, complete.files(), &complete.late_frames(), ids, end_ms, true, sample)?;
     for (stream, mut samples) in streams.iter_mut().zip(samples) {
         in_order(&mut samples, |sample| sample.timestamp_ms);
         for sample in samples {
@@ -59,7 +59,7 @@ fn of_windows(
 ) -> Result<(Vec<Stream>, Starts), Error> {
     let (mut starts, has_late) = (Starts::default(), !complete.late_frames().is_empty());
     let mut streams: Vec<Stream> = ids.iter().map(|_| Stream::default()).collect();
-    let (mut files, mut reader) = (Files::default(), FrameReader::default());
+    let (mut files, mut reader) = (complete.files(), FrameReader::default());
     for frame in &complete.span.frames {
         stop.check()?;
         let Some(file) = files.of(backend, frame.segment())? else {
@@ -109,7 +109,8 @@ fn correct(
         }
         read.insert(*id, points);
     }
-    let ahead = correction::read_ahead(backend, &complete.later, unknown, true)?.unwrap_or_default();
+    let ahead = correction::read_ahead(backend, complete.files(), &complete.later, unknown, true)?
+        .unwrap_or_default();
     for (id, mut points) in read {
         let late = corrections.get(&id).map(Vec::as_slice).unwrap_or_default();
         let is_start = |at_ms| starts.has(id, at_ms);

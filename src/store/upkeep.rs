@@ -10,9 +10,11 @@ use super::backend::remove_if_there;
 use super::block::{Block, block_name};
 use super::block_source::Source;
 use super::block_writer::{self, Stop};
+use super::damaged_dir::set_aside_if_there;
 use super::error::Error;
 use super::head::Complete;
 use super::retry::Retries;
+use super::segment::Segment;
 use super::store::{State, Store};
 use super::tier::{self, Build, Built, Fate, Tier, Windows};
 use crate::lock::lock;
@@ -32,8 +34,9 @@ pub struct Maintained {
     /// Blocks of windows, and those of coarser tiers built of others.
     pub blocks_written: usize,
     pub blocks_built: usize,
-    /// Blocks of coarser tiers that could not be built. Each is tried again, less
-    /// and less often, and told in the log once.
+    /// Blocks of coarser tiers that could not be built, and those of windows whose
+    /// log cannot be read. Each is tried again, less and less often, and told in
+    /// the log once.
     pub builds_failed: usize,
     /// Blocks that were too old, or too much.
     pub blocks_dropped: usize,
@@ -48,49 +51,77 @@ impl Store {
     /// as it was; the next call tries again. No part waits for another: a file
     /// that cannot be removed must not fill the memory.
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, Error> {
-        self.maintain_until(now_ms, &|| false)
+        let (done, whole) = self.maintain_until(now_ms, &|| false);
+        whole.map(|()| done)
     }
 
     /// The same, but soon done once `stop` says so: it is asked between the parts
     /// of a block, and what is unfinished then is removed and begun anew by the
-    /// next upkeep.
+    /// next upkeep. What was done is told beside an error, too.
     ///
     /// # Errors
     /// As [`Store::maintain`].
-    pub fn maintain_until(&self, now_ms: i64, stop: &dyn Fn() -> bool) -> Result<Maintained, Error> {
-        let mut retries = lock(&self.maintenance);
+    pub fn maintain_until(&self, now_ms: i64, stop: &dyn Fn() -> bool) -> (Maintained, Result<(), Error>) {
+        let (mut retries, mut done) = (lock(&self.maintenance), Maintained::default());
         retries.begin();
-        let dropped = self.drop_old(now_ms);
-        let written = self.write_blocks(Stop(stop));
-        let (blocks_built, builds_failed) = self.build_blocks(now_ms, &mut retries, Stop(stop));
-        let too_much = self.drop_too_much();
-        Ok(Maintained {
-            blocks_written: written?,
-            blocks_built,
-            builds_failed,
-            blocks_dropped: dropped? + too_much?,
-        })
+        let dropped = self.drop_old(now_ms, &mut done);
+        let written = self.write_blocks(&mut retries, &mut done, Stop(stop));
+        self.build_blocks(now_ms, &mut retries, &mut done, Stop(stop));
+        let too_much = self.drop_too_much(&mut done);
+        (done, written.and(dropped).and(too_much))
     }
 
-    /// Returns how many blocks were written. The log that blocks have goes before
-    /// the next one is written: on a full disk that is the room for it.
-    fn write_blocks(&self, stop: Stop<'_>) -> Result<usize, Error> {
-        let mut written = 0;
+    /// The log that blocks have goes before the next one is written: on a full disk
+    /// that is the room for it. Behind a block that cannot be written, because the
+    /// log cannot be read, the others wait, for an hour at most: it stands for all
+    /// that is before its end.
+    fn write_blocks(
+        &self,
+        retries: &mut Retries,
+        done: &mut Maintained,
+        stop: Stop<'_>,
+    ) -> Result<(), Error> {
         let mut removed = self.remove_log();
-        while let Some(complete) = self.oldest_complete() {
+        while let Some(mut complete) = self.oldest_complete() {
             let end_ms = complete.span.end_ms;
+            let block = (0, end_ms);
+            if retries.waits(block) {
+                break;
+            }
+            if retries.is_hopeless(block) {
+                complete.salvage = Some(Arc::default());
+            }
             let then = |state: &mut State| {
                 state.sealed_ms = end_ms;
                 state.head.drop_span(end_ms);
             };
+            self.keep_damaged(block)?;
             match self.write_block(&Source::Windows(&complete), stop, then) {
-                Err(Error::Stopped) => return Ok(written),
-                done => done?,
+                Ok(()) => {
+                    retries.note_built(block);
+                    done.blocks_written += 1;
+                }
+                Err(Error::Stopped) => return Ok(()),
+                Err(error) if complete.is_unread(&error) => {
+                    note_failed(retries, done, block, &error);
+                    break;
+                }
+                Err(error) => return Err(error),
             }
-            written += 1;
+            complete.salvage.iter().for_each(|salvage| salvage.report());
             removed = self.remove_log();
         }
-        removed.map(|()| written)
+        removed
+    }
+
+    /// Puts a damaged block aside whose windows the log still has: the one that is
+    /// written of them is to have its name.
+    fn keep_damaged(&self, block: (i64, i64)) -> Result<(), Error> {
+        if self.state().damaged.contains(&block) {
+            set_aside_if_there(&*self.backend, &self.options.dir, &block_name(block.0, block.1))?;
+            self.state_mut().damaged.retain(|damaged| *damaged != block);
+        }
+        Ok(())
     }
 
     /// Removes the segments of the log that blocks have. Without the lock of
@@ -103,8 +134,7 @@ impl Store {
         }
         let mut removed = Ok(());
         over.retain(|closed| {
-            let path = closed.segment.path();
-            let gone = remove_if_there(&*self.backend, path).map_err(Error::io("remove", path));
+            let gone = self.remove_segment(&closed.segment);
             let stays = gone.is_err();
             removed = std::mem::replace(&mut removed, Ok(())).and(gone);
             stays
@@ -113,6 +143,16 @@ impl Store {
         writer.wal.put_back(over);
         self.count_log(&writer.wal);
         removed
+    }
+
+    /// One that could not be read as a whole is put aside: somebody may get more
+    /// out of it. A start after a crash in between knows nothing of that.
+    fn remove_segment(&self, segment: &Segment) -> Result<(), Error> {
+        let path = segment.path();
+        match path.file_name().and_then(|name| name.to_str()).filter(|_| segment.is_unreadable()) {
+            Some(name) => set_aside_if_there(&*self.backend, &self.options.dir, name),
+            None => remove_if_there(&*self.backend, path).map_err(Error::io("remove", path)),
+        }
     }
 
     /// The next span for a block. From now on nothing comes late for it.
@@ -125,33 +165,20 @@ impl Store {
         Some(complete)
     }
 
-    /// Returns how many blocks of coarser tiers were built, and how many could
-    /// not be.
-    fn build_blocks(&self, now_ms: i64, retries: &mut Retries, stop: Stop<'_>) -> (usize, usize) {
-        let (mut built, mut failed) = (0, 0);
-        while built + failed < BUILDS {
+    /// Builds blocks of coarser tiers, some at a time.
+    fn build_blocks(&self, now_ms: i64, retries: &mut Retries, done: &mut Maintained, stop: Stop<'_>) {
+        for _ in 0..BUILDS {
             let Some(build) = self.next_build(now_ms, retries) else { break };
             let block = (build.resolution_ms, build.end_ms);
             match self.write_block(&Source::Steps(&build), stop, |_| {}) {
                 Ok(()) => {
                     retries.note_built(block);
-                    built += 1;
+                    done.blocks_built += 1;
                 }
                 Err(Error::Stopped) => break,
-                Err(error) => {
-                    failed += 1;
-                    if retries.note_failed(block) {
-                        let name = block_name(build.resolution_ms, build.end_ms);
-                        tracing::error!(
-                            block = name,
-                            %error,
-                            "a block cannot be built; it will be tried again, less and less often"
-                        );
-                    }
-                }
+                Err(error) => note_failed(retries, done, block, &error),
             }
         }
-        (built, failed)
     }
 
     fn next_build(&self, now_ms: i64, retries: &Retries) -> Option<Build> {
@@ -188,14 +215,13 @@ impl Store {
         Ok(())
     }
 
-    /// Returns how many blocks were dropped.
-    fn drop_old(&self, now_ms: i64) -> Result<usize, Error> {
+    fn drop_old(&self, now_ms: i64, done: &mut Maintained) -> Result<(), Error> {
         let old: Vec<Arc<Block>> = {
             let mut state = self.state_mut();
             state.move_horizon(now_ms, &self.options);
             self.leaving_and_staying(&state.blocks, settled_ms(&state, now_ms)).0
         };
-        self.drop_blocks(&old)
+        self.drop_blocks(&old, done)
     }
 
     /// The blocks that are too old at `newest_ms`, and the others.
@@ -235,14 +261,13 @@ impl Store {
     /// Drops blocks until the directory is as small as it should be: first those
     /// whose time a coarser tier has, of the finest tier the oldest; then the
     /// oldest of all, or what is new would leave before it is in any tier.
-    /// Returns how many.
-    fn drop_too_much(&self) -> Result<usize, Error> {
-        let Some(max_bytes) = self.options.max_bytes else { return Ok(0) };
+    fn drop_too_much(&self, done: &mut Maintained) -> Result<(), Error> {
+        let Some(max_bytes) = self.options.max_bytes else { return Ok(()) };
         let mut blocks = self.state().blocks.clone();
         let of_blocks: u64 = blocks.iter().map(|block| block.bytes()).sum();
         let mut bytes = of_blocks.saturating_add(self.wal_bytes.load(Ordering::Relaxed));
         if bytes <= max_bytes {
-            return Ok(0);
+            return Ok(());
         }
         let key = |block: &Block| (block.footer.resolution_ms, block.footer.start_ms, block.footer.end_ms);
         // Ascending by their ends, as the blocks do.
@@ -272,26 +297,39 @@ impl Store {
                 "the data takes more room than it may; blocks are dropped before their time"
             );
         }
-        self.drop_blocks(&too_much)
+        self.drop_blocks(&too_much, done)
     }
 
-    /// One that stays keeps no other; returns how many went.
+    /// One that stays keeps no other.
     ///
     /// # Errors
     /// The first one, when all were tried.
-    fn drop_blocks(&self, blocks: &[Arc<Block>]) -> Result<usize, Error> {
-        let mut dropped = Ok(0);
+    fn drop_blocks(&self, blocks: &[Arc<Block>], done: &mut Maintained) -> Result<(), Error> {
+        let mut dropped = Ok(());
         for block in blocks {
             // Out of the list first would let it come back with the next start.
             match remove_if_there(&*self.backend, block.path()) {
                 Ok(()) => {
                     self.state_mut().blocks.retain(|other| !Arc::ptr_eq(other, block));
-                    dropped = dropped.map(|dropped| dropped + 1);
+                    done.blocks_dropped += 1;
                 }
                 Err(error) => dropped = dropped.and(Err(Error::io("remove", block.path())(error))),
             }
         }
         dropped
+    }
+}
+
+/// Notes that a block failed, and tells it the first time.
+fn note_failed(retries: &mut Retries, done: &mut Maintained, block: (i64, i64), error: &Error) {
+    done.builds_failed += 1;
+    if retries.note_failed(block) {
+        let name = block_name(block.0, block.1);
+        tracing::error!(
+            block = name,
+            %error,
+            "a block cannot be built; it will be tried again, less and less often"
+        );
     }
 }
 

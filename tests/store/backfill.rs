@@ -7,6 +7,7 @@ use statsdeck::model::{Labels, Matcher, MetricType, Points, Sample, Select, Seri
 use statsdeck::store::backfill::{Part, Place};
 use statsdeck::store::memory::Fault;
 use statsdeck::store::{Error, Maintained, MemoryBackend, Options, Store, Tier};
+use std::path::Path;
 
 const STEPS_MS: [i64; 2] = [2 * WINDOW_MS, 10 * WINDOW_MS];
 
@@ -60,6 +61,18 @@ fn filled(backend: &MemoryBackend, spans: i64) -> (TestStore, i64) {
     }
     settle(&store, world.end_ms);
     (store, world.end_ms)
+}
+
+#[test]
+fn a_span_whose_block_is_damaged_takes_nothing() {
+    let backend = MemoryBackend::new();
+    let (store, now_ms) = filled(&backend, 4);
+    let end_ms = store.span_end(START_MS + 1) - 10 * SPAN_MS;
+    assert_eq!(store.place(end_ms, now_ms), Place::Free);
+    drop(store);
+    backend.put(Path::new(&format!("/data/block-0-{end_ms:015}.sd")), b"damaged");
+    let (store, _) = TestStore::open(tiered(), backend, START_MS).unwrap();
+    assert_eq!(store.place(end_ms, now_ms), Place::Taken);
 }
 
 #[test]

@@ -91,6 +91,27 @@ fn a_build_that_fails_is_tried_less_and_less_often_and_holds_up_nothing_else() {
 }
 
 #[test]
+fn what_was_done_and_what_failed_is_told_beside_an_error() {
+    let backend = MemoryBackend::new();
+    let (store, end_ms) = unbuilt(&backend);
+    let mut fine = blocks(&backend, "block-0-");
+    let (bad, bytes) = fine.remove(0);
+    backend.put(&bad, &bytes[..20]);
+    backend.fail_removal_of(&fine[0].0);
+    let mut errors = 0;
+    let mut all = Maintained::default();
+    for _ in 0..6 {
+        let (done, whole) = store.maintain_until(end_ms, &|| false);
+        errors += usize::from(whole.is_err());
+        all.blocks_built += done.blocks_built;
+        all.blocks_dropped += done.blocks_dropped;
+        all.builds_failed += done.builds_failed;
+    }
+    assert!(errors > 0 && all.blocks_built > 0 && all.blocks_dropped > 0, "{errors} {all:?}");
+    assert_eq!(all.builds_failed, 2, "tried at the first upkeep and the third");
+}
+
+#[test]
 fn a_block_that_coarser_ones_have_a_part_of_does_not_go_first_for_want_of_room() {
     let backend = MemoryBackend::new();
     let tier = |steps, spans| Tier { resolution_ms: steps * WINDOW_MS, retention_ms: spans * SPAN_MS };
@@ -140,7 +161,7 @@ fn a_stop_ends_a_build_between_chunks_and_the_next_upkeep_does_it_all() {
             asked.set(asked.get() + 1);
             asked.get() > at
         };
-        let done = store.maintain_until(end_ms, &stop).unwrap();
+        let done = store.maintain_until(end_ms, &stop).0;
         let names: Vec<_> = backend.files().into_iter().map(|(path, _)| path).collect();
         assert!(!names.iter().any(|path| path.extension() == Some("tmp".as_ref())), "{names:?}");
         assert!(asked.get() <= at + 1, "stopped at once: asked {} times", asked.get());

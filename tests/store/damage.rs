@@ -2,7 +2,7 @@
 
 use crate::world::{ALL, Model, START_MS, TestStore, World, dump, open, options, read};
 use statsdeck::model::Series;
-use statsdeck::store::{MemoryBackend, Stats};
+use statsdeck::store::{MemoryBackend, ReadOnly, Stats};
 use std::path::PathBuf;
 
 /// 25 windows: two blocks and a log.
@@ -104,6 +104,24 @@ fn a_file_cut_short_at_any_length_still_opens() {
             assert!(!is_block(path) || stats.blocks_lost == 1, "{} cut to {length}", path.display());
         }
     }
+}
+
+#[test]
+fn an_unfinished_end_is_no_news_to_who_only_reads() {
+    let (files, _) = files();
+    let backend = MemoryBackend::new();
+    for (path, bytes) in &files {
+        let cut = if is_log(path) { bytes.len() - 5 } else { bytes.len() };
+        backend.put(path, &bytes[..cut]);
+    }
+    let before = backend.files();
+    let (store, _) = TestStore::open(options(), ReadOnly(backend.clone()), START_MS).unwrap();
+    assert_eq!(store.stats().tails_cut, 0);
+    assert!(backend.files() == before, "nothing is cut away");
+    let seen = dump(&read(&store, ALL));
+    drop(store);
+    let (store, _) = open(&backend);
+    assert_eq!((store.stats().tails_cut, dump(&read(&store, ALL))), (1, seen));
 }
 
 #[test]

@@ -7,7 +7,11 @@ use statsdeck::store::{MemoryBackend, Options};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Files of a store: blocks by step and end, with their bytes, and all bytes.
+/// Where files go that were damaged.
+pub const DAMAGED: &str = "/data/damaged";
+
+/// Files of a store: blocks by step and end, with their bytes, and all bytes,
+/// without what was damaged.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     pub blocks: BTreeMap<(i64, i64), u64>,
@@ -28,7 +32,8 @@ pub struct Known {
 impl Files {
     pub fn of(backend: &MemoryBackend) -> Files {
         let mut files = Files::default();
-        for (path, content) in backend.files() {
+        let is_damaged = |path: &Path| path.starts_with(DAMAGED);
+        for (path, content) in backend.files().into_iter().filter(|(path, _)| !is_damaged(path)) {
             files.bytes += content.len() as u64;
             let Some((step_ms, end_ms)) = block(&path) else { continue };
             files.blocks.insert((step_ms, end_ms), content.len() as u64);

@@ -2,9 +2,10 @@
 //! and after each step compared with the plain model.
 
 use crate::answers::{STEP_MS, answers, extents, select, values};
-use crate::files::{Files, Known, check_tidy};
+use crate::files::{DAMAGED, Files, Known, check_tidy};
 use crate::known::Model;
 use crate::simulation::random_options;
+use crate::unread::{GIVEN_UP_AT, damaged};
 use crate::world::{ALL, Dice, SPAN_MS, START_MS, TestStore, WINDOW_MS, Window, World, dump};
 use statsdeck::model::{GaugePart, MetricType, Points, Series, TimeRange};
 use statsdeck::store::memory::Fault;
@@ -30,6 +31,9 @@ pub struct Run {
     /// flight besides.
     possible: Vec<Model>,
     known: Known,
+    /// Places of the log were lost: how far a series had come may be told from
+    /// before.
+    has_lost: bool,
 }
 
 impl Run {
@@ -47,6 +51,7 @@ impl Run {
             clock_ms: START_MS,
             possible: vec![Model::default()],
             known: Known { windows_ms: i64::MIN, steps_ms: i64::MIN },
+            has_lost: false,
             dice,
         }
     }
@@ -116,14 +121,18 @@ impl Run {
         let case = &self.case;
         assert_eq!(recovered.last_end_ms, model.last_end_ms, "{case}");
         let last = model.last();
+        let present = model.present(self.known.steps_ms);
         for series in &recovered.series {
             let key = store.catalogue.series(series.id);
             assert_eq!(key.as_ref(), model.keys.get(&series.id), "{case}: {:?}", series.id);
             let Some(value) = series.last else { continue };
+            if self.has_lost && !present.contains(&series.id) {
+                continue;
+            }
             let (expected, ended) = last[&series.id];
             assert_eq!((value, series.ended), (expected, ended), "{case}: last of {key:?}");
         }
-        for id in model.present(self.known.steps_ms) {
+        for id in present {
             let series = recovered.series.iter().find(|series| series.id == id);
             let is_float = matches!(model.keys[&id].metric_type, MetricType::Counter | MetricType::Gauge);
             let is_there = series.is_some_and(|series| !is_float || series.last.is_some());
@@ -188,6 +197,10 @@ impl Run {
                     may_fail = false;
                 }
                 3 => self.jump(),
+                10 if self.dice.roll(4) == 0 => {
+                    may_miss |= self.lose_place(store, model);
+                    (may_fail, was_hit) = (false, true);
+                }
                 4..=7 => self.maintain(store, model, may_fail),
                 8 | 9 => {
                     let found = self.check_some(store, model);
@@ -286,6 +299,31 @@ impl Run {
             self.world.sealed_ms = model.sealed_ms;
         }
         done
+    }
+
+    /// A place of the log cannot be read for as long as it takes to give it up, and
+    /// no other fault. Of what is in blocks by then any may be missing, of what
+    /// comes later nothing. Whether there is something that was given up.
+    fn lose_place(&mut self, store: &TestStore, model: &mut Model) -> bool {
+        self.backend.heal();
+        let mut logs = self.backend.files();
+        logs.retain(|(path, _)| path.extension() == Some("log".as_ref()) && !path.starts_with(DAMAGED));
+        let Some((path, log)) = logs.get(self.dice.roll(logs.len().max(1) as u64) as usize) else {
+            return false;
+        };
+        let at = self.dice.roll(log.len() as u64 + 1) as usize;
+        let lost = (store.stats().frames_lost, damaged(&self.backend).len());
+        self.backend.fail_reads_within(path, at..at + 1 + self.dice.roll(5_000) as usize);
+        (0..GIVEN_UP_AT).for_each(|_| self.maintain(store, model, true));
+        self.backend.heal();
+        if (store.stats().frames_lost, damaged(&self.backend).len()) == lost {
+            return false;
+        }
+        let sealed_ms = Files::of(&self.backend).sealed_ms();
+        self.known.steps_ms = self.known.steps_ms.max(sealed_ms);
+        self.known.windows_ms = self.known.windows_ms.max(sealed_ms);
+        self.has_lost = true;
+        true
     }
 
     /// The clock is set, forward or back, by windows, spans or far.

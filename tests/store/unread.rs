@@ -1,0 +1,234 @@
+//! A place of the log that the disk never gives back: it costs what stood there,
+//! once that is plain, and holds up nothing else for longer.
+
+use crate::damage::check_true;
+use crate::files::DAMAGED;
+use crate::world::{ALL, Model, SPAN_MS, START_MS, TestStore, WINDOW_MS, Window, World, dump, open, read};
+use statsdeck::model::batch::GaugeValue;
+use statsdeck::model::{FlushBatch, Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
+use statsdeck::store::memory::Fault;
+use statsdeck::store::{Maintained, MemoryBackend};
+use std::path::{Path, PathBuf};
+
+/// The upkeep, counted from 1, that writes a block without what it cannot read.
+pub const GIVEN_UP_AT: usize = 63;
+
+const SERIES: u32 = 2000;
+/// Windows of a span, and some.
+const WINDOWS: i64 = 3 * SPAN_MS / WINDOW_MS + 1;
+
+/// A window of many gauges: its samples take some pages of the disk.
+fn wide(at: i64) -> Window {
+    let (start_ms, end_ms) = (START_MS + at * WINDOW_MS, START_MS + (at + 1) * WINDOW_MS);
+    let key =
+        |id: u32| SeriesKey { labels: Labels::of_name(&format!("g{id}")), metric_type: MetricType::Gauge };
+    let value = |id: u32| (f64::from(id) + at as f64).sqrt();
+    let gauge = |id: u32| GaugeValue { id: SeriesId(id), last: value(id), min: value(id), max: value(id) };
+    let named = if at == 0 { (0..SERIES).map(|id| (SeriesId(id), key(id))).collect() } else { Vec::new() };
+    let gauges = (0..SERIES).map(gauge).collect();
+    Window { named, batch: FlushBatch { start_ms, end_ms, gauges, ..FlushBatch::default() } }
+}
+
+fn logs(backend: &MemoryBackend) -> Vec<(PathBuf, Vec<u8>)> {
+    let is_log =
+        |path: &Path| path.parent() == Some(Path::new("/data")) && path.extension() == Some("log".as_ref());
+    backend.files().into_iter().filter(|(path, _)| is_log(path)).collect()
+}
+
+pub fn damaged(backend: &MemoryBackend) -> Vec<(PathBuf, Vec<u8>)> {
+    backend.files().into_iter().filter(|(path, _)| path.starts_with(DAMAGED)).collect()
+}
+
+/// A store with three full spans and a window, and where window 4 lies in the
+/// first segment.
+fn filled(backend: &MemoryBackend) -> (TestStore, Model, std::ops::Range<usize>) {
+    let ((store, _), mut model) = (open(backend), Model::default());
+    let mut place = 0..0;
+    for at in 0..WINDOWS {
+        let window = wide(at);
+        let before = logs(backend).first().map_or(0, |(_, log)| log.len());
+        store.append(&window).unwrap();
+        model.apply(&window);
+        if at == 4 {
+            place = before..logs(backend)[0].1.len();
+        }
+    }
+    (store, model, place)
+}
+
+/// Upkeeps until a block is written or there were `most`; those that failed.
+fn keep(store: &TestStore, most: usize) -> (Vec<usize>, Maintained) {
+    let mut failed = Vec::new();
+    for upkeep in 1..=most {
+        let done = store.maintain(START_MS + WINDOWS * WINDOW_MS).expect("all else is done");
+        if done.blocks_written > 0 {
+            return (failed, done);
+        }
+        failed.extend((done.builds_failed > 0).then_some(upkeep));
+    }
+    (failed, Maintained::default())
+}
+
+#[test]
+fn it_is_tried_less_and_less_often_and_given_up_after_an_hour() {
+    let backend = MemoryBackend::new();
+    let (store, model, place) = filled(&backend);
+    let (path, log) = logs(&backend).remove(0);
+    let middle = (place.start + place.end) / 2;
+    backend.fail_reads_within(&path, middle..middle + 100);
+    let (failed, done) = keep(&store, 2 * GIVEN_UP_AT);
+    assert_eq!(failed, [1, 3, 7, 15, 31]);
+    assert_eq!((done.blocks_written, done.builds_failed), (3, 0), "later spans go on");
+    assert_eq!(store.stats().wal_segments, 1);
+    assert_eq!(damaged(&backend), [("/data/damaged/wal-0000000000.log".into(), log)], "as it was");
+    assert_eq!((store.stats().frames_lost, store.stats().chunks_lost), (1, 0));
+
+    let expected = model.series(ALL);
+    let check = |store: &TestStore| {
+        let found = read(store, ALL);
+        assert_eq!(found.len(), expected.len());
+        let lost_ms = START_MS + 5 * WINDOW_MS;
+        let mut lost = 0;
+        for (found, expected) in found.iter().zip(&expected) {
+            let (Points::Floats(found), Points::Floats(expected)) = (&found.points, &expected.points) else {
+                panic!("gauges are floats")
+            };
+            let kept: Vec<_> = expected.iter().filter(|sample| sample.timestamp_ms != lost_ms).collect();
+            assert!(found.iter().eq(expected) || found.iter().eq(kept), "only that window lacks");
+            lost += expected.len() - found.len();
+        }
+        // A page of the disk, and what shares groups with it.
+        assert!(lost > 0 && lost < SERIES as usize * 3 / 4, "{lost} of {SERIES} points are lost");
+    };
+    check(&store);
+    drop(store);
+    let (store, _) = open(&backend);
+    check(&store);
+    assert_eq!(store.stats().frames_lost, 0);
+}
+
+#[test]
+fn what_can_be_read_again_within_the_hour_is_all_there() {
+    let backend = MemoryBackend::new();
+    let (store, model, place) = filled(&backend);
+    let (path, _) = logs(&backend).remove(0);
+    backend.fail_reads_within(&path, place);
+    assert_eq!(keep(&store, GIVEN_UP_AT - 1).0, [1, 3, 7, 15, 31]);
+    backend.heal();
+    let (failed, done) = keep(&store, 1);
+    assert_eq!((failed.len(), done.blocks_written), (0, 3));
+    assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
+    assert_eq!((store.stats().frames_lost, damaged(&backend).len()), (0, 0));
+}
+
+#[test]
+fn what_cannot_be_written_gives_up_nothing_and_is_tried_each_time() {
+    let backend = MemoryBackend::new();
+    let (store, model, _) = filled(&backend);
+    backend.set_room(backend.used_bytes());
+    let now_ms = START_MS + WINDOWS * WINDOW_MS;
+    for _ in 0..GIVEN_UP_AT + 3 {
+        store.maintain(now_ms).expect_err("there is no room");
+    }
+    backend.heal();
+    assert_eq!(store.maintain(now_ms).unwrap().blocks_written, 3);
+    assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
+    assert_eq!((store.stats().frames_lost, damaged(&backend).len()), (0, 0));
+}
+
+/// Samples, tables, names, directories, headers, late values.
+#[test]
+fn a_bad_place_anywhere_costs_no_more_than_its_page_and_never_the_next_span() {
+    let mut at = 0;
+    loop {
+        let backend = MemoryBackend::new();
+        let (store, _) = open(&backend);
+        let (mut world, mut model) = (World::new(5, 12).with_late(3 * WINDOW_MS), Model::default());
+        while world.end_ms < START_MS + 2 * SPAN_MS + WINDOW_MS {
+            let window = world.window(0);
+            store.append(&window).unwrap();
+            model.apply(&window);
+        }
+        let (path, log) = logs(&backend).remove(0);
+        if at >= log.len() {
+            break;
+        }
+        let case = format!("at {at} of {}", log.len());
+        backend.fail_reads_within(&path, at..at + 1);
+        for _ in 0..GIVEN_UP_AT {
+            store.maintain(world.end_ms).unwrap_or_else(|error| panic!("{case}: {error}"));
+        }
+        assert_eq!(store.stats().blocks, 2, "{case}");
+        let later = TimeRange { start_ms: START_MS + SPAN_MS + WINDOW_MS, end_ms: i64::MAX };
+        // A counter's late value may be in the lost window.
+        let corrected = model.corrected();
+        let mut found = read(&store, later);
+        found.retain(|series| !corrected.contains_key(&series.labels));
+        assert_eq!(dump(&found), dump(&model.series(later)), "{case}");
+        assert_eq!(damaged(&backend).len() as u64, store.stats().frames_lost.min(1), "{case}");
+        at += 211;
+    }
+    assert!(at > 1000, "{at}");
+}
+
+#[test]
+fn a_fault_while_it_is_given_up_loses_neither_the_rest_nor_the_file() {
+    let mut at = 0;
+    let mut is_met = true;
+    while is_met {
+        for fault in Fault::ALL {
+            let backend = MemoryBackend::new();
+            let (store, _) = open(&backend);
+            let (mut world, mut model) = (World::new(5, 12), Model::default());
+            for _ in 0..2 * SPAN_MS / WINDOW_MS + 1 {
+                let window = world.window(0);
+                store.append(&window).unwrap();
+                model.apply(&window);
+            }
+            let (path, log) = logs(&backend).remove(0);
+            let case = format!("{fault:?} of operation {at}");
+            backend.fail_reads_within(&path, log.len() - 1..log.len());
+            let keep = |upkeeps| (0..upkeeps).for_each(|_| drop(store.maintain(world.end_ms)));
+            keep(GIVEN_UP_AT - 1);
+            let before = backend.operations();
+            backend.fail_at(before + at, fault, false);
+            keep(1);
+            is_met = backend.operations() > before + at;
+            keep(3 * GIVEN_UP_AT);
+            assert_eq!((store.stats().blocks, store.stats().wal_segments), (2, 1), "{case}");
+            assert_eq!(damaged(&backend), [("/data/damaged/wal-0000000000.log".into(), log)], "{case}");
+            check_true(&read(&store, ALL), &model.series(ALL), &case);
+            let later = TimeRange { start_ms: START_MS + SPAN_MS + 1, end_ms: i64::MAX };
+            assert_eq!(dump(&read(&store, later)), dump(&model.series(later)), "{case}");
+        }
+        at += 1;
+    }
+    assert!(at > 8, "{at} operations");
+}
+
+#[test]
+fn a_damaged_block_whose_windows_the_log_has_is_kept_aside_and_written_again() {
+    let backend = MemoryBackend::new();
+    let (store, model, _) = filled(&backend);
+    let now_ms = START_MS + WINDOWS * WINDOW_MS;
+    // The daemon ended between the block and the removal of its log.
+    logs(&backend).iter().for_each(|(path, _)| backend.fail_removal_of(path));
+    store.maintain(now_ms).expect_err("the log stays");
+    drop(store);
+    backend.heal();
+    let blocks = || -> Vec<_> {
+        let is_block =
+            |path: &Path| crate::damage::is_block(path) && path.parent() == Some(Path::new("/data"));
+        backend.files().into_iter().filter(|(path, _)| is_block(path)).collect()
+    };
+    let (path, sound) = blocks().pop().unwrap();
+    let mut bytes = sound.clone();
+    *bytes.last_mut().unwrap() ^= 0x40;
+    backend.put(&path, &bytes);
+    let (store, _) = open(&backend);
+    assert_eq!(store.maintain(now_ms).unwrap().blocks_written, 1);
+    let kept_as = Path::new("/data/damaged").join(path.file_name().unwrap());
+    assert_eq!(damaged(&backend), [(kept_as, bytes)]);
+    assert!(blocks().pop().unwrap() == (path, sound));
+    assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
+}
