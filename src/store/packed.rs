@@ -40,6 +40,7 @@ thread_local! {
 
 /// A type that values are packed in.
 trait Narrow: Number + Default {
+    const MOST: u64;
     fn narrow(value: u64) -> Self;
     fn widen(self) -> u64;
     /// The step from `before` to `self`, with its sign.
@@ -49,6 +50,8 @@ trait Narrow: Number + Default {
 macro_rules! narrow {
     ($($unsigned:ty, $signed:ty);*) => {$(
         impl Narrow for $unsigned {
+            const MOST: u64 = <$unsigned>::MAX as u64;
+
             fn narrow(value: u64) -> Self {
                 value as $unsigned
             }
@@ -173,20 +176,20 @@ impl<'a> Packed<'a> {
     }
 
     fn whole<T: Narrow>(&self, count: usize, out: &mut Vec<u32>) -> Option<()> {
+        let base = u32::try_from(self.base).ok().filter(|base| T::MOST <= u64::from(u32::MAX - base));
+        if let Some(base) = base.filter(|_| !self.wraps) {
+            // None of them can be beyond: several at once.
+            return self.unpack(count, |narrow: &[T]| {
+                out.extend(narrow.iter().map(|narrow| base + narrow.widen() as u32));
+            });
+        }
         // Bits of any of them that are too high.
         let mut high = 0;
         let mut narrowed = |value: i64| {
             high |= value >> 32;
             value as u32
         };
-        match self.wraps {
-            true => self.each::<T>(count, |value| out.push(narrowed(value)))?,
-            // Several at once.
-            false => self.unpack(count, |narrow: &[T]| {
-                let values = narrow.iter().map(|narrow| self.base.wrapping_add(narrow.widen() as i64));
-                out.extend(values.map(&mut narrowed));
-            })?,
-        }
+        self.each::<T>(count, |value| out.push(narrowed(value)))?;
         (high == 0).then_some(())
     }
 
