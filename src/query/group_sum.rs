@@ -23,7 +23,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Parts of the work, about.
 const PARTS: usize = 8;
-/// Most parts of a group that is not left whole: sums of each are held.
+/// Most parts of a group that is not left whole, one for each core: sums of each
+/// are held, and added up by one thread.
 const SLICES: usize = 4;
 
 /// The rows of `ranged`'s sums by group, and of each whether `read` was asked;
@@ -114,7 +115,8 @@ enum Part<'g> {
 
 fn parts(groups: &[Group]) -> Vec<Part<'_>> {
     let total: usize = groups.iter().map(|group| group.places.len()).sum();
-    let (most, slice) = (total.div_ceil(PARTS).max(1), total.div_ceil(SLICES).max(1));
+    let slices = SLICES.min(workers::most());
+    let (most, slice) = (total.div_ceil(PARTS).max(1), total.div_ceil(slices).max(1));
     let (mut parts, mut rest) = (Vec::new(), groups);
     while let Some(first) = rest.first() {
         if first.places.len() > slice {

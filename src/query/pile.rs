@@ -9,7 +9,7 @@ use crate::model::Histogram;
 use crate::model::histogram::BucketKey;
 use crate::store::{Distributions, PackedWindow};
 
-/// Arrays grow by so many buckets.
+/// Arrays grow by so many buckets, or a quarter.
 const GROWTH: i64 = 64;
 /// Places for weights that are always worth it; beyond it no more than
 /// [`MOST_EMPTY`] for each weight that was added.
@@ -267,7 +267,13 @@ impl WindowSum {
         }
         let (mut from, mut until) = (low.div_euclid(GROWTH) * GROWTH, (high.div_euclid(GROWTH) + 1) * GROWTH);
         if !self.weights.is_empty() {
-            (from, until) = (from.min(lowest), until.max(end));
+            let whole = until.max(end) - from.min(lowest);
+            // Room for what comes next, as it is copied each time.
+            let spare =
+                Some((end - lowest) / 4 / GROWTH * GROWTH).filter(|spare| whole + 2 * spare <= DENSE_SPAN);
+            let spare = spare.unwrap_or_default();
+            from = if from < lowest { from.min(lowest - spare) } else { lowest };
+            until = if until > end { until.max(end + spare) } else { end };
         }
         let span = usize::try_from(until - from).ok().filter(|_| until - from <= DENSE_SPAN)?;
         let mut weights = vec![0; span];
