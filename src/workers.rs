@@ -64,6 +64,11 @@ pub fn in_order<T: Send, E: Send>(
     turn.error.map_or(Ok(()), Err)
 }
 
+/// Most threads that work at once, that of whoever asks among them.
+pub fn most() -> usize {
+    *HELPERS_MAX + 1
+}
+
 /// Makes `count` things and gives them in order.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use super::distribution::Distribution;
 use super::error::Error;
 use super::eval::{Evaluator, Ranged};
 use super::input::Series;
-use super::pile::Pile;
+use super::pile::{Pile, RangeSum};
 use super::source::{Reading, SourceError};
 use super::summed::{Ends, Sums, Windows};
 use super::tally::Read;
@@ -23,7 +23,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Parts of the work, about.
 const PARTS: usize = 8;
-/// Most parts of a group that is not left whole: sums of each are held.
+/// Most parts of a group that is not left whole, one for each core: sums of each
+/// are held, and added up by one thread.
 const SLICES: usize = 4;
 
 /// The rows of `ranged`'s sums by group, and of each whether `read` was asked;
@@ -45,12 +46,12 @@ pub(super) fn rows(
     let mut before = None;
     let make = |number: usize| match parts.get(number) {
         Some(Part::Groups(groups)) => {
-            let mut scratch = Scratch::default();
+            let mut scratch = work.scratch();
             let row = |group: &Group| work.row(&group.labels, work.sum(&group.places, &mut scratch)?);
             groups.iter().map(row).collect::<Result<_, Error>>().map(Made::Rows)
         }
         Some(Part::Slice { group, places, is_last }) => {
-            let sum = work.sum(places, &mut Scratch::default())?;
+            let sum = work.sum(places, &mut work.scratch())?;
             Ok(Made::Slice(&group.labels, sum, *is_last))
         }
         None => Ok(Made::Rows(Vec::new())),
@@ -114,7 +115,8 @@ enum Part<'g> {
 
 fn parts(groups: &[Group]) -> Vec<Part<'_>> {
     let total: usize = groups.iter().map(|group| group.places.len()).sum();
-    let (most, slice) = (total.div_ceil(PARTS).max(1), total.div_ceil(SLICES).max(1));
+    let slices = SLICES.min(workers::most());
+    let (most, slice) = (total.div_ceil(PARTS).max(1), total.div_ceil(slices).max(1));
     let (mut parts, mut rest) = (Vec::new(), groups);
     while let Some(first) = rest.first() {
         if first.places.len() > slice {
@@ -181,6 +183,11 @@ struct Work<'w, 'e> {
 }
 
 impl Work<'_, '_> {
+    fn scratch(&self) -> Scratch {
+        // Nothing that is read looks at them.
+        if self.read.is_some() { Scratch::without_sums() } else { Scratch::default() }
+    }
+
     fn sum(&self, places: &[usize], scratch: &mut Scratch) -> Result<Summed, Error> {
         let piled = self.piled(places, scratch)?;
         self.eval.check()?;
@@ -244,29 +251,41 @@ impl Work<'_, '_> {
     }
 
     fn row(&self, labels: &Labels, sum: Summed) -> Result<Row, Error> {
-        let cells = match &sum {
-            Summed::Pile(pile) => self.cells(labels, pile.ranges(self.ends))?,
-            Summed::Windows(windows) => self.cells(labels, self.ends.over(windows))?,
-        };
+        let mut cells = Vec::with_capacity(self.ends.ends_ms().len());
+        match &sum {
+            Summed::Pile(pile) => pile.each_range(self.ends, |range| {
+                let cell = match (range, self.quantile(cells.len())) {
+                    (Some(range), Some(q)) => Cell::Float(range.quantile(q)),
+                    (range, _) => self.cell(labels, cells.len(), range.map(RangeSum::distribution)),
+                };
+                self.push(cell, &mut cells)
+            })?,
+            Summed::Windows(windows) => self.ends.over(windows).try_for_each(|range| {
+                let cell = self.cell(labels, cells.len(), range);
+                self.push(cell, &mut cells)
+            })?,
+        }
         self.held.fetch_sub(sum.weight(), Ordering::Relaxed);
         // Rates have no name.
         Ok(Row { labels: labels.clone(), drops_name: true, cells })
     }
 
-    fn cells(
-        &self,
-        labels: &Labels,
-        ranges: impl Iterator<Item = Option<Distribution>>,
-    ) -> Result<Vec<Cell>, Error> {
-        let cell = |(step, range): (usize, Option<Distribution>)| {
-            self.eval.check()?;
-            let cell = match (range, self.read) {
-                (None, _) => Cell::None,
-                (Some(range), Some(read)) => Cell::Float(read(labels, step, &range)),
-                (Some(range), None) => Cell::Histogram(range),
-            };
-            self.eval.made_by_many(cell, &self.made)
-        };
-        ranges.enumerate().map(cell).collect()
+    /// The one that is asked for at a step, if that is what is read.
+    fn quantile(&self, step: usize) -> Option<f64> {
+        self.read?.quantiles?.get(step).copied()
+    }
+
+    fn cell(&self, labels: &Labels, step: usize, range: Option<Distribution>) -> Cell {
+        match (range, self.read) {
+            (None, _) => Cell::None,
+            (Some(range), Some(read)) => Cell::Float((read.of)(labels, step, &range)),
+            (Some(range), None) => Cell::Histogram(range),
+        }
+    }
+
+    fn push(&self, cell: Cell, cells: &mut Vec<Cell>) -> Result<(), Error> {
+        self.eval.check()?;
+        cells.push(self.eval.made_by_many(cell, &self.made)?);
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use super::function_table::Function;
 use super::label_function::with_label;
 use super::native_reading::NanEffect;
 use super::number::{format_open_metrics, parse_float};
+use super::tally::Read;
 use super::told::of_name;
 use crate::model::Labels;
 use std::collections::HashMap;
@@ -222,7 +223,13 @@ pub(crate) fn ask_each(asked: &Asked<'_, '_>, question: &Question, expr: &Expr) 
         question.ask_native(step, histogram, asked, labels)
     };
     let summed = match expr.bare() {
-        Expr::Aggregate(node) => aggregation::read_each(eval, node, grid, &read),
+        Expr::Aggregate(node) => {
+            let quantiles = match question {
+                Question::Quantile(quantiles, _) => Some(&quantiles[..]),
+                Question::Fraction(..) => None,
+            };
+            aggregation::read_each(eval, node, grid, Read { of: &read, quantiles })
+        }
         _ => None,
     };
     match summed {

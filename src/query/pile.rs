@@ -9,12 +9,14 @@ use crate::model::Histogram;
 use crate::model::histogram::BucketKey;
 use crate::store::{Distributions, PackedWindow};
 
-/// Arrays grow by so many buckets.
+/// Arrays grow by so many buckets, or a quarter.
 const GROWTH: i64 = 64;
 /// Places for weights that are always worth it; beyond it no more than
 /// [`MOST_EMPTY`] for each weight that was added.
 const FEW_PLACES: usize = 1 << 20;
 const MOST_EMPTY: usize = 16;
+/// Weights that are added up at once when a quantile is looked for.
+const BLOCK: usize = 32;
 /// Weights of an array together, so that none of them is beyond its type.
 const MOST_TOTAL: u64 = u32::MAX as u64;
 /// As many arrays of weights up to 2^32 add up to no more than 2^53.
@@ -86,7 +88,7 @@ impl Pile {
             let Some(sum) = self.sums.get_mut(place) else { break };
             let Some(places) = sum.add(&window, windows.keys()) else { return false };
             self.places += places;
-            self.added += window.weights.len();
+            self.added += window.len();
         }
         self.is_worth_it()
     }
@@ -123,32 +125,83 @@ impl Pile {
         any.map(|(edge_ms, sum)| (*edge_ms, of(sum).into())).collect()
     }
 
-    /// What the ranges come to, one after the other.
-    pub fn ranges<'a>(&'a self, ends: &'a Ends) -> impl Iterator<Item = Option<Distribution>> + 'a {
+    /// Hands what the ranges come to to `each`, one after the other.
+    pub fn each_range<E>(
+        &self,
+        ends: &Ends,
+        mut each: impl FnMut(Option<&RangeSum>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let held = || self.sums.iter().filter(|sum| !sum.weights.is_empty());
         let lowest = held().map(|sum| sum.lowest).min().unwrap_or_default();
         let span = held().map(WindowSum::end).max().map_or(0, |end| end - i64::from(lowest));
-        let mut weights = vec![0u64; usize::try_from(span).unwrap_or_default()];
-        let (mut from, mut to) = (0, 0);
-        let edges_ms = ends.edges_ms();
-        let ended = |place: usize, by_ms: i64| edges_ms.get(place).is_some_and(|edge_ms| *edge_ms <= by_ms);
-        ends.ends_ms().iter().map(move |end_ms| {
+        let weights = vec![0u64; usize::try_from(span).unwrap_or_default()];
+        let mut range = RangeSum { whole: Numbers::NONE, total: 0, lowest, weights, factor: ends.factor() };
+        let mut edges = ends.edges_ms().iter().zip(&self.sums);
+        let (mut coming, mut going) = (edges.clone().peekable(), edges.clone().peekable());
+        for end_ms in ends.ends_ms() {
             let start_ms = end_ms.saturating_sub(ends.range_ms());
-            while ended(to, *end_ms) {
-                self.sums.get(to)?.each(&mut weights, lowest, |sum, weight| *sum += weight);
-                to += 1;
+            while let Some((_, sum)) = coming.next_if(|(edge_ms, _)| *edge_ms <= end_ms) {
+                sum.each(&mut range.weights, lowest, |all, weight| *all += weight);
+                range.total += sum.total;
             }
-            while from < to && ended(from, start_ms) {
-                self.sums.get(from)?.each(&mut weights, lowest, |sum, weight| *sum -= weight);
-                from += 1;
+            while let Some((_, sum)) = going.next_if(|(edge_ms, _)| **edge_ms <= start_ms) {
+                sum.each(&mut range.weights, lowest, |all, weight| *all -= weight);
+                range.total -= sum.total;
+                edges.next();
             }
-            let mut whole = None;
-            for sum in self.sums.get(from..to)?.iter().filter(|sum| sum.is_any) {
-                whole.get_or_insert(Numbers::NONE).add(sum.whole);
+            let within = edges.clone().take_while(|(edge_ms, _)| *edge_ms <= end_ms);
+            let mut is_any = false;
+            range.whole = Numbers::NONE;
+            for (_, sum) in within.filter(|(_, sum)| sum.is_any) {
+                is_any = true;
+                range.whole.add(sum.whole);
             }
-            let weights = weights.iter().map(|weight| *weight as f64);
-            whole.map(|whole| histogram(whole, lowest, weights, ends.factor()).into())
-        })
+            each(Some(&range).filter(|_| is_any))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a range comes to.
+pub(super) struct RangeSum {
+    whole: Numbers,
+    total: u64,
+    /// Weights by the number of their bucket, from `lowest` on.
+    lowest: i32,
+    weights: Vec<u64>,
+    factor: f64,
+}
+
+impl RangeSum {
+    pub fn distribution(&self) -> Distribution {
+        let weights = self.weights.iter().map(|weight| *weight as f64);
+        histogram(self.whole, self.lowest, weights, self.factor).into()
+    }
+
+    /// That of the distribution, by ranks that are not rounded.
+    pub fn quantile(&self, q: f64) -> f64 {
+        if !(q > 0.0 && q < 1.0) || self.whole.count == 0.0 || self.total == 0 {
+            return self.distribution().quantile(q);
+        }
+        let rank = q * self.total as f64;
+        let mut below = 0;
+        for (number, block) in self.weights.chunks(BLOCK).enumerate() {
+            let within: u64 = block.iter().sum();
+            if within == 0 || ((below + within) as f64) < rank {
+                below += within;
+                continue;
+            }
+            for (at, weight) in block.iter().enumerate().filter(|(_, weight)| **weight > 0) {
+                if (below + weight) as f64 >= rank {
+                    let key = self.lowest.wrapping_add((number * BLOCK + at) as i32);
+                    let (low, high) = BucketKey(key).bounds();
+                    let value = low + (high - low) * ((rank - below as f64) / *weight as f64);
+                    return value.max(self.whole.min).min(self.whole.max);
+                }
+                below += weight;
+            }
+        }
+        self.whole.max
     }
 }
 
@@ -159,21 +212,19 @@ impl WindowSum {
         self.is_any = true;
         let (count, sum, min, max) = (numbers.count, numbers.sum, numbers.min, numbers.max);
         self.whole.add(Numbers { count, sum, min, max });
-        let key = |rank: Option<&u32>| rank.and_then(|rank| keys.get(*rank as usize)).copied();
-        let (Some(low), Some(high)) = (key(window.ranks.first()), key(window.ranks.last())) else {
-            return Some(0);
-        };
+        let Some((first, last)) = window.ends() else { return Some(0) };
+        let (low, high) = (*keys.get(first)?, *keys.get(last)?);
+        // Then none of them goes round.
+        self.total = Some(self.total + numbers.total).filter(|total| *total <= MOST_TOTAL)?;
         let places = self.cover(i64::from(low), i64::from(high))?;
         let (lowest, weights) = (self.lowest, &mut self.weights[..]);
-        for (rank, weight) in window.ranks.iter().zip(window.weights) {
-            let key = keys.get(*rank as usize).copied().unwrap_or(low);
+        window.each(|rank, weight| {
+            let key = keys.get(rank).copied().unwrap_or(low);
             if let Some(sum) = weights.get_mut(key.wrapping_sub(lowest) as u32 as usize) {
-                *sum = sum.wrapping_add(*weight);
+                *sum = sum.wrapping_add(weight);
             }
-            self.total += u64::from(*weight);
-        }
-        // Then none of them has gone round.
-        (self.total <= MOST_TOTAL).then_some(places)
+        });
+        Some(places)
     }
 
     fn fits(&self, other: &WindowSum) -> bool {
@@ -216,7 +267,13 @@ impl WindowSum {
         }
         let (mut from, mut until) = (low.div_euclid(GROWTH) * GROWTH, (high.div_euclid(GROWTH) + 1) * GROWTH);
         if !self.weights.is_empty() {
-            (from, until) = (from.min(lowest), until.max(end));
+            let whole = until.max(end) - from.min(lowest);
+            // Room for what comes next, as it is copied each time.
+            let spare =
+                Some((end - lowest) / 4 / GROWTH * GROWTH).filter(|spare| whole + 2 * spare <= DENSE_SPAN);
+            let spare = spare.unwrap_or_default();
+            from = if from < lowest { from.min(lowest - spare) } else { lowest };
+            until = if until > end { until.max(end + spare) } else { end };
         }
         let span = usize::try_from(until - from).ok().filter(|_| until - from <= DENSE_SPAN)?;
         let mut weights = vec![0; span];

@@ -26,8 +26,14 @@ pub(super) fn is_tallied(op: AggregateOp) -> bool {
     matches!(op, Sum | Avg | Min | Max | Count | Group | Stddev | Stdvar | Quantile)
 }
 
-/// Reads a number from a distribution of a group at a step.
-pub(super) type Read<'r> = &'r (dyn Fn(&Labels, usize, &Distribution) -> f64 + Sync);
+/// How a number is read from the distribution of a group at a step.
+#[derive(Clone, Copy)]
+pub(super) struct Read<'r> {
+    /// Looks at the buckets, the least and the greatest value, at nothing else.
+    pub of: &'r (dyn Fn(&Labels, usize, &Distribution) -> f64 + Sync),
+    /// Where it is a quantile, which one at each step.
+    pub quantiles: Option<&'r [f64]>,
+}
 
 /// Value of the aggregation on `grid`; `numbers` are its parameter, if it has one.
 pub(super) fn eval(
@@ -304,7 +310,9 @@ impl<T: Tally> Group<T> {
             }
             let value = || tally.value(numbers.get(step).copied().unwrap_or(f64::NAN));
             let cell = match (answer(eval, node, value, *count, merge), read) {
-                (Cell::Histogram(histogram), Some(read)) => Cell::Float(read(&self.labels, step, &histogram)),
+                (Cell::Histogram(histogram), Some(read)) => {
+                    Cell::Float((read.of)(&self.labels, step, &histogram))
+                }
                 (cell, _) => cell,
             };
             cells.push(eval.made(cell, made)?);

@@ -102,7 +102,8 @@ pub(super) fn read_whole_doubles(reader: &mut Reader<'_>, count: usize, out: &mu
     }
 }
 
-fn skip_integers(reader: &mut Reader<'_>, count: usize) -> Option<()> {
+/// Goes past `count` integers; `None` when the bytes are not such a column.
+pub(super) fn skip_integers(reader: &mut Reader<'_>, count: usize) -> Option<()> {
     match reader.byte()? {
         VARINTS => (0..count).try_for_each(|_| reader.signed().map(drop)),
         PCO_INTEGERS => reader.bytes().map(drop),

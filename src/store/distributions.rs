@@ -7,7 +7,9 @@
 
 use super::chunk::{MAX_POINTS, read_times};
 use super::coding::{Reader, power_of};
-use super::column::{read_doubles, read_integers, read_whole, read_whole_doubles};
+use super::column::{
+    read_doubles, read_integers, read_whole, read_whole_doubles, skip_doubles, skip_integers,
+};
 use super::ranks::{COUNTS_FOLLOW, COUNTS_TOLD, MAX_KEYS, NO_SCALE, edge, middle};
 use crate::model::histogram::BucketKey;
 use crate::model::{Histogram, TimeRange};
@@ -23,17 +25,20 @@ const MOST_SPAN: i64 = 1 << 16;
 #[derive(Default)]
 pub struct Distributions {
     windows: Vec<WindowNumbers>,
-    /// Those of all buckets, ascending.
+    /// Those of all buckets, ascending; a rank is a place in it.
     keys: Vec<i32>,
-    /// Of each bucket the place of its key, window by window.
-    ranks: Vec<u32>,
+    /// Of each bucket but a window's first how many ranks lie between it and the
+    /// one before, window by window, behind `skipped_gaps` others.
+    gaps: Vec<u32>,
+    skipped_gaps: usize,
     /// Of each bucket the weight, behind `skipped` others.
     weights: Vec<u32>,
     skipped: usize,
+    /// Sums of the values are left out: they cost as much as all buckets.
+    leaves_sums: bool,
     /// Room to work in.
     lengths: Vec<u32>,
     firsts: Vec<u32>,
-    gaps: Vec<u32>,
     middles: Vec<i64>,
 }
 
@@ -43,21 +48,65 @@ pub struct WindowNumbers {
     /// Its end.
     pub at_ms: i64,
     pub count: f64,
+    /// 0 where sums are left out.
     pub sum: f64,
     pub min: f64,
     pub max: f64,
+    /// Of all weights.
+    pub total: u64,
     buckets: u32,
+    /// Ranks of the first bucket and of the last one.
+    first: u32,
+    last: u32,
 }
 
-/// A window with its buckets, ascending: of each the place of its key, and the
-/// weight.
+/// A window with its buckets, ascending.
 pub struct PackedWindow<'a> {
     pub numbers: &'a WindowNumbers,
-    pub ranks: &'a [u32],
-    pub weights: &'a [u32],
+    gaps: &'a [u32],
+    weights: &'a [u32],
+}
+
+impl PackedWindow<'_> {
+    /// How many buckets there are.
+    pub fn len(&self) -> usize {
+        self.weights.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.weights.is_empty()
+    }
+
+    /// Ranks of the first bucket and of the last one.
+    pub fn ends(&self) -> Option<(usize, usize)> {
+        self.numbers.ends()
+    }
+
+    /// Hands rank and weight of each bucket to `each`.
+    #[inline]
+    pub fn each(&self, mut each: impl FnMut(usize, u32)) {
+        let Some((weight, weights)) = self.weights.split_first() else { return };
+        let mut rank = self.numbers.first as usize;
+        each(rank, *weight);
+        for (gap, weight) in self.gaps.iter().zip(weights) {
+            rank += 1 + *gap as usize;
+            each(rank, *weight);
+        }
+    }
+}
+
+impl WindowNumbers {
+    fn ends(&self) -> Option<(usize, usize)> {
+        (self.buckets > 0).then_some((self.first as usize, self.last as usize))
+    }
 }
 
 impl Distributions {
+    /// Room for some whose sums nobody looks at.
+    pub(super) fn without_sums() -> Self {
+        Distributions { leaves_sums: true, ..Distributions::default() }
+    }
+
     /// Keys of the buckets, ascending; a rank is a place in it.
     pub fn keys(&self) -> &[i32] {
         &self.keys
@@ -78,23 +127,23 @@ impl Distributions {
     }
 
     pub fn windows(&self) -> impl Iterator<Item = PackedWindow<'_>> {
-        let mut ranks = &*self.ranks;
+        let mut gaps = self.gaps.get(self.skipped_gaps..).unwrap_or_default();
         let mut weights = self.weights.get(self.skipped..).unwrap_or_default();
         self.windows.iter().map(move |numbers| {
-            let many = (numbers.buckets as usize).min(ranks.len()).min(weights.len());
-            let (own_ranks, other_ranks) = ranks.split_at(many);
+            let many = (numbers.buckets as usize).min(weights.len());
+            let (own_gaps, other_gaps) = gaps.split_at(many.saturating_sub(1).min(gaps.len()));
             let (own_weights, other_weights) = weights.split_at(many);
-            (ranks, weights) = (other_ranks, other_weights);
-            PackedWindow { numbers, ranks: own_ranks, weights: own_weights }
+            (gaps, weights) = (other_gaps, other_weights);
+            PackedWindow { numbers, gaps: own_gaps, weights: own_weights }
         })
     }
 
     fn clear(&mut self) {
         self.windows.clear();
         self.keys.clear();
-        self.ranks.clear();
+        self.gaps.clear();
         self.weights.clear();
-        self.skipped = 0;
+        (self.skipped_gaps, self.skipped) = (0, 0);
     }
 
     /// Takes in those within `range`; `None` where a weight is no whole number or
@@ -102,8 +151,8 @@ impl Distributions {
     pub(super) fn fill(&mut self, points: &[(i64, Histogram)], range: &TimeRange) -> Option<()> {
         self.clear();
         let within = || points.iter().filter(|(at_ms, _)| range.contains(*at_ms));
-        let all = || within().flat_map(|(_, histogram)| histogram.buckets());
-        let (lowest, highest) = all().fold((i32::MAX, i32::MIN), |(lowest, highest), (key, _)| {
+        let all = within().flat_map(|(_, histogram)| histogram.buckets());
+        let (lowest, highest) = all.fold((i32::MAX, i32::MIN), |(lowest, highest), (key, _)| {
             (lowest.min(key.0), highest.max(key.0))
         });
         if i64::from(highest) - i64::from(lowest) >= MOST_SPAN {
@@ -111,19 +160,29 @@ impl Distributions {
         }
         // Of each key between them the rank follows.
         self.keys.extend(lowest..=highest);
-        for (key, weight) in all() {
-            self.ranks.push(key.0.wrapping_sub(lowest) as u32);
-            let whole = *weight as u32;
-            self.weights.push(Some(whole).filter(|whole| f64::from(*whole) == *weight)?);
+        let rank = |key: BucketKey| key.0.wrapping_sub(lowest) as u32;
+        for (at_ms, histogram) in within() {
+            let buckets = histogram.buckets();
+            let mut total = 0;
+            for (_, weight) in buckets {
+                let whole = Some(*weight as u32).filter(|whole| f64::from(*whole) == *weight)?;
+                self.weights.push(whole);
+                total += u64::from(whole);
+            }
+            self.gaps.extend(buckets.windows(2).map(|pair| rank(pair[1].0) - rank(pair[0].0) - 1));
+            let rank_of = |bucket: Option<&(BucketKey, f64)>| bucket.map_or(0, |(key, _)| rank(*key));
+            self.windows.push(WindowNumbers {
+                at_ms: *at_ms,
+                count: histogram.count,
+                sum: histogram.sum,
+                min: histogram.min,
+                max: histogram.max,
+                total,
+                buckets: buckets.len() as u32,
+                first: rank_of(buckets.first()),
+                last: rank_of(buckets.last()),
+            });
         }
-        self.windows.extend(within().map(|(at_ms, histogram)| WindowNumbers {
-            at_ms: *at_ms,
-            count: histogram.count,
-            sum: histogram.sum,
-            min: histogram.min,
-            max: histogram.max,
-            buckets: histogram.buckets().len() as u32,
-        }));
         Some(())
     }
 
@@ -147,10 +206,10 @@ impl Distributions {
             COUNTS_TOLD => Some(read_doubles(reader, count)?),
             _ => return None,
         };
-        let numbers = Numbers::read(reader, count)?;
+        let numbers = Numbers::read(reader, count, self.leaves_sums)?;
         self.middles.clear();
         let mut farthest = 0;
-        if let Numbers::Rests { power, .. } = numbers {
+        if let Numbers::Rests { power, sums: Some(_), .. } = numbers {
             // What is beyond an integer is beyond `EXACT` as well.
             self.middles.extend(self.keys.iter().map(|key| middle(BucketKey(*key), power) as i64));
             farthest = self.middles.iter().map(|middle| middle.unsigned_abs()).max().unwrap_or_default();
@@ -158,52 +217,43 @@ impl Distributions {
         let from = times.partition_point(|at_ms| *at_ms < range.start_ms);
         let until = times.partition_point(|at_ms| *at_ms <= range.end_ms).max(from);
         let before = self.lengths.get(..from)?;
-        self.skipped = before.iter().map(|length| *length as usize).sum();
         let filled_before = before.iter().filter(|length| **length > 0).count();
+        self.skipped = before.iter().map(|length| *length as usize).sum();
+        self.skipped_gaps = self.skipped - filled_before;
         let mut firsts = self.firsts.get(filled_before..)?.iter();
-        let mut gaps = self.gaps.get(self.skipped - filled_before..)?;
+        let mut gaps = self.gaps.get(self.skipped_gaps..)?;
         let mut weights = self.weights.get(self.skipped..)?;
-        self.ranks.reserve(total - self.skipped);
         self.windows.reserve(until - from);
         for place in from..until {
             let buckets = *self.lengths.get(place)?;
             let (own_weights, other_weights) = weights.split_at_checked(buckets as usize)?;
-            weights = other_weights;
-            let mut ends = None;
-            let (mut total, mut middles) = (0u64, 0i64);
-            if let Some((weight, own_weights)) = own_weights.split_first() {
-                let first = *firsts.next()? as usize;
-                let (own_gaps, other_gaps) = gaps.split_at_checked(own_weights.len())?;
-                gaps = other_gaps;
-                self.ranks.push(first as u32);
-                let mut rank = first;
-                total = u64::from(*weight);
-                let middle_of = |rank: usize| self.middles.get(rank).copied().unwrap_or_default();
-                middles = middle_of(first).wrapping_mul(i64::from(*weight));
-                self.ranks.extend(own_gaps.iter().zip(own_weights).map(|(gap, weight)| {
-                    // At most `MAX_POINTS` times: it does not overflow.
-                    rank += 1 + *gap as usize;
-                    total += u64::from(*weight);
-                    middles = middles.wrapping_add(middle_of(rank).wrapping_mul(i64::from(*weight)));
-                    rank as u32
-                }));
-                // They ascend.
-                ends = Some((first, rank)).filter(|_| rank < self.keys.len());
-                ends?;
+            let (own_gaps, other_gaps) = gaps.split_at_checked(own_weights.len().saturating_sub(1))?;
+            (gaps, weights) = (other_gaps, other_weights);
+            let first = if own_weights.is_empty() { 0 } else { *firsts.next()? };
+            // They ascend, so that the last one tells of all whether there are such keys.
+            let more: u64 = own_gaps.iter().map(|gap| 1 + u64::from(*gap)).sum();
+            let last = u64::from(first) + more;
+            if buckets > 0 && last >= self.keys.len() as u64 {
+                return None;
             }
+            let total: u64 = own_weights.iter().map(|weight| u64::from(*weight)).sum();
             let exact = |number: u64| Some(number).filter(|number| *number < EXACT);
             exact(farthest.saturating_mul(total.max(1)))?;
             let count = match &counts {
                 Some(counts) => *counts.get(place)?,
                 None => exact(total)? as f64,
             };
-            let of = Buckets { keys: &self.keys, middles: &self.middles, ends, total, sum: middles as f64 };
-            let (sum, min, max) = numbers.of(place, &of)?;
+            let at_ms = *times.get(place)?;
+            let (sum, min, max, last) = (0.0, 0.0, 0.0, last as u32);
+            let mut window = WindowNumbers { at_ms, count, sum, min, max, total, buckets, first, last };
+            let packed = PackedWindow { numbers: &window, gaps: own_gaps, weights: own_weights };
+            (window.sum, window.min, window.max) = numbers.of(place, &packed, &self.keys, &self.middles)?;
+            let WindowNumbers { sum, min, max, .. } = window;
             // As `Histogram::from_parts` has it.
             if !count.is_finite() || count < 0.0 || sum.is_nan() || min.is_nan() || max.is_nan() {
                 return None;
             }
-            self.windows.push(WindowNumbers { at_ms: *times.get(place)?, count, sum, min, max, buckets });
+            self.windows.push(window);
         }
         Some(())
     }
@@ -224,62 +274,89 @@ impl Distributions {
     }
 }
 
-/// The buckets of a window: ranks of the first and the last one, the sum of the
-/// weights, and of the middles times these.
-struct Buckets<'a> {
-    keys: &'a [i32],
-    middles: &'a [i64],
-    ends: Option<(usize, usize)>,
-    total: u64,
-    sum: f64,
+/// Sums, least and greatest values, as they are written; sums may be left out.
+enum Numbers {
+    Told { sums: Option<Vec<f64>>, least: Vec<f64>, most: Vec<f64> },
+    Rests { power: f64, least: Vec<i64>, most: Vec<i64>, sums: Option<Sums> },
 }
 
-/// Sums, least and greatest values, as they are written.
-enum Numbers {
-    Told { sums: Vec<f64>, least: Vec<f64>, most: Vec<f64> },
-    Rests { power: f64, least: Vec<i64>, most: Vec<i64>, sums: Vec<i64>, roundings: Vec<i64> },
+/// What sums differ by from what the buckets tell, and what they were rounded by.
+struct Sums {
+    rests: Vec<i64>,
+    roundings: Vec<i64>,
 }
 
 impl Numbers {
-    fn read(reader: &mut Reader<'_>, count: usize) -> Option<Self> {
+    fn read(reader: &mut Reader<'_>, count: usize, leaves_sums: bool) -> Option<Self> {
         let scale = reader.byte()?;
         if scale == NO_SCALE {
+            let sums = match leaves_sums {
+                true => skip_doubles(reader, count).map(|()| None)?,
+                false => Some(read_doubles(reader, count)?),
+            };
             let mut column = || read_doubles(reader, count);
-            return Some(Numbers::Told { sums: column()?, least: column()?, most: column()? });
+            return Some(Numbers::Told { sums, least: column()?, most: column()? });
         }
         let power = power_of(scale)?;
-        let mut column = || read_integers(reader, count);
-        let (least, most, sums, roundings) = (column()?, column()?, column()?, column()?);
-        Some(Numbers::Rests { power, least, most, sums, roundings })
+        let (least, most) = (read_integers(reader, count)?, read_integers(reader, count)?);
+        let sums = match leaves_sums {
+            true => (0..2).try_for_each(|_| skip_integers(reader, count)).map(|()| None)?,
+            false => {
+                Some(Sums { rests: read_integers(reader, count)?, roundings: read_integers(reader, count)? })
+            }
+        };
+        Some(Numbers::Rests { power, least, most, sums })
     }
 
-    /// Sum, least and greatest value of the window at `place`.
-    fn of(&self, place: usize, buckets: &Buckets<'_>) -> Option<(f64, f64, f64)> {
+    /// Sum, least and greatest value of the window at `place`; `middles` are those of
+    /// the buckets that `keys` tell.
+    fn of(
+        &self,
+        place: usize,
+        window: &PackedWindow<'_>,
+        keys: &[i32],
+        middles: &[i64],
+    ) -> Option<(f64, f64, f64)> {
         match self {
             Numbers::Told { sums, least, most } => {
-                Some((*sums.get(place)?, *least.get(place)?, *most.get(place)?))
+                let sum = sums.as_ref().map_or(Some(&0.0), |sums| sums.get(place));
+                Some((*sum?, *least.get(place)?, *most.get(place)?))
             }
-            Numbers::Rests { power, least, most, sums, roundings } => {
-                let ends = buckets.ends;
-                let edge =
-                    |rank: usize| buckets.keys.get(rank).map_or(0, |key| edge(BucketKey(*key), *power));
-                let least = least.get(place)?.wrapping_add(ends.map_or(0, |(first, _)| edge(first)));
-                let most = most.get(place)?.wrapping_add(ends.map_or(0, |(_, last)| edge(last)));
-                let guess = match ends {
-                    Some((first, last)) if first < last => {
-                        let middle =
-                            |rank: usize| buckets.middles.get(rank).map_or(0.0, |middle| *middle as f64);
-                        let ends = (least as f64 - middle(first)) + (most as f64 - middle(last));
-                        buckets.sum + ends
-                    }
-                    Some(_) => (least as f64 + most as f64) / 2.0 * buckets.total as f64,
+            Numbers::Rests { power, least, most, sums } => {
+                let edge = |rank: usize| keys.get(rank).map_or(0, |key| edge(BucketKey(*key), *power));
+                let least = least.get(place)?.wrapping_add(window.ends().map_or(0, |(first, _)| edge(first)));
+                let most = most.get(place)?.wrapping_add(window.ends().map_or(0, |(_, last)| edge(last)));
+                let sum = match sums {
+                    Some(sums) => sums.of(place, *power, guessed_sum(window, middles, least, most))?,
                     None => 0.0,
                 };
-                let sum = sums.get(place)?.wrapping_add(guess.round() as i64) as f64 / power;
-                let sum = f64::from_bits((sum.to_bits() as i64).wrapping_add(*roundings.get(place)?) as u64);
                 Some((sum, least as f64 / power, most as f64 / power))
             }
         }
+    }
+}
+
+impl Sums {
+    fn of(&self, place: usize, power: f64, guess: f64) -> Option<f64> {
+        let sum = self.rests.get(place)?.wrapping_add(guess.round() as i64) as f64 / power;
+        Some(f64::from_bits((sum.to_bits() as i64).wrapping_add(*self.roundings.get(place)?) as u64))
+    }
+}
+
+/// What the buckets tell of a sum: see `ranks.rs`.
+fn guessed_sum(window: &PackedWindow<'_>, middles: &[i64], least: i64, most: i64) -> f64 {
+    let middle = |rank: usize| middles.get(rank).copied().unwrap_or_default();
+    match window.ends() {
+        Some((first, last)) if first < last => {
+            let mut sum = 0i64;
+            window.each(|rank, weight| {
+                sum = sum.wrapping_add(middle(rank).wrapping_mul(i64::from(weight)));
+            });
+            let ends = (least as f64 - middle(first) as f64) + (most as f64 - middle(last) as f64);
+            sum as f64 + ends
+        }
+        Some(_) => (least as f64 + most as f64) / 2.0 * window.numbers.total as f64,
+        None => 0.0,
     }
 }
 
@@ -291,10 +368,14 @@ mod tests {
 
     fn unpacked(read: &Distributions) -> Vec<(i64, Histogram)> {
         let of = |window: PackedWindow<'_>| {
-            let key = |rank: &u32| BucketKey(read.keys()[*rank as usize]);
-            let weights = window.weights.iter().map(|weight| f64::from(*weight));
-            let buckets = window.ranks.iter().map(key).zip(weights).collect();
-            let WindowNumbers { at_ms, count, sum, min, max, .. } = *window.numbers;
+            let mut buckets = Vec::new();
+            window.each(|rank, weight| buckets.push((BucketKey(read.keys()[rank]), f64::from(weight))));
+            let WindowNumbers { at_ms, count, sum, min, max, total, .. } = *window.numbers;
+            assert_eq!(total, buckets.iter().map(|(_, weight)| *weight as u64).sum::<u64>());
+            assert_eq!(
+                window.ends().map(|(_, last)| BucketKey(read.keys()[last])),
+                buckets.last().map(|(key, _)| *key)
+            );
             (at_ms, Histogram::from_parts((count, sum, min, max), buckets).unwrap())
         };
         read.windows().map(of).collect()
@@ -328,8 +409,14 @@ mod tests {
                 prop_assert!(decimals >= 5);
             }
             if read.fill(&points, &range).is_some() {
-                prop_assert_eq!(unpacked(&read), expected);
+                prop_assert_eq!(unpacked(&read), expected.clone());
             }
+            let mut read = Distributions::without_sums();
+            let mut reader = Reader::new(&out);
+            prop_assert!(read.read(&mut reader, points.len(), &range).is_some() && reader.is_empty());
+            let mut expected = expected;
+            expected.iter_mut().for_each(|(_, histogram)| histogram.sum = 0.0);
+            prop_assert_eq!(unpacked(&read), expected);
         }
 
         #[test]

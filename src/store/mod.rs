@@ -53,6 +53,7 @@ mod step;
 #[expect(clippy::module_inception, reason = "the folder's main concept has its name")]
 mod store;
 mod stream;
+mod symbols;
 mod tier;
 mod transpose;
 mod upkeep;

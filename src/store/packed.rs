@@ -14,6 +14,7 @@
 //! which [`PCO_VERSION`] stands for.
 
 use super::coding::{Reader, put_bytes, put_signed};
+use super::symbols::Symbols;
 use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, DecompressorScratch, PagingSpec};
@@ -36,10 +37,12 @@ const AT_ONCE: usize = 1024;
 thread_local! {
     /// What pco works in: made anew it is half of what a short column takes.
     static SCRATCH: RefCell<DecompressorScratch> = RefCell::default();
+    static SYMBOLS: RefCell<Symbols> = RefCell::default();
 }
 
 /// A type that values are packed in.
 trait Narrow: Number + Default {
+    const MOST: u64;
     fn narrow(value: u64) -> Self;
     fn widen(self) -> u64;
     /// The step from `before` to `self`, with its sign.
@@ -49,6 +52,8 @@ trait Narrow: Number + Default {
 macro_rules! narrow {
     ($($unsigned:ty, $signed:ty);*) => {$(
         impl Narrow for $unsigned {
+            const MOST: u64 = <$unsigned>::MAX as u64;
+
             fn narrow(value: u64) -> Self {
                 value as $unsigned
             }
@@ -173,20 +178,26 @@ impl<'a> Packed<'a> {
     }
 
     fn whole<T: Narrow>(&self, count: usize, out: &mut Vec<u32>) -> Option<()> {
+        let base = u32::try_from(self.base).ok().filter(|base| T::MOST <= u64::from(u32::MAX - base));
+        if let Some(base) = base.filter(|_| !self.wraps) {
+            // None of them can be beyond.
+            let (chunk, page) = DECOMPRESSOR.as_ref()?.chunk_decompressor::<T, _>(self.bytes).ok()?;
+            let is_read = SYMBOLS
+                .with_borrow_mut(|symbols| symbols.read(chunk.meta(), page, (count, base), out).is_some());
+            return match is_read {
+                true => Some(()),
+                false => self.unpack(count, |narrow: &[T]| {
+                    out.extend(narrow.iter().map(|narrow| base + narrow.widen() as u32));
+                }),
+            };
+        }
         // Bits of any of them that are too high.
         let mut high = 0;
         let mut narrowed = |value: i64| {
             high |= value >> 32;
             value as u32
         };
-        match self.wraps {
-            true => self.each::<T>(count, |value| out.push(narrowed(value)))?,
-            // Several at once.
-            false => self.unpack(count, |narrow: &[T]| {
-                let values = narrow.iter().map(|narrow| self.base.wrapping_add(narrow.widen() as i64));
-                out.extend(values.map(&mut narrowed));
-            })?,
-        }
+        self.each::<T>(count, |value| out.push(narrowed(value)))?;
         (high == 0).then_some(())
     }
 
@@ -224,6 +235,38 @@ mod tests {
         out.len()
     }
 
+    /// Numbers of so many bits behind `base`: the sharper, the more of them are small.
+    fn drawn(seed: u64, (bits, sharp): (u32, i32), base: i64, count: usize) -> Vec<i64> {
+        let numbers = std::iter::successors(Some(seed | 1), |seed| {
+            let mixed = (seed ^ (seed >> 27)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            Some(mixed ^ (mixed >> 31))
+        });
+        let part = |number: u64| ((number >> 11) as f64 / (1u64 << 53) as f64).powi(1 + sharp);
+        let number = |number: u64| base + (part(number) * f64::from(bits).exp2()) as i64;
+        numbers.skip(1).take(count).map(number).collect()
+    }
+
+    #[test]
+    fn small_numbers_need_no_more_than_symbols() {
+        for (bits, count) in [(3, 720), (7, 50_000), (7, 50_001), (12, 5_003)] {
+            let values = drawn(count as u64, (bits, 4), 0, count);
+            let mut out = Vec::new();
+            assert!(put_packed(&mut out, &values));
+            let packed = Packed::read(&mut Reader::new(&out)).unwrap();
+            let of = (count, packed.base as u32);
+            let pco = DECOMPRESSOR.as_ref().unwrap();
+            let mut read = Vec::new();
+            if packed.width == 0 {
+                let (chunk, page) = pco.chunk_decompressor::<u8, _>(packed.bytes).unwrap();
+                Symbols::default().read(chunk.meta(), page, of, &mut read).unwrap();
+            } else {
+                let (chunk, page) = pco.chunk_decompressor::<u16, _>(packed.bytes).unwrap();
+                Symbols::default().read(chunk.meta(), page, of, &mut read).unwrap();
+            }
+            assert!(read.iter().map(|value| i64::from(*value)).eq(values), "{bits} {count}");
+        }
+    }
+
     #[test]
     fn the_narrowest_type_is_taken_for_values_or_their_steps() {
         let width = |values: &[i64]| {
@@ -254,8 +297,33 @@ mod tests {
         }
 
         #[test]
-        fn foreign_bytes_do_no_harm(bytes: Vec<u8>, count in 0usize..600) {
+        fn whole_numbers_come_back(
+            (seed, count) in (any::<u64>(), 1usize..3000),
+            (bits, sharp) in (0u32..34, 0i32..8),
+            base in prop_oneof![Just(0), 0i64..1 << 33, -9i64..9],
+        ) {
+            let values = drawn(seed, (bits, sharp), base, count);
+            let mut out = Vec::new();
+            prop_assert!(put_packed(&mut out, &values));
+            let (mut reader, mut back) = (Reader::new(&out), vec![7]);
+            let is_read = read_packed_whole(&mut reader, count, &mut back).is_some();
+            prop_assert_eq!(is_read, values.iter().all(|value| u32::try_from(*value).is_ok()));
+            if is_read {
+                prop_assert!(reader.is_empty());
+                prop_assert!(back.iter().skip(1).map(|value| i64::from(*value)).eq(values.iter().copied()));
+            }
+        }
+
+        #[test]
+        fn foreign_bytes_do_no_harm(bytes: Vec<u8>, count in 0usize..600, hit: prop::sample::Index, bit in 0u8..8) {
             let _ = read_packed(&mut Reader::new(&bytes), count, |_| {});
+            let _ = read_packed_whole(&mut Reader::new(&bytes), count, &mut Vec::new());
+            let values: Vec<i64> = (0..count as i64).map(|at| at * at % 61 % 19).chain([0]).collect();
+            let mut out = Vec::new();
+            prop_assert!(put_packed(&mut out, &values));
+            let hit = hit.index(out.len());
+            out[hit] ^= 1 << bit;
+            let _ = read_packed_whole(&mut Reader::new(&out), values.len(), &mut Vec::new());
         }
     }
 }

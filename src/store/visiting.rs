@@ -17,6 +17,13 @@ pub struct Scratch {
     windows: Distributions,
 }
 
+impl Scratch {
+    /// For who does not look at the sums of the values.
+    pub fn without_sums() -> Self {
+        Scratch { windows: Distributions::without_sums(), ..Scratch::default() }
+    }
+}
+
 impl Reading {
     /// Hands the windows of the timers at these places, which ascend, to `each`,
     /// those of a series in ascending time, as long as it returns true. False
