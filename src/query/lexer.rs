@@ -142,7 +142,9 @@ fn number(text: &str) -> Result<(&str, Word<'_>), String> {
             // As in Go, a 0 in front makes it octal, if it can be.
             let octal = plain.strip_prefix('0').and_then(|digits| i64::from_str_radix(digits, 8).ok());
             match plain.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-')) {
-                true => octal.map(|n| n as f64).or_else(|| plain.parse().ok()).filter(|n: &f64| n.is_finite()),
+                true => {
+                    octal.map(|n| n as f64).or_else(|| plain.parse().ok()).filter(|n: &f64| n.is_finite())
+                }
                 false => duration_s(word),
             }
         }
@@ -278,7 +280,8 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(found(text), [Word::Number(expected)], "{text}");
         }
-        for text in ["1m1h", "5mm", "1i", "1__0", "1_", "0xg", "0xffffffffffffffff", "1h1h", "1.5m", "1e1000"] {
+        for text in ["1m1h", "5mm", "1i", "1__0", "1_", "0xg", "0xffffffffffffffff", "1h1h", "1.5m", "1e1000"]
+        {
             assert!(words(text).is_err(), "{text}");
         }
     }
