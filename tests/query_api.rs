@@ -162,6 +162,7 @@ async fn errors_have_prometheus_codes_and_say_what_is_wrong() {
         ("/api/v1/query?query=topk(NaN%2C%20load)", 422, "execution", "NaN"),
         ("/api/v1/series", 400, "bad_data", "match[]"),
         ("/api/v1/series?match[]=sum(x)", 400, "bad_data", "not a series selector"),
+        ("/api/v1/label/%ff/values", 400, "bad_data", "name"),
         ("/api/v1/query_exemplars?query=sum(", 400, "bad_data", "parse error"),
         ("/api/v1/query_exemplars?query=x&start=2&end=1", 400, "bad_data", "before start"),
         ("/api/v1/query?query=x&lookback_delta=-1", 400, "bad_data", "lookback_delta"),
