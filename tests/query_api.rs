@@ -2,11 +2,12 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use axum::middleware::from_fn_with_state;
 use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use statsdeck::clock::ManualClock;
-use statsdeck::http::api::{ApiState, Bounds, Settings, router};
+use statsdeck::http::api::{ApiState, Bounds, Settings, router, sending};
 use statsdeck::model::{Histogram, Labels, MetricType, NativeHistogram, Sketch};
 use statsdeck::query::{Engine, MemorySource, Options, Source};
 use std::sync::Arc;
@@ -313,6 +314,35 @@ async fn the_daemon_tells_when_it_was_started_and_what_it_keeps() {
     ] {
         assert!(body.contains(told), "{body}");
     }
+}
+
+#[tokio::test]
+async fn long_answers_that_are_not_read_are_bounded_together() {
+    let options = Options { max_points: 100_000, ..Options::default() };
+    let state = state(source(), options);
+    let service = router().with_state(Arc::clone(&state));
+    let service = service.layer(from_fn_with_state(Arc::clone(&state.sending), sending::layer));
+    let service = TowerToHyperService::new(service);
+    let ask = async |uri: &str| service.call(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap();
+    // Some 330 kB each, and there is room for 1.6 MB.
+    let long = "/api/v1/query_range?start=100000.5&end=110000.5&step=1&query=time()%2F7";
+    let mut unread = Vec::new();
+    let refused = loop {
+        let answer = ask(long).await;
+        match answer.status() {
+            StatusCode::OK if unread.len() < 20 => unread.push(answer),
+            _ => break answer,
+        }
+    };
+    assert!((4..=10).contains(&unread.len()), "{}", unread.len());
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let said = refused.into_body().collect().await.unwrap().to_bytes();
+    assert!(said.starts_with(b"{\"status\":\"error\",\"errorType\":\"unavailable\""), "{said:?}");
+    assert_eq!(ask("/api/v1/query?query=1").await.status(), StatusCode::OK);
+    for answer in unread {
+        assert!(answer.into_body().collect().await.unwrap().to_bytes().len() > 100_000);
+    }
+    assert_eq!(ask(long).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
