@@ -16,8 +16,10 @@ pub struct QueryResult {
     pub warnings: Vec<String>,
     /// What may be wrong with the question; each message once.
     pub infos: Vec<String>,
-    /// Samples that were read for it, each once.
+    /// Samples that were read for it, each once for each time that its selector was read.
     pub samples: usize,
+    /// Most samples and values that were held at a time, in samples of 16 bytes.
+    pub peak_samples: usize,
 }
 
 impl QueryResult {

@@ -164,8 +164,10 @@ pub(super) struct Stats {
     /// For its turn.
     pub waited: Duration,
     pub evaluated: Duration,
-    /// Samples read, each once, and all held at the same time.
+    /// Samples read, each once, however many steps see it.
     pub samples: usize,
+    /// Most samples and values that were held at a time.
+    pub peak: usize,
 }
 
 fn push_annotations(body: &mut String, warnings: &[String], infos: &[String]) {
@@ -216,9 +218,10 @@ fn push_stats(out: &mut String, stats: Stats) {
             ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{evaluated},\"resultSortTime\":0,\
              \"queryPreparationTime\":0,\"innerEvalTime\":{evaluated},\"execQueueTime\":{waited},\
              \"execTotalTime\":{}}},\"samples\":{{\"totalQueryableSamples\":{samples},\
-             \"peakSamples\":{samples}}}}}",
+             \"peakSamples\":{peak}}}}}",
             waited + evaluated,
             samples = stats.samples,
+            peak = stats.peak,
         ),
     );
 }
