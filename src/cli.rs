@@ -157,7 +157,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("statsdeck: {error}");
+            // Where nobody can be told, the code does.
+            let _ = writeln!(io::stderr(), "statsdeck: {error}");
             ExitCode::FAILURE
         }
     }

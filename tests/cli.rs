@@ -5,6 +5,7 @@ use statsdeck::clock::{Clock, SystemClock};
 use statsdeck::model::batch::GaugeValue;
 use statsdeck::model::{FlushBatch, Labels, MetricType, SeriesId, SeriesKey};
 use statsdeck::store::{self, FsBackend, Store, Tier};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -60,6 +61,50 @@ fn a_reader_that_has_read_enough_is_no_failure() {
         let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}");
+    }
+}
+
+/// Answers of a daemon that is none: each connection gets `body`.
+fn answering(status: &'static str, body: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn an_expression_may_begin_with_a_sign() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = answering("200 OK", r#"{"status":"success","data":{"resultType":"scalar","result":[0,"-1"]}}"#);
+    for arguments in [["-1", "--url", &url], ["--url", &url, "-up"], ["--url", &url, "-(a + b)"]] {
+        let output = run(dir.path(), &[&["query"], &arguments[..]].concat());
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "-1\n", "{arguments:?}: {output:?}");
+    }
+    for misuse in [&["--json"][..], &["--nonsense", "up"], &["up", "--nonsense"], &["up", "-x"]] {
+        assert_eq!(run(dir.path(), &[&["query"], misuse].concat()).status.code(), Some(2), "{misuse:?}");
+    }
+}
+
+#[test]
+fn what_nobody_can_be_told_changes_no_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let warned = r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"]},"warnings":["w"]}"#;
+    let refused = r#"{"status":"error","errorType":"bad_data","error":"1:1: parse error: no"}"#;
+    for (status, body, code) in [("200 OK", warned, 0), ("400 Bad Request", refused, 1)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_statsdeck"));
+        command.current_dir(dir.path()).args(["query", "up", "--url", &answering(status, body)]);
+        let output = command.env_remove("STATSDECK_CONFIG").stderr(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{body}");
     }
 }
 

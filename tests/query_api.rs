@@ -2,11 +2,12 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use axum::middleware::from_fn_with_state;
 use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use statsdeck::clock::ManualClock;
-use statsdeck::http::api::{ApiState, Bounds, Settings, router};
+use statsdeck::http::api::{ApiState, Bounds, Settings, router, sending};
 use statsdeck::model::{Histogram, Labels, MetricType, NativeHistogram, Sketch};
 use statsdeck::query::{Engine, MemorySource, Options, Source};
 use std::sync::Arc;
@@ -162,6 +163,7 @@ async fn errors_have_prometheus_codes_and_say_what_is_wrong() {
         ("/api/v1/query?query=topk(NaN%2C%20load)", 422, "execution", "NaN"),
         ("/api/v1/series", 400, "bad_data", "match[]"),
         ("/api/v1/series?match[]=sum(x)", 400, "bad_data", "not a series selector"),
+        ("/api/v1/label/%ff/values", 400, "bad_data", "name"),
         ("/api/v1/query_exemplars?query=sum(", 400, "bad_data", "parse error"),
         ("/api/v1/query_exemplars?query=x&start=2&end=1", 400, "bad_data", "before start"),
         ("/api/v1/query?query=x&lookback_delta=-1", 400, "bad_data", "lookback_delta"),
@@ -230,10 +232,16 @@ async fn queries_that_need_many_points_run_one_at_a_time_and_hold_up_no_others()
 #[tokio::test]
 async fn what_a_query_cost_is_told_to_who_asks() {
     let state = state(source(), Options::default());
-    let (_, body) =
-        send(&state, "GET", "/api/v1/query?query=count_over_time(etl_errors%5B35s%5D)&stats=all", "").await;
-    let samples = r#""samples":{"totalQueryableSamples":4,"peakSamples":4}}}}"#;
-    assert!(body.contains(r#""stats":{"timings":{"evalTotalTime":"#) && body.ends_with(samples), "{body}");
+    // Sums are made as samples are read; what is read again while an operand waits is held beside it.
+    for (query, samples, peak) in [
+        ("count_over_time(etl_errors%5B35s%5D)", 4, 4),
+        ("1%2B1", 0, 2),
+        ("count_over_time(etl_errors%5B35s%5D)%2Bcount_over_time(etl_errors%5B35s%5D)", 8, 5),
+    ] {
+        let (_, body) = send(&state, "GET", &format!("/api/v1/query?query={query}&stats=all"), "").await;
+        let told = format!(r#""samples":{{"totalQueryableSamples":{samples},"peakSamples":{peak}}}}}}}}}"#);
+        assert!(body.contains(r#""stats":{"timings":{"evalTotalTime":"#) && body.ends_with(&told), "{body}");
+    }
 }
 
 #[tokio::test]
@@ -312,6 +320,35 @@ async fn the_daemon_tells_when_it_was_started_and_what_it_keeps() {
     ] {
         assert!(body.contains(told), "{body}");
     }
+}
+
+#[tokio::test]
+async fn long_answers_that_are_not_read_are_bounded_together() {
+    let options = Options { max_points: 100_000, ..Options::default() };
+    let state = state(source(), options);
+    let service = router().with_state(Arc::clone(&state));
+    let service = service.layer(from_fn_with_state(Arc::clone(&state.sending), sending::layer));
+    let service = TowerToHyperService::new(service);
+    let ask = async |uri: &str| service.call(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap();
+    // Some 330 kB each, and there is room for 1.6 MB.
+    let long = "/api/v1/query_range?start=100000.5&end=110000.5&step=1&query=time()%2F7";
+    let mut unread = Vec::new();
+    let refused = loop {
+        let answer = ask(long).await;
+        match answer.status() {
+            StatusCode::OK if unread.len() < 20 => unread.push(answer),
+            _ => break answer,
+        }
+    };
+    assert!((4..=10).contains(&unread.len()), "{}", unread.len());
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let said = refused.into_body().collect().await.unwrap().to_bytes();
+    assert!(said.starts_with(b"{\"status\":\"error\",\"errorType\":\"unavailable\""), "{said:?}");
+    assert_eq!(ask("/api/v1/query?query=1").await.status(), StatusCode::OK);
+    for answer in unread {
+        assert!(answer.into_body().collect().await.unwrap().to_bytes().len() > 100_000);
+    }
+    assert_eq!(ask(long).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -32,7 +32,8 @@ const NICE_STEPS_MS: [i64; 14] = [
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct QueryArgs {
-    /// PromQL.
+    /// PromQL; it may begin with a sign.
+    #[arg(allow_hyphen_values = true)]
     expr: String,
     /// When to evaluate it; now.
     #[arg(long, value_name = "TIME", conflicts_with_all = ["start", "end", "step"])]
@@ -73,7 +74,8 @@ pub fn query(url: &str, args: &QueryArgs) -> anyhow::Result<()> {
     }
     for (kind, list) in [("warning", &answer.json["warnings"]), ("info", &answer.json["infos"])] {
         for text in list.as_array().into_iter().flatten().filter_map(Json::as_str) {
-            eprintln!("{kind}: {}", client::printable(text));
+            // Where nobody can be told, the answer is still one.
+            let _ = writeln!(io::stderr(), "{kind}: {}", client::printable(text));
         }
     }
     let mut out = io::stdout().lock();

@@ -10,12 +10,13 @@ use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 
 /// Calls that read and may come as a POST.
-const READING_POSTS: [&str; 6] = [
+const READING_POSTS: [&str; 7] = [
     "/api/v1/query",
     "/api/v1/query_range",
     "/api/v1/series",
     "/api/v1/labels",
     "/api/v1/format_query",
+    "/api/v1/parse_query",
     "/api/v1/query_exemplars",
 ];
 const METHODS: &str = "GET, POST, OPTIONS";
@@ -85,6 +86,7 @@ mod tests {
             (Some(grafana), "https://grafana.example.org.evil.example", "/api/v1/query", false),
             (Some(grafana), "null", "/api/v1/query", false),
             (Some("*"), "https://any.example", "/api/v1/series", true),
+            (Some("*"), "https://any.example", "/api/v1/parse_query", true),
             (Some("*"), "https://any.example", "/api/v1/write", false),
             (Some("*"), "https://any.example", "/metrics", false),
         ];

@@ -1,9 +1,9 @@
 //! Answers of the API in gzip, for clients that take it: apart from the threads
 //! that serve connections, at the lowest level, and so many at a time as there
-//! are cores. While all are at work an answer goes out as it is. What is sent in
-//! parts is compressed part by part.
+//! are cores. While all are at work an answer goes out as it is. All are compressed
+//! part by part; one that is whole already is collected again, to tell its length.
 
-use super::page_response::{accepts_gzip, gzipped};
+use super::page_response::accepts_gzip;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -54,31 +54,27 @@ pub async fn layer(State(gzip): State<Gzip>, request: Request, next: Next) -> Re
     let turn = if is_taken { Arc::clone(&gzip.0).try_acquire_owned().ok() } else { None };
     let Some(turn) = turn else { return response };
     let (mut head, body) = response.into_parts();
-    if body.size_hint().exact().is_none() {
-        head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        return Response::from_parts(head, Body::new(Packed::new(body, turn, gzip)));
+    let is_whole = body.size_hint().exact().is_some();
+    let mut packed = Body::new(Packed::new(body, turn, gzip));
+    // Of what is there already the length can be told.
+    if is_whole {
+        // It was computed within the limits of a query.
+        let Ok(bytes) = axum::body::to_bytes(packed, usize::MAX).await else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        packed = Body::from(bytes);
     }
-    // It was computed within the limits of a query.
-    let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let whole = bytes.clone();
-    let packed = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        gzipped(&whole, LEVEL)
-    });
-    let Ok(packed) = packed.await else { return Response::from_parts(head, Body::from(bytes)) };
     head.headers.remove(header::CONTENT_LENGTH);
     head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    Response::from_parts(head, Body::from(packed))
+    Response::from_parts(head, packed)
 }
 
 type Encoder = GzEncoder<Vec<u8>>;
 /// Compressing of a part: what comes of it, and the encoder for the next one.
 type Work = Pin<Box<dyn Future<Output = io::Result<(Bytes, Option<Encoder>)>> + Send>>;
 
-/// A body of unknown length, compressed frame by frame as it is sent: of a long
-/// answer no more is in memory than without. Each frame waits for its turn, so that
+/// A body, compressed frame by frame as it is read: of a long answer no more is in
+/// memory than without. Each frame waits for its turn, so that
 /// a client that reads slowly has none meanwhile.
 struct Packed {
     body: Body,
@@ -269,6 +265,7 @@ mod tests {
             let response = TowerToHyperService::new(router).call(request).await.unwrap();
             let is_packed = response.headers().contains_key(header::CONTENT_ENCODING);
             assert_eq!(is_packed, expected, "{at_a_time} {path} {encoding}");
+            assert!(response.body().size_hint().exact().is_some(), "its length can be told");
             let body = response.into_body().collect().await.unwrap().to_bytes();
             let mut text = String::new();
             match is_packed {

@@ -5,6 +5,7 @@ use super::api::alerts::{self, AlertsState};
 use super::api::health::{self, HealthState};
 use super::api::ingest::{self, IngestState};
 use super::api::markers::{self, MarkersState};
+use super::api::sending;
 use super::api::write::{self, WriteState};
 use super::cors;
 use super::guard::{self, Guard};
@@ -32,12 +33,14 @@ pub struct Parts {
 /// The router of the whole surface.
 pub fn router(parts: Parts) -> Router {
     let guard = parts.guard;
+    let sending = Arc::clone(&parts.api.sending);
     let calls = Router::new()
         .merge(api::router().with_state(parts.api))
         .merge(api::top::router(parts.makers))
         .merge(alerts::router().with_state(parts.alerts))
         .merge(markers::router().with_state(parts.markers.clone()))
         .layer(middleware::from_fn_with_state(Gzip::default(), gzip::layer))
+        .layer(middleware::from_fn_with_state(sending, sending::layer))
         .layer(middleware::from_fn_with_state(guard.clone(), guard::read))
         // Before the tokens are asked for: a browser has none yet.
         .layer(middleware::from_fn_with_state(guard.cors.clone(), cors::layer));

@@ -18,19 +18,25 @@ pub(crate) fn eval(eval: &Evaluator<'_>, node: &Binary, grid: &Grid) -> Result<C
     let left = eval.eval(&node.left, grid)?;
     let right = eval.holding(&left, || eval.eval(&node.right, grid))?;
     match (left, right) {
-        (Column::Scalar(left), Column::Scalar(right)) => Ok(Column::Scalar(
-            left.into_iter().zip(right).map(|(l, r)| scalar(node.op, l, r).unwrap_or(f64::NAN)).collect(),
-        )),
+        (Column::Scalar(left), Column::Scalar(right)) => scalars(eval, node.op, &left, &right),
         (Column::Vector(rows), Column::Scalar(scalars)) => with_scalar(eval, node, rows, &scalars, false),
         (Column::Scalar(scalars), Column::Vector(rows)) => with_scalar(eval, node, rows, &scalars, true),
         (Column::Vector(left), Column::Vector(right)) => match node.op.is_set() {
-            true => set(node, left, right, grid),
+            true => set(eval, node, left, right, grid),
             false => matched(eval, node, left, right, grid),
         },
         _ => {
             Err(Error::Execution(format!("operator {} takes scalars and instant vectors", node.op.as_str())))
         }
     }
+}
+
+fn scalars(eval: &Evaluator<'_>, op: BinaryOp, left: &[f64], right: &[f64]) -> Result<Column, Error> {
+    let answer = |(left, right): (&f64, &f64)| {
+        eval.check()?;
+        Ok(scalar(op, *left, *right).unwrap_or(f64::NAN))
+    };
+    left.iter().zip(right).map(answer).collect::<Result<_, Error>>().map(Column::Scalar)
 }
 
 /// The number that `op` makes of two; a comparison gives 1 or 0.
@@ -173,7 +179,13 @@ fn signature(matching: &Matching, labels: &Labels) -> Labels {
     }
 }
 
-fn set(node: &Binary, mut left: Vec<Row>, mut right: Vec<Row>, grid: &Grid) -> Result<Column, Error> {
+fn set(
+    eval: &Evaluator<'_>,
+    node: &Binary,
+    mut left: Vec<Row>,
+    mut right: Vec<Row>,
+    grid: &Grid,
+) -> Result<Column, Error> {
     let (asked, judged) = match node.op {
         BinaryOp::Or => (&left, &mut right),
         _ => (&right, &mut left),
@@ -181,12 +193,14 @@ fn set(node: &Binary, mut left: Vec<Row>, mut right: Vec<Row>, grid: &Grid) -> R
     // At which steps the other side has a series of each signature.
     let mut present: HashMap<Labels, Vec<bool>> = HashMap::new();
     for row in asked {
+        eval.check()?;
         let steps =
             present.entry(signature(&node.matching, &row.labels)).or_insert_with(|| vec![false; grid.steps]);
         steps.iter_mut().zip(&row.cells).for_each(|(seen, cell)| *seen |= cell.is_some());
     }
     let keep_present = node.op == BinaryOp::And;
     for row in judged.iter_mut() {
+        eval.check()?;
         let steps = present.get(&signature(&node.matching, &row.labels));
         for (step, cell) in row.cells.iter_mut().enumerate() {
             let is_present = steps.and_then(|steps| steps.get(step)).copied().unwrap_or(false);
@@ -217,6 +231,7 @@ fn matched(
     let one_side = if swapped { "left" } else { "right" };
     let mut matches: HashMap<Labels, Vec<&Row>> = HashMap::new();
     for row in &one {
+        eval.check()?;
         matches.entry(signature(&node.matching, &row.labels)).or_default().push(row);
     }
     refuse_repeats(eval, matches.iter(), &many, one_side, grid)?;
@@ -226,6 +241,7 @@ fn matched(
     let mut taken: HashMap<Labels, Vec<bool>> = HashMap::new();
     // Each is let go of when it is done: its answer takes its room.
     for row in many {
+        eval.check()?;
         let signature = signature(&node.matching, &row.labels);
         for other in matches.get(&signature).into_iter().flatten() {
             eval.check()?;
@@ -303,6 +319,7 @@ fn missing(
     let seen = |rows: &[Row]| -> Result<HashMap<Labels, Vec<bool>>, Error> {
         let mut seen: HashMap<Labels, Vec<bool>> = HashMap::new();
         for row in rows {
+            eval.check()?;
             eval.check_size(seen.len() + 1, grid.steps)?;
             let steps =
                 seen.entry(signature(&node.matching, &row.labels)).or_insert_with(|| vec![false; grid.steps]);
@@ -377,4 +394,36 @@ fn result_labels(node: &Binary, many: &Labels, one: &Labels) -> Labels {
         labels = with_label(&labels, name, one.get(name).unwrap_or_default());
     }
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cancel::Cancel;
+    use super::super::engine::{Engine, Options};
+    use super::super::expr::Expr;
+    use super::super::memory::MemorySource;
+    use super::super::plan;
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn every_operator_stops_when_nobody_wants_the_answer() {
+        let grid = Grid::instant(0);
+        for text in ["a + b", "a and b", "a or b", "a unless b", "a > on (c) group_left b", "a + fill (0) b"]
+        {
+            let (parsed, cancel) = (Expr::parse(text).unwrap(), Cancel::new());
+            let engine = Engine::new(Arc::new(MemorySource::new()), Options::default());
+            let engine = engine.with_cancel(cancel.clone());
+            let eval = Evaluator::new(&engine, &parsed, plan::load(&engine, &parsed, grid).unwrap(), grid);
+            cancel.cancel();
+            let Expr::Binary(node) = &parsed.expr else { panic!("{text} is no operator") };
+            let rows = || vec![Row::new(Labels::none().clone(), vec![Cell::Float(1.0)])];
+            let answer = match node.op.is_set() {
+                true => set(&eval, node, rows(), rows(), &grid),
+                false => matched(&eval, node, rows(), rows(), &grid),
+            };
+            assert!(matches!(answer, Err(Error::Cancelled)), "{text}");
+            assert!(matches!(scalars(&eval, BinaryOp::Add, &[1.0], &[1.0]), Err(Error::Cancelled)));
+        }
+    }
 }

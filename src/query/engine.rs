@@ -131,9 +131,9 @@ impl Engine {
                 ),
             },
         };
-        let samples = evaluator.samples();
+        let (samples, peak_samples) = (evaluator.samples(), evaluator.peak.most());
         let (warnings, infos) = evaluator.annotations.into_lists();
-        Ok(QueryResult { value, warnings, infos, samples })
+        Ok(QueryResult { value, warnings, infos, samples, peak_samples })
     }
 
     /// Values of `expr` from `start_ms` to `end_ms`, both included, every
@@ -174,9 +174,9 @@ impl Engine {
         };
         let mut series: Vec<MatrixSeries> = rows.into_iter().map(of_row).collect();
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        let samples = evaluator.samples();
+        let (samples, peak_samples) = (evaluator.samples(), evaluator.peak.most());
         let (warnings, infos) = evaluator.annotations.into_lists();
-        Ok(QueryResult { value: Value::Matrix(series), warnings, infos, samples })
+        Ok(QueryResult { value: Value::Matrix(series), warnings, infos, samples, peak_samples })
     }
 
     fn grid(&self, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Grid, Error> {

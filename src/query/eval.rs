@@ -13,6 +13,7 @@ use super::error::Error;
 use super::expr::{At, Edges, Expr, Parsed, Selector, Subquery, ValueType};
 use super::function;
 use super::input::{Input, Series};
+use super::peak::Peak;
 use super::plan::{self, Loaded, Lookback};
 use super::told::Told;
 use super::track::{Passed, Slider, Track};
@@ -33,6 +34,7 @@ pub(crate) struct Evaluator<'a> {
     held: AtomicUsize,
     /// Samples that were read.
     samples: AtomicUsize,
+    pub peak: Peak,
 }
 
 /// A range vector: series, and the range that each step sees of them.
@@ -58,6 +60,7 @@ impl<'a> Evaluator<'a> {
             annotations,
             held: AtomicUsize::new(0),
             samples: AtomicUsize::new(0),
+            peak: Peak::default(),
         }
     }
 
@@ -240,7 +243,8 @@ impl<'a> Evaluator<'a> {
                     if !matches!(series, Series::Made(_)) {
                         self.count_samples(tracks.iter().map(Track::points).sum());
                     }
-                    work(tracks)
+                    let weight = tracks.iter().map(Track::weight).sum();
+                    self.peak.reading(weight, self.held.load(Ordering::Relaxed), || work(tracks))
                 },
             )
         };
@@ -368,10 +372,13 @@ impl<'a> Evaluator<'a> {
     /// are held.
     pub fn check_size(&self, rows: usize, steps: usize) -> Result<(), Error> {
         let limit = self.engine.options.max_points;
-        match rows.max(1).checked_mul(steps) {
-            Some(cells) if cells.saturating_add(self.held.load(Ordering::Relaxed)) <= limit => Ok(()),
-            _ => Err(Error::Limit { what: "computed values", limit }),
+        let held = self.held.load(Ordering::Relaxed);
+        let all = rows.max(1).checked_mul(steps).map(|cells| cells.saturating_add(held));
+        match all.filter(|all| *all <= limit) {
+            Some(all) => self.peak.note(all),
+            None => return Err(Error::Limit { what: "computed values", limit }),
         }
+        Ok(())
     }
 
     /// How old a value of a selector may be.

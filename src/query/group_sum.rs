@@ -3,7 +3,8 @@
 //!
 //! A group is added up by one thread, or by several where it is large; what its
 //! ranges come to is worked out before the next one. The outcome is that of
-//! `summed.rs`, which does what cannot be done here.
+//! `summed.rs`, which does what cannot be done here; but what is no whole number is
+//! added up in another order, which its last digits may tell.
 
 use super::column::{Cell, Row};
 use super::distribution::Distribution;

@@ -68,7 +68,7 @@ fn skip_blanks(mut text: &str) -> &str {
     loop {
         let trimmed = text.trim_start_matches([' ', '\t', '\n', '\r']);
         let Some(comment) = trimmed.strip_prefix('#') else { return trimmed };
-        text = comment.find('\n').and_then(|at| comment.get(at..)).unwrap_or_default();
+        text = comment.find(['\n', '\r']).and_then(|at| comment.get(at..)).unwrap_or_default();
     }
 }
 
@@ -142,7 +142,9 @@ fn number(text: &str) -> Result<(&str, Word<'_>), String> {
             // As in Go, a 0 in front makes it octal, if it can be.
             let octal = plain.strip_prefix('0').and_then(|digits| i64::from_str_radix(digits, 8).ok());
             match plain.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-')) {
-                true => octal.map(|n| n as f64).or_else(|| plain.parse().ok()),
+                true => {
+                    octal.map(|n| n as f64).or_else(|| plain.parse().ok()).filter(|n: &f64| n.is_finite())
+                }
                 false => duration_s(word),
             }
         }
@@ -278,7 +280,8 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(found(text), [Word::Number(expected)], "{text}");
         }
-        for text in ["1m1h", "5mm", "1i", "1__0", "1_", "0xg", "0xffffffffffffffff", "1h1h", "1.5m"] {
+        for text in ["1m1h", "5mm", "1i", "1__0", "1_", "0xg", "0xffffffffffffffff", "1h1h", "1.5m", "1e1000"]
+        {
             assert!(words(text).is_err(), "{text}");
         }
     }
@@ -314,6 +317,8 @@ mod tests {
 
     #[test]
     fn comments_and_blanks_are_skipped() {
-        assert_eq!(found("a # b\n + # c"), [Word::Name("a"), Word::Sign("+")]);
+        for text in ["a # b\n + # c", "a # b\r + # c", "a\t#\r\n+"] {
+            assert_eq!(found(text), [Word::Name("a"), Word::Sign("+")], "{text:?}");
+        }
     }
 }

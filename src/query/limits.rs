@@ -38,7 +38,10 @@ pub(crate) fn check(text: &str) -> Result<(), Error> {
                     regexes += 1;
                 }
             }
-            b'#' => length = bytes[at..].iter().position(|b| *b == b'\n').unwrap_or(bytes.len() - at),
+            b'#' => {
+                let line_ends = bytes[at..].iter().position(|b| matches!(b, b'\n' | b'\r'));
+                length = line_ends.unwrap_or(bytes.len() - at);
+            }
             b'(' | b'{' => depth += 1,
             b'[' => {
                 depth += 1;
@@ -108,6 +111,14 @@ mod tests {
         for (text, expected) in cases {
             let error = check(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_comment_counts_however_its_line_ends() {
+        for end in ["\n", "\r", "\r\n"] {
+            let text = format!("# comment{end}{}1", "-".repeat(1000));
+            assert!(check(&text).is_err(), "{end:?}");
         }
     }
 

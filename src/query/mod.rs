@@ -94,6 +94,7 @@ mod parse_binary;
 mod parse_call;
 mod parse_matchers;
 mod parse_time;
+mod peak;
 mod pile;
 mod plan;
 mod rate;

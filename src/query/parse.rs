@@ -284,7 +284,7 @@ impl<'a> Parser<'a> {
                 return Ok(labels);
             }
             match self.word().clone() {
-                Word::Name(label) if !label.contains(':') => labels.push(label.to_owned()),
+                Word::Name(label) => labels.push(label.to_owned()),
                 Word::Text(label) if !label.is_empty() => labels.push(label),
                 _ => return Err(self.unexpected("in grouping opts, expected label")),
             }
@@ -413,6 +413,7 @@ mod tests {
             "start",
             "rate",
             "sum by (on, by) (and)",
+            "sum by (job:name) (up)",
             "or or or",
         ] {
             assert!(parse(text).is_ok(), "{text}: {:?}", parse(text).err());

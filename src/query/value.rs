@@ -5,7 +5,7 @@
 
 use super::column::{Cell, Grid};
 use super::distribution::Distribution;
-use crate::model::Labels;
+use crate::model::{Labels, Sample};
 use std::fmt;
 
 /// An answer, with what its reader should know beside it.
@@ -16,8 +16,10 @@ pub struct QueryResult {
     pub warnings: Vec<String>,
     /// What may be wrong with the question; each message once.
     pub infos: Vec<String>,
-    /// Samples that were read for it, each once.
+    /// Samples that were read for it, each once for each time that its selector was read.
     pub samples: usize,
+    /// Most samples and values that were held at a time, in samples of 16 bytes.
+    pub peak_samples: usize,
 }
 
 impl QueryResult {
@@ -110,6 +112,30 @@ impl MatrixPoints {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The memory that they take, about: without distributions that others share.
+    pub fn bytes(&self) -> usize {
+        let of_histogram = |histogram: &Distribution| match histogram.is_alone() {
+            true => histogram.weight() * size_of::<Sample>(),
+            false => 0,
+        };
+        match &self.0 {
+            Kept::Listed(points) => {
+                let of_number = |number: &Number| match number {
+                    Number::Float(_) => 0,
+                    Number::Histogram(histogram) => of_histogram(histogram),
+                };
+                size_of_val(&points[..]) + points.iter().map(|(_, number)| of_number(number)).sum::<usize>()
+            }
+            Kept::Steps { cells, .. } => {
+                let of_cell = |cell: &Cell| match cell {
+                    Cell::Histogram(histogram) => of_histogram(histogram),
+                    _ => 0,
+                };
+                size_of_val(&cells[..]) + cells.iter().map(of_cell).sum::<usize>()
+            }
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (i64, Number)> + Clone + '_ {

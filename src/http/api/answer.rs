@@ -5,8 +5,10 @@
 //! which no tree of JSON values should hold again.
 
 use super::parts::{Part, Parts};
+use super::sending::Held;
 use crate::model::Labels;
 use crate::query::{self, Distribution, MatrixSeries, Number, QueryResult, SourceError, Value, number};
+use axum::Extension;
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -149,8 +151,10 @@ impl From<Answer> for Response {
             };
             Part::new(points * POINT_BYTES_MIN, write)
         };
+        let points: usize = parts.iter().flatten().map(|series| series.points.bytes()).sum();
+        let held = Held(begin.len() + points + end.len());
         let body = Body::new(Parts::new(begin, parts.into_iter().enumerate().map(part).collect(), end));
-        (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], body).into_response()
+        (StatusCode::OK, Extension(held), [(header::CONTENT_TYPE, JSON)], body).into_response()
     }
 }
 
@@ -160,8 +164,10 @@ pub(super) struct Stats {
     /// For its turn.
     pub waited: Duration,
     pub evaluated: Duration,
-    /// Samples read, each once, and all held at the same time.
+    /// Samples read, each once, however many steps see it.
     pub samples: usize,
+    /// Most samples and values that were held at a time.
+    pub peak: usize,
 }
 
 fn push_annotations(body: &mut String, warnings: &[String], infos: &[String]) {
@@ -212,9 +218,10 @@ fn push_stats(out: &mut String, stats: Stats) {
             ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{evaluated},\"resultSortTime\":0,\
              \"queryPreparationTime\":0,\"innerEvalTime\":{evaluated},\"execQueueTime\":{waited},\
              \"execTotalTime\":{}}},\"samples\":{{\"totalQueryableSamples\":{samples},\
-             \"peakSamples\":{samples}}}}}",
+             \"peakSamples\":{peak}}}}}",
             waited + evaluated,
             samples = stats.samples,
+            peak = stats.peak,
         ),
     );
 }
@@ -370,5 +377,6 @@ fn push_histogram(out: &mut String, at_ms: i64, histogram: &Distribution) {
 }
 
 fn json(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
+    let held = Held(body.len());
+    (status, Extension(held), [(header::CONTENT_TYPE, JSON)], body).into_response()
 }

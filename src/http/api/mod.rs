@@ -11,6 +11,7 @@ pub mod markers;
 mod params;
 mod parts;
 mod query;
+pub mod sending;
 mod series;
 mod settings;
 mod state;

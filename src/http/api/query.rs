@@ -61,6 +61,7 @@ async fn answered(
             waited: begun.duration_since(asked),
             evaluated: begun.elapsed(),
             samples: result.samples,
+            peak: result.peak_samples,
         });
         result.truncate(limit);
         Ok(Answer::of(result, stats))

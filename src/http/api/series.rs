@@ -9,6 +9,7 @@ use crate::model::label::NAME;
 use crate::model::{Matcher, MetricType, SeriesKey, TimeRange};
 use crate::query::{Engine, Error, parse_selector};
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
@@ -59,9 +60,10 @@ async fn label_names(State(state): State<Arc<ApiState>>, params: Params) -> Resu
 
 async fn label_values(
     State(state): State<Arc<ApiState>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     params: Params,
 ) -> Result<Response, Failure> {
+    let Path(name) = name.map_err(|_| invalid("name", "it is not UTF-8"))?;
     let name = unescaped(&name);
     if name.is_empty() {
         return Err(invalid("name", "it is empty"));

@@ -1,12 +1,16 @@
 //! What the API's handlers share: the engine, how many queries run and wait, and
 //! what became of them.
 
+use super::sending::Sending;
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::query::Engine;
 use crate::telemetry::{Counter, Family, FamilyKind, Telemetry};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+
+/// Memory of a point of an answer.
+const POINT_BYTES: usize = 16;
 
 /// How many queries there may be at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +53,14 @@ pub struct ApiState {
     /// One for each query that may run or wait.
     pub places: Semaphore,
     pub outcomes: Outcomes,
+    /// As much as the points take that one query may hold.
+    pub sending: Arc<Sending>,
     pub settings: Settings,
 }
 
 impl ApiState {
     pub fn new(engine: Engine, clock: Arc<dyn Clock>, bounds: Bounds) -> Self {
+        let room = engine.options().max_points.saturating_mul(POINT_BYTES);
         ApiState {
             engine,
             clock,
@@ -62,6 +69,7 @@ impl ApiState {
             heavy: Arc::new(Semaphore::new(1)),
             places: Semaphore::new(bounds.running + bounds.waiting),
             outcomes: Outcomes::default(),
+            sending: Arc::new(Sending::new(room)),
             settings: Settings::default(),
         }
     }
@@ -93,7 +101,7 @@ impl ApiState {
         let places = self.bounds.running + self.bounds.waiting;
         let waiting = places.saturating_sub(self.places.available_permits()).saturating_sub(running);
         let level = |value: usize| vec![(vec![], value as f64)];
-        vec![
+        let mut families = vec![
             Family {
                 name: "statsdeck_queries_total",
                 kind: FamilyKind::Counter,
@@ -112,6 +120,8 @@ impl ApiState {
                 help: "Queries of the API that wait for their turn.",
                 samples: level(waiting),
             },
-        ]
+        ];
+        families.extend(self.sending.families());
+        families
     }
 }
