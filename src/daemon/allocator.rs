@@ -14,7 +14,7 @@ const OWN_BLOCK_BYTES: i32 = 1 << 20;
 /// 138 kB: with glibc's 128 kB for both numbers a third of its time went into
 /// asking the system for them.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const FREE_END_BYTES: i32 = 8 << 20;
+const FREE_END_BYTES: i32 = 4 << 20;
 
 /// To be called once, before much is allocated.
 pub fn tune() {

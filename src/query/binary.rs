@@ -239,35 +239,38 @@ fn matched(
     let mut answers: Vec<Row> = Vec::new();
     let mut made = 0;
     let mut taken: HashMap<Labels, Vec<bool>> = HashMap::new();
-    // Each is let go of when it is done: its answer takes its room.
-    for row in many {
+    // Each is let go of when it is done; the last answer of each takes its room.
+    for mut row in many {
         eval.check()?;
         let signature = signature(&node.matching, &row.labels);
-        for other in matches.get(&signature).into_iter().flatten() {
+        let others = matches.get(&signature).map(Vec::as_slice).unwrap_or_default();
+        for (number, other) in others.iter().enumerate() {
             eval.check()?;
-            let cells: Vec<Cell> = row
-                .cells
-                .iter()
-                .zip(&other.cells)
-                .map(|(ours, theirs)| match swapped {
+            let one_to_one = node.matching.group == Group::OneToOne;
+            // Of one to one it counts whatever a comparison then leaves out.
+            let both = |(ours, theirs): (&Cell, &Cell)| ours.is_some() && theirs.is_some();
+            let mut met: Vec<bool> = row.cells.iter().zip(&other.cells).map(both).collect();
+            let is_last = number + 1 == others.len();
+            let mut cells = if is_last { std::mem::take(&mut row.cells) } else { row.cells.clone() };
+            for (ours, theirs) in cells.iter_mut().zip(&other.cells) {
+                let cell = match swapped {
                     true => combined(eval, node, theirs, ours, theirs),
                     false => combined(eval, node, ours, theirs, ours),
-                })
-                .map(|cell| eval.made(cell, &mut made))
-                .collect::<Result<_, _>>()?;
-            let one_to_one = node.matching.group == Group::OneToOne;
-            // Pairs that never meet are many more than answers may be: nothing is kept of them.
-            if !one_to_one && !cells.iter().any(Cell::is_some) {
-                continue;
+                };
+                *ours = eval.made(cell, &mut made)?;
+            }
+            if !one_to_one {
+                met = cells.iter().map(Cell::is_some).collect();
+                // Pairs that never meet are many more than answers may be: nothing is kept of them.
+                if !met.contains(&true) {
+                    continue;
+                }
             }
             let labels = result_labels(node, &row.labels, &other.labels);
             let drops_name = drops_name(node) || row.drops_name;
             let key = if one_to_one { &signature } else { &labels };
             let taken = taken.entry(key.clone()).or_insert_with(|| vec![false; grid.steps]);
-            for (step, taken) in taken.iter_mut().enumerate() {
-                let has = |cells: &[Cell]| cells.get(step).is_some_and(Cell::is_some);
-                // Whatever a comparison then leaves out, two met one.
-                let meets = if one_to_one { has(&row.cells) && has(&other.cells) } else { has(&cells) };
+            for (taken, meets) in taken.iter_mut().zip(met) {
                 if *taken && meets {
                     let what = match one_to_one {
                         true => "many-to-one matching must be explicit (group_left/group_right)",

@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 /// Samples that one thread reads and works on at once, about.
-const BATCH_WEIGHT: usize = 1 << 18;
+const BATCH_WEIGHT: usize = 1 << 16;
 /// Below so many samples, reading is not worth a second thread.
 const SMALL_WEIGHT: usize = 1 << 15;
 /// The same for all threads together, where a series has few samples.

@@ -188,18 +188,23 @@ pub(crate) struct Passed {
 impl Passed {
     #[inline]
     pub fn until(&mut self, floats: &[Sample], until_ms: i64) -> usize {
-        let is_passed = |sample: &&Sample| sample.timestamp_ms <= until_ms;
-        let before = self.count;
-        let guess = before + self.stride;
-        let reaches = guess == before || floats.get(guess - 1).as_ref().is_some_and(is_passed);
-        let from = if reaches { guess } else { before };
-        let rest = floats.get(from..).unwrap_or_default();
-        let mut more = rest.iter().take(NEAR).take_while(is_passed).count();
-        if more == NEAR {
-            more = rest.partition_point(|sample| is_passed(&sample));
+        let is_passed = |place: usize| floats.get(place).is_some_and(|s| s.timestamp_ms <= until_ms);
+        let guess = self.count + self.stride;
+        if guess > self.count && is_passed(guess - 1) && !is_passed(guess) {
+            self.count = guess;
+            return guess;
         }
-        self.count = from + more;
-        self.stride = self.count - before;
+        self.search(floats, until_ms)
+    }
+
+    fn search(&mut self, floats: &[Sample], until_ms: i64) -> usize {
+        let is_passed = |sample: &&Sample| sample.timestamp_ms <= until_ms;
+        let rest = floats.get(self.count..).unwrap_or_default();
+        self.stride = rest.iter().take(NEAR).take_while(is_passed).count();
+        if self.stride == NEAR {
+            self.stride = rest.partition_point(|sample| is_passed(&sample));
+        }
+        self.count += self.stride;
         self.count
     }
 }

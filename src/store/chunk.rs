@@ -8,6 +8,7 @@
 use super::coding::{Reader, put_signed, put_varint};
 use super::column::{put_doubles, read_doubles, read_doubles_each, read_integers};
 use super::distributions::Distributions;
+use super::gathering::in_order;
 use super::gauge::{Stats, put_stats, read_stats, same_stats, take_part};
 use super::point::Class;
 use super::ranks::{put_ranks, read_ranks};
@@ -33,7 +34,7 @@ pub(super) struct Chunk {
     pub(super) stats: Vec<Stats>,
 }
 
-/// Reads what a query wants of a chunk of floats: the samples, with that `part` of
+/// Reads what a query wants of a chunk of floats: the samples, which ascend, with that `part` of
 /// a gauge's steps, behind `samples`, and of sums how many windows each stands for,
 /// else none. `None` when the bytes are not that; then anything may be there.
 pub(super) fn read_part(
@@ -57,6 +58,7 @@ pub(super) fn read_part(
         }
         _ => match read_chunk(bytes, id, Class::Floats)?.points {
             Points::Floats(mut read) => {
+                in_order(&mut read, |sample| sample.timestamp_ms);
                 samples.append(&mut read);
                 Some(Vec::new())
             }

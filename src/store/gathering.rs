@@ -1,7 +1,7 @@
 //! Points of a series as a read gathers them: block after block, then the log,
 //! within a budget; one at a time, ascending.
 
-use super::chunk::{read_chunk, read_part};
+use super::chunk::{points_in, read_chunk, read_part};
 use super::error::Error;
 use super::point::Class;
 use super::sample::Value;
@@ -35,7 +35,9 @@ pub(super) struct Gathering {
     /// Of each float how many windows it stands for; empty as long as each is
     /// one.
     counts: Vec<u64>,
-    /// How many chunks there are.
+    /// Each chunk began behind the end of the one before.
+    ascends: bool,
+    /// How many chunks are to come.
     chunks: usize,
 }
 
@@ -49,7 +51,7 @@ pub(super) struct Chunk<'a> {
 
 impl Gathering {
     pub(super) fn new(class: Class, chunks: usize) -> Self {
-        Gathering { points: empty(class), counts: Vec::new(), chunks }
+        Gathering { points: empty(class), counts: Vec::new(), ascends: true, chunks }
     }
 
     /// Adds what the chunk has in its range; `scratch` is room to work in. False,
@@ -66,21 +68,33 @@ impl Gathering {
         let before = self.points.len();
         let is_read = match &mut self.points {
             Points::Floats(points) => {
+                // Where there is room for all of it, it is read where it belongs.
+                let room = points.capacity() - before;
+                let fits = points_in(chunk.bytes).is_some_and(|count| count <= room as u64);
                 scratch.clear();
-                let counts = read_part(chunk.bytes, chunk.id, chunk.gauge, scratch);
-                counts.is_some_and(|counts| {
-                    let within = part_of(scratch, &chunk.range, |sample| sample.timestamp_ms);
-                    if !counts.is_empty() {
-                        let ones = points.get(self.counts.len()..).unwrap_or_default().iter().map(one);
-                        self.counts.extend(ones);
-                        self.counts.extend(counts.get(within.clone()).unwrap_or_default());
+                let read = if fits { &mut *points } else { &mut *scratch };
+                let start = read.len();
+                let counts = read_part(chunk.bytes, chunk.id, chunk.gauge, read);
+                let all = read.get(start..).filter(|_| counts.is_some()).unwrap_or_default();
+                let within = part_of(all, &chunk.range, |sample| sample.timestamp_ms);
+                let is_whole = within.len() == all.len();
+                read.truncate(start + within.end);
+                read.drain(start..start + within.start);
+                if !fits {
+                    if is_whole {
+                        // Most have as many.
+                        points.reserve_exact(scratch.len().saturating_mul(self.chunks));
                     }
-                    if points.is_empty() && within.len() == scratch.len() {
-                        points.reserve_exact(within.len().saturating_mul(self.chunks));
-                    }
-                    points.extend_from_slice(scratch.get(within).unwrap_or_default());
-                    true
-                })
+                    points.append(scratch);
+                }
+                self.chunks = self.chunks.saturating_sub(1);
+                self.ascends &= ascend(points.get(before.saturating_sub(1)..before + 1).unwrap_or_default());
+                if let Some(counts) = counts.as_ref().filter(|counts| !counts.is_empty()) {
+                    let ones = points.get(self.counts.len()..before).unwrap_or_default().iter().map(one);
+                    self.counts.extend(ones);
+                    self.counts.extend(counts.get(within).unwrap_or_default());
+                }
+                counts.is_some()
             }
             Points::Histograms(points) => match points_of(chunk, Class::Histograms) {
                 Some(Points::Histograms(more)) => {
@@ -110,17 +124,19 @@ impl Gathering {
     /// float stands for. Of floats at the seam the later one counts: a series
     /// that begins again in the very moment it had ended.
     pub(super) fn finish(self, log: Points) -> (Points, Vec<u64>) {
-        let Gathering { mut points, mut counts, .. } = self;
+        let Gathering { mut points, mut counts, ascends, .. } = self;
         match (&mut points, log) {
             (Points::Floats(points), Points::Floats(mut log)) => {
+                let of_blocks = points.len();
                 append_all(points, &mut log);
                 if !counts.is_empty() {
                     counts.extend(points.get(counts.len()..).unwrap_or_default().iter().map(one));
                     let mut both: Vec<(Sample, u64)> = points.drain(..).zip(counts.drain(..)).collect();
                     in_order(&mut both, |(sample, _)| sample.timestamp_ms);
                     (*points, counts) = both.into_iter().unzip();
+                } else if !ascends || !ascend(points.get(of_blocks.saturating_sub(1)..).unwrap_or_default()) {
+                    in_order(points, |sample| sample.timestamp_ms);
                 }
-                in_order(points, |sample| sample.timestamp_ms);
             }
             (Points::Histograms(points), Points::Histograms(mut log)) => {
                 append_all(points, &mut log);
@@ -134,6 +150,10 @@ impl Gathering {
         }
         (points, counts)
     }
+}
+
+fn ascend(samples: &[Sample]) -> bool {
+    samples.is_sorted_by(|one, next| one.timestamp_ms < next.timestamp_ms)
 }
 
 fn points_of(chunk: &Chunk<'_>, class: Class) -> Option<Points> {
@@ -236,4 +256,68 @@ pub(super) fn in_order<T>(points: &mut Vec<T>, time: impl Fn(&T) -> i64) {
     points.reverse();
     points.dedup_by(|next, kept| time(next) == time(kept));
     points.reverse();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chunk::put_chunk;
+    use super::super::stream::Stream;
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// Seconds to the next sample, and its value.
+    type Drawn = Vec<(i64, f64)>;
+
+    fn samples(start_s: i64, drawn: &Drawn) -> Vec<Sample> {
+        let mut at_s = start_s;
+        let sample = |(gap_s, value): &(i64, f64)| {
+            at_s += gap_s;
+            Sample { timestamp_ms: at_s * 1000, value: *value }
+        };
+        drawn.iter().map(sample).collect()
+    }
+
+    proptest! {
+        /// Chunks one behind the other, at times at the very time of the one before
+        /// or earlier, and any part of them.
+        #[test]
+        fn of_samples_of_one_time_the_later_counts(
+            chunks in prop::collection::vec((-9i64..9, prop::collection::vec((1i64..4, -9.0f64..9.0), 1..90)), 0..5),
+            (from_s, until_s) in (-20i64..400, 0i64..800),
+        ) {
+            let range = TimeRange { start_ms: from_s * 1000, end_ms: until_s * 1000 };
+            let id = SeriesId(7);
+            let mut budget = Budget { points: 0, limit: usize::MAX };
+            let mut model = BTreeMap::new();
+            let (blocks, log) = chunks.split_at(chunks.len().saturating_sub(1));
+            let mut gathering = Gathering::new(Class::Floats, blocks.len());
+            let mut end_s = 0;
+            let mut all = chunks.iter().map(|(gap_s, drawn)| {
+                let some = samples(end_s + gap_s, drawn);
+                end_s = some.last().map_or(end_s, |last| last.timestamp_ms / 1000);
+                let within: Vec<Sample> =
+                    some.iter().filter(|sample| range.contains(sample.timestamp_ms)).copied().collect();
+                model.extend(within.iter().map(|sample| (sample.timestamp_ms, sample.value)));
+                (some, within)
+            });
+            for (some, _) in all.by_ref().take(blocks.len()) {
+                let (mut stream, mut bytes) = (Stream::default(), Vec::new());
+                for sample in &some {
+                    stream.push_float(sample.timestamp_ms, sample.value);
+                }
+                put_chunk(&mut bytes, id, Class::Floats, &stream).unwrap();
+                let chunk = Chunk { bytes: &bytes, id, gauge: GaugePart::Last, range };
+                prop_assert!(gathering.append(&chunk, &mut Vec::new(), &mut budget).unwrap());
+            }
+            let foreign = Chunk { bytes: &[1, 2, 3], id, gauge: GaugePart::Last, range };
+            prop_assert!(!gathering.append(&foreign, &mut Vec::new(), &mut budget).unwrap());
+            let log = all.next().filter(|_| !log.is_empty()).map_or_else(Vec::new, |(_, within)| within);
+            drop(all);
+            let (points, counts) = gathering.finish(Points::Floats(log));
+            let expected = model.into_iter().map(|(timestamp_ms, value)| Sample { timestamp_ms, value });
+            prop_assert_eq!(points, Points::Floats(expected.collect()));
+            prop_assert!(counts.is_empty());
+        }
+    }
 }
