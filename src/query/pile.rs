@@ -6,7 +6,7 @@ use super::distribution::Distribution;
 use super::log_linear::DENSE_SPAN;
 use super::summed::{Ends, Windows};
 use crate::model::Histogram;
-use crate::model::histogram::BucketKey;
+use crate::model::histogram::{BucketKey, TIE};
 use crate::store::{Distributions, PackedWindow};
 
 /// Arrays grow by so many buckets, or a quarter.
@@ -184,18 +184,19 @@ impl RangeSum {
             return self.distribution().quantile(q);
         }
         let rank = q * self.total as f64;
+        let reached = rank - TIE * self.total as f64;
         let mut below = 0;
         for (number, block) in self.weights.chunks(BLOCK).enumerate() {
             let within: u64 = block.iter().sum();
-            if within == 0 || ((below + within) as f64) < rank {
+            if within == 0 || ((below + within) as f64) < reached {
                 below += within;
                 continue;
             }
             for (at, weight) in block.iter().enumerate().filter(|(_, weight)| **weight > 0) {
-                if (below + weight) as f64 >= rank {
+                if (below + weight) as f64 >= reached {
                     let key = self.lowest.wrapping_add((number * BLOCK + at) as i32);
                     let (low, high) = BucketKey(key).bounds();
-                    let value = low + (high - low) * ((rank - below as f64) / *weight as f64);
+                    let value = low + (high - low) * ((rank - below as f64) / *weight as f64).min(1.0);
                     return value.max(self.whole.min).min(self.whole.max);
                 }
                 below += weight;
