@@ -1,8 +1,9 @@
-//! A connection that is given up when its reader takes nothing.
+//! A connection that is given up when its reader takes nothing, or next to nothing.
 //!
 //! Headers and bodies have their times elsewhere; an answer that nobody reads
-//! would hold one of the connections, and the answer, for good. Any byte taken
-//! is progress.
+//! would hold one of the connections, and the room of answers, for good. Waiting
+//! uses up patience, bytes that are taken give it back: an answer holds what it
+//! holds no longer than the patience and its length at [`LEAST_SPEED`].
 
 use std::future::Future;
 use std::io;
@@ -10,31 +11,44 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
+
+/// Bytes a second of a reader that is waited for, on the average.
+const LEAST_SPEED: usize = 16 << 10;
 
 /// See the module's head.
 #[derive(Debug)]
 pub struct Patience<S> {
     stream: S,
     limit: Duration,
-    /// Armed while a write waits.
-    waiting: Option<Pin<Box<Sleep>>>,
+    /// What is left of it.
+    left: Duration,
+    /// While a write waits: since when, and until when it may.
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<S> Patience<S> {
     /// Waits for a reader that has room for nothing no longer than `limit`.
     pub fn new(stream: S, limit: Duration) -> Self {
-        Patience { stream, limit, waiting: None }
+        Patience { stream, limit, left: limit, waiting: None }
     }
 
-    fn written<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.waiting = None;
-            return written;
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(taken) = written {
+            let waited = self.waiting.take().map_or(Duration::ZERO, |(since, _)| since.elapsed());
+            let given_back = *taken.as_ref().unwrap_or(&0) as f64 / LEAST_SPEED as f64;
+            let left = self.left.saturating_sub(waited) + Duration::from_secs_f64(given_back);
+            self.left = left.min(self.limit);
+            return Poll::Ready(taken);
         }
-        let limit = self.limit;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        ready!(waiting.as_mut().poll(context));
+        let left = self.left;
+        let begun = || (Instant::now(), Box::pin(tokio::time::sleep(left)));
+        let (_, until) = self.waiting.get_or_insert_with(begun);
+        ready!(until.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -98,15 +112,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_reader_is_waited_for() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
         let limit = Duration::from_millis(500);
-        let (ours, mut theirs) = tokio::io::duplex(1);
-        let writing = tokio::spawn(async move { Patience::new(ours, limit).write_all(&[7; 20]).await });
-        let mut read = Vec::new();
-        while let Ok(byte) = theirs.read_u8().await {
-            read.push(byte);
+        let writing = tokio::spawn(async move { Patience::new(ours, limit).write_all(&[7; 320_000]).await });
+        // Far longer than the limit, but faster than the least speed.
+        let mut part = [0; 16_000];
+        for _ in 0..20 {
+            theirs.read_exact(&mut part).await.unwrap();
+            assert_eq!(part, [7; 16_000]);
             tokio::time::sleep(limit / 10).await;
         }
         writing.await.unwrap().unwrap();
-        assert_eq!(read, [7; 20]);
+    }
+
+    #[tokio::test]
+    async fn who_takes_a_byte_now_and_then_is_given_up() {
+        let limit = Duration::from_millis(50);
+        let (ours, mut theirs) = tokio::io::duplex(1);
+        let writing = tokio::spawn(async move { Patience::new(ours, limit).write_all(&[7; 500]).await });
+        let mut taken = 0;
+        while theirs.read_u8().await.is_ok() {
+            taken += 1;
+            tokio::time::sleep(limit / 10).await;
+        }
+        assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(taken < 50, "{taken}");
     }
 }

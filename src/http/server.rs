@@ -30,7 +30,7 @@ pub struct Options {
     /// A client must have sent its headers by then, also those of a further
     /// request on the same connection.
     pub header_timeout: Duration,
-    /// A client that takes nothing of its answer is waited for so long.
+    /// A client that takes nothing of its answer, or next to nothing, is waited for so long.
     pub write_timeout: Duration,
     /// Open requests have so long to end once the daemon stops.
     pub stop_timeout: Duration,

@@ -1,5 +1,5 @@
 //! How much the answers take that are being sent, all together: a client that reads
-//! slowly holds its answer as long as it likes, and there may be many.
+//! slowly holds its answer as long as `patience.rs` lets it, and there may be many.
 //!
 //! Short answers always go out: of those there are as many as connections. A longer
 //! one has its room from when it was computed until its last byte was taken; where
