@@ -75,6 +75,16 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// How many plain samples (16 bytes) would take their memory; none where others
+    /// hold it as well.
+    pub fn own_weight(&self) -> usize {
+        let bytes = |label: &Label| size_of::<Label>() + label.name.len() + label.value.len();
+        match Arc::strong_count(&self.0) {
+            1 => self.0.iter().map(bytes).sum::<usize>() / 16,
+            _ => 0,
+        }
+    }
+
     /// The empty set.
     pub fn none() -> &'static Self {
         static NONE: LazyLock<Labels> = LazyLock::new(Labels::default);

@@ -237,7 +237,7 @@ fn matched(
     refuse_repeats(eval, matches.iter(), &many, one_side, grid)?;
 
     let mut answers: Vec<Row> = Vec::new();
-    let mut made = 0;
+    let (mut made, mut label_weight) = (0, 0);
     let mut taken: HashMap<Labels, Vec<bool>> = HashMap::new();
     // Each is let go of when it is done; the last answer of each takes its room.
     for mut row in many {
@@ -267,6 +267,7 @@ fn matched(
                 }
             }
             let labels = result_labels(node, &row.labels, &other.labels);
+            label_weight += labels.own_weight();
             let drops_name = drops_name(node) || row.drops_name;
             let key = if one_to_one { &signature } else { &labels };
             let taken = taken.entry(key.clone()).or_insert_with(|| vec![false; grid.steps]);
@@ -283,7 +284,7 @@ fn matched(
             if !cells.iter().any(Cell::is_some) {
                 continue;
             }
-            eval.check_size(answers.len() + 1, grid.steps)?;
+            eval.check_size(1, (answers.len() + 1) * grid.steps + label_weight)?;
             answers.push(Row { labels, drops_name, cells });
         }
     }

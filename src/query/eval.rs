@@ -326,7 +326,10 @@ impl<'a> Evaluator<'a> {
         self.within(|| {
             self.hold(match column {
                 Column::Scalar(values) => values.len(),
-                Column::Vector(rows) => rows.iter().flat_map(|row| &row.cells).map(weight_of_made).sum(),
+                Column::Vector(rows) => {
+                    let weight = |row: &Row| row.cells.iter().map(weight_of_made).sum::<usize>();
+                    rows.iter().map(|row| row.labels.own_weight() + weight(row)).sum()
+                }
                 Column::String(_) => 0,
             });
             work()

@@ -85,13 +85,14 @@ fn value(eval: &Evaluator<'_>, call: &Call, grid: &Grid) -> Result<Column, Error
             let [target, replacement] = [args.string(1)?, args.string(2)?];
             let [source, pattern] = [args.string(3)?, args.string(4)?];
             let rows = args.vector(0)?;
-            Ok(Column::Vector(label_function::replace(rows, target, replacement, source, pattern)?))
+            let rows = label_function::replace(eval, rows, target, replacement, source, pattern)?;
+            Ok(Column::Vector(rows))
         }
         LabelJoin => {
             let sources: Vec<&str> =
                 (3..call.args.len()).map(|place| args.string(place)).collect::<Result<_, _>>()?;
             let rows = args.vector(0)?;
-            Ok(Column::Vector(label_function::join(rows, args.string(1)?, args.string(2)?, &sources)?))
+            Ok(Column::Vector(label_function::join(eval, rows, args.string(1)?, args.string(2)?, &sources)?))
         }
 
         HistogramCount | HistogramSum | HistogramAvg | HistogramStddev | HistogramStdvar => {

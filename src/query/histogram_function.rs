@@ -162,11 +162,11 @@ pub(crate) fn ask_quantiles(
             row.labels
         )));
     }
-    let mut answers = Vec::new();
+    let (mut answers, mut label_weight) = (Vec::new(), 0);
     for question in questions {
         let Question::Quantile(quantiles, _) = question else { continue };
         for row in ask(asked, question, rows)? {
-            asked.eval.check_size(answers.len() + 1, asked.grid.steps)?;
+            asked.eval.check_size(1, (answers.len() + 1) * asked.grid.steps + label_weight)?;
             // A quantile that changes from step to step changes its label.
             let mut by_value: Vec<(f64, Vec<Cell>)> = Vec::new();
             for (step, cell) in row.cells.into_iter().enumerate() {
@@ -181,11 +181,11 @@ pub(crate) fn ask_quantiles(
                     *slot = cell;
                 }
             }
-            answers.extend(by_value.into_iter().map(|(q, cells)| Row {
-                labels: with_label(&row.labels, label, &format_open_metrics(q)),
-                drops_name: row.drops_name,
-                cells,
-            }));
+            for (q, cells) in by_value {
+                let labels = with_label(&row.labels, label, &format_open_metrics(q));
+                label_weight += labels.own_weight();
+                answers.push(Row { labels, drops_name: row.drops_name, cells });
+            }
         }
     }
     Ok(answers)

@@ -151,8 +151,9 @@ impl From<Answer> for Response {
             };
             Part::new(points * POINT_BYTES_MIN, write)
         };
-        let points: usize = parts.iter().flatten().map(|series| series.points.bytes()).sum();
-        let held = Held(begin.len() + points + end.len());
+        let bytes = |series: &MatrixSeries| series.labels.own_weight() * 16 + series.points.bytes();
+        let series: usize = parts.iter().flatten().map(bytes).sum();
+        let held = Held(begin.len() + series + end.len());
         let body = Body::new(Parts::new(begin, parts.into_iter().enumerate().map(part).collect(), end));
         (StatusCode::OK, Extension(held), [(header::CONTENT_TYPE, JSON)], body).into_response()
     }
