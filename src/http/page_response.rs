@@ -44,9 +44,9 @@ pub fn answer(text: String, content_type: &'static str, headers: &HeaderMap) -> 
 /// Whether the client takes gzip.
 pub fn accepts_gzip(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').any(|coding| {
+        value.to_ascii_lowercase().split(',').any(|coding| {
             let mut parts = coding.split(';').map(str::trim);
-            let is_refused = |q: &str| matches!(q, "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
+            let is_refused = |q: &str| q.strip_prefix("q=").and_then(|q| q.parse().ok()) == Some(0.0);
             parts.next() == Some("gzip") && !parts.any(is_refused)
         })
     })
@@ -71,6 +71,8 @@ mod tests {
             ("br, gzip;q=0.8", true),
             ("gzip;q=0", false),
             ("gzip; q=0.0, br", false),
+            ("gzip;Q=0., br", false),
+            ("br, X-gzip, GZIP", true),
             ("identity", false),
             ("xgzip", false),
         ];
