@@ -136,6 +136,11 @@ async fn a_post_takes_its_parameters_from_the_form_and_the_url() {
     let posted = Request::post("/api/v1/query?query=2&time=3").body(Body::from("no form")).unwrap();
     let (_, body) = answered(&state, posted).await;
     assert!(body.contains(r#"[3,"2"]"#), "as vmalert asks: {body}");
+    for kind in ["Application/X-WWW-Form-Urlencoded", "application/x-www-form-urlencoded ; charset=UTF-8"] {
+        let posted = Request::post("/api/v1/query?query=2").header("content-type", kind);
+        let (_, body) = answered(&state, posted.body(Body::from("query=1+%2B+4&time=3")).unwrap()).await;
+        assert!(body.contains(r#"[3,"5"]"#), "{kind}: {body}");
+    }
     let form = "match%5B%5D=load&match%5B%5D=bad";
     let (_, body) = send(&state, "POST", "/api/v1/series", form).await;
     assert_eq!(body, r#"{"status":"success","data":[{"__name__":"bad"},{"__name__":"load"}]}"#);
@@ -179,6 +184,14 @@ async fn errors_have_prometheus_codes_and_say_what_is_wrong() {
         let start = format!("{{\"status\":\"error\",\"errorType\":\"{error_type}\",\"error\":\"");
         assert!(body.starts_with(&start) && body.contains(message), "{uri}: {body}");
     }
+}
+
+#[tokio::test]
+async fn the_ends_of_time_that_clients_of_prometheus_send_are_taken() {
+    let state = state(source(), Options::default());
+    let ends = "start=-292273086-05-16T16:47:06Z&end=292277025-08-18T07:12:54.999999999Z";
+    let (_, body) = send(&state, "GET", &format!("/api/v1/series?match[]=load&{ends}"), "").await;
+    assert_eq!(body, r#"{"status":"success","data":[{"__name__":"load"}]}"#);
 }
 
 /// A query that computes for far longer than any test waits.

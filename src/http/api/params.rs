@@ -4,11 +4,18 @@
 
 use super::answer::Failure;
 use crate::model::duration;
-use axum::extract::{Form, FromRequest, Query, Request};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Query, Request};
 use axum::http::{Method, header};
 
 /// Longest body of a POST, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 64 << 10;
+/// What clients of Prometheus send for "since ever" and "for ever", of which no
+/// calendar here has the year.
+const ENDS_OF_TIME: [(&str, i64); 2] =
+    [("-292273086-05-16T16:47:06Z", -MAX_TIME_MS), ("292277025-08-18T07:12:54.999999999Z", MAX_TIME_MS)];
+/// Farthest time from the epoch.
+const MAX_TIME_MS: i64 = i64::MAX / 1024;
 
 /// Names and values in the order in which they came, repeats included.
 #[derive(Clone, Debug, Default)]
@@ -26,9 +33,10 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         });
         let mut pairs = Vec::new();
         if request.method() == Method::POST && is_form {
-            Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, state)
+            let form = Bytes::from_request(request, state)
                 .await
                 .map_err(|error| Failure::bad_data(format!("cannot read the form: {error}")))?;
+            pairs.extend(form_urlencoded::parse(&form).into_owned());
         }
         // What is in both counts as in the form.
         pairs.extend(of_url);
@@ -56,7 +64,10 @@ impl Params {
         let Some(text) = self.text(name) else { return Ok(None) };
         let time = match text.parse::<f64>() {
             Ok(seconds) => ms_of(seconds),
-            Err(_) => text.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond()),
+            Err(_) => match ENDS_OF_TIME.iter().find(|(end, _)| *end == text) {
+                Some((_, ms)) => Some(*ms),
+                None => text.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond()),
+            },
         };
         time.map(Some).ok_or_else(|| invalid(name, format!("{text:?} is neither Unix seconds nor RFC 3339")))
     }
@@ -94,5 +105,5 @@ pub(super) fn invalid(name: &str, reason: impl std::fmt::Display) -> Failure {
 
 fn ms_of(seconds: f64) -> Option<i64> {
     let ms = (seconds * 1000.0).round();
-    (ms.abs() < (i64::MAX / 1024) as f64).then_some(ms as i64)
+    (ms.abs() < MAX_TIME_MS as f64).then_some(ms as i64)
 }
