@@ -245,11 +245,12 @@ async fn queries_that_need_many_points_run_one_at_a_time_and_hold_up_no_others()
 #[tokio::test]
 async fn what_a_query_cost_is_told_to_who_asks() {
     let state = state(source(), Options::default());
-    // Sums are made as samples are read; what is read again while an operand waits is held beside it.
+    // Sums are made as samples are read; what is read again while an operand waits is held beside
+    // it, and so are the labels that an operator makes.
     for (query, samples, peak) in [
         ("count_over_time(etl_errors%5B35s%5D)", 4, 4),
         ("1%2B1", 0, 2),
-        ("count_over_time(etl_errors%5B35s%5D)%2Bcount_over_time(etl_errors%5B35s%5D)", 8, 5),
+        ("count_over_time(etl_errors%5B35s%5D)%2Bcount_over_time(etl_errors%5B35s%5D)", 8, 6),
     ] {
         let (_, body) = send(&state, "GET", &format!("/api/v1/query?query={query}&stats=all"), "").await;
         let told = format!(r#""samples":{{"totalQueryableSamples":{samples},"peakSamples":{peak}}}}}}}}}"#);
