@@ -43,6 +43,16 @@ impl Error {
         }
     }
 
+    /// Whether it tells of a disk that fails: not of a file that is gone or that is
+    /// not understood, nor of what the process may do or has left.
+    pub(super) fn is_of_disk(&self) -> bool {
+        use io::ErrorKind::{Interrupted, NotFound, OutOfMemory, PermissionDenied, Unsupported};
+        let Error::Io { source, .. } = self else { return false };
+        let is_other =
+            matches!(source.kind(), Interrupted | NotFound | OutOfMemory | PermissionDenied | Unsupported);
+        !is_other && !matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+    }
+
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, path: path.into(), source }
     }

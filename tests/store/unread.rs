@@ -107,6 +107,55 @@ fn it_is_tried_less_and_less_often_and_given_up_after_an_hour() {
     assert_eq!(store.stats().frames_lost, 0);
 }
 
+/// The fault that an old segment, which is not kept open, is opened with; the
+/// store, what it was given, and the end of its windows.
+fn shut(backend: &MemoryBackend, number: i32) -> (TestStore, Model, PathBuf, Vec<u8>, i64) {
+    let (mut world, mut model) = (World::new(5, 12), Model::default());
+    // Each start begins a segment; the newest 64 are kept open.
+    for _ in 0..90 {
+        let (store, _) = open(backend);
+        let window = world.window(0);
+        store.append(&window).unwrap();
+        model.apply(&window);
+    }
+    let (store, _) = open(backend);
+    let (path, bytes) = logs(backend).remove(3);
+    backend.fail_opens_of(&path, number);
+    (store, model, path, bytes, world.end_ms)
+}
+
+#[test]
+fn a_segment_that_the_disk_does_not_open_costs_its_windows_and_is_kept() {
+    let backend = MemoryBackend::new();
+    let (store, model, path, bytes, end_ms) = shut(&backend, libc::EIO);
+    for upkeep in 1..=GIVEN_UP_AT {
+        let done = store.maintain(end_ms).unwrap();
+        assert_eq!(done.blocks_written > 0, upkeep == GIVEN_UP_AT, "upkeep {upkeep}");
+    }
+    assert_eq!(store.stats().frames_lost, 1);
+    let kept_as = Path::new(DAMAGED).join(path.file_name().unwrap());
+    assert_eq!(damaged(&backend), [(kept_as, bytes)]);
+    check_true(&read(&store, ALL), &model.series(ALL), "without a segment");
+    let later = TimeRange { start_ms: START_MS + SPAN_MS + 1, end_ms: i64::MAX };
+    assert_eq!(dump(&read(&store, later)), dump(&model.series(later)));
+}
+
+#[test]
+fn what_the_daemon_has_no_descriptors_for_or_may_not_open_is_waited_for() {
+    for number in [libc::EMFILE, libc::ENFILE, libc::EACCES, libc::ENOMEM] {
+        let backend = MemoryBackend::new();
+        let (store, model, _, _, end_ms) = shut(&backend, number);
+        for _ in 0..2 * GIVEN_UP_AT {
+            assert_eq!(store.maintain(end_ms).unwrap().blocks_written, 0);
+        }
+        backend.heal();
+        let written: usize = (0..64).map(|_| store.maintain(end_ms).unwrap().blocks_written).sum();
+        assert!(written > 1);
+        assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
+        assert_eq!((store.stats().frames_lost, damaged(&backend).len()), (0, 0));
+    }
+}
+
 #[test]
 fn what_can_be_read_again_within_the_hour_is_all_there() {
     let backend = MemoryBackend::new();
