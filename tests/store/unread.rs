@@ -3,16 +3,20 @@
 
 use crate::damage::check_true;
 use crate::files::DAMAGED;
-use crate::world::{ALL, Model, SPAN_MS, START_MS, TestStore, WINDOW_MS, Window, World, dump, open, read};
+use crate::world::{
+    ALL, Model, SPAN_MS, START_MS, TestStore, WINDOW_MS, Window, World, dump, open, options, read,
+};
 use statsdeck::model::batch::GaugeValue;
 use statsdeck::model::{FlushBatch, Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
 use statsdeck::store::memory::Fault;
-use statsdeck::store::{Maintained, MemoryBackend};
+use statsdeck::store::{Backend, Maintained, MemoryBackend};
 use std::path::{Path, PathBuf};
 
 /// The upkeep, counted from 1, that writes a block without what it cannot read.
 pub const GIVEN_UP_AT: usize = 63;
 
+/// What a disk fails by.
+const PAGE_BYTES: usize = 4096;
 const SERIES: u32 = 2000;
 /// Windows of a span, and some.
 const WINDOWS: i64 = 3 * SPAN_MS / WINDOW_MS + 1;
@@ -280,4 +284,37 @@ fn a_damaged_block_whose_windows_the_log_has_is_kept_aside_and_written_again() {
     assert_eq!(damaged(&backend), [(kept_as, bytes)]);
     assert!(blocks().pop().unwrap() == (path, sound));
     assert_eq!(dump(&read(&store, ALL)), dump(&model.series(ALL)));
+}
+
+#[test]
+fn a_start_that_meets_it_says_what_to_do_and_that_helps() {
+    let backend = MemoryBackend::new();
+    let (store, model, _) = filled(&backend);
+    drop(store);
+    let (path, mut log) = logs(&backend).remove(0);
+    // The names of a window, or its directory.
+    for at in (0..log.len()).step_by(PAGE_BYTES) {
+        let bad = at..(at + PAGE_BYTES).min(log.len());
+        backend.fail_reads_within(&path, bad.clone());
+        let Err(error) = TestStore::open(options(), backend.clone(), START_MS) else { continue };
+        let said = error.to_string();
+        assert!(said.starts_with("cannot read /data/wal-0000000000.log: "), "{said}");
+        assert!(said.contains("put a copy of it there") && said.contains("or move it elsewhere"), "{said}");
+
+        let whole = log.clone();
+        log[bad].fill(0);
+        backend.put(&path, &log);
+        let (store, _) = open(&backend);
+        assert!(store.stats().frames_lost <= 2, "{at}");
+        check_true(&read(&store, ALL), &model.series(ALL), "with zeros");
+        drop(store);
+        backend.put(&path, &whole);
+        log = whole;
+    }
+    backend.fail_reads_of(&path);
+    assert!(TestStore::open(options(), backend.clone(), START_MS).is_err());
+    backend.rename(&path, Path::new("/elsewhere.log")).unwrap();
+    let (store, _) = open(&backend);
+    let later = TimeRange { start_ms: START_MS + SPAN_MS + 1, end_ms: i64::MAX };
+    assert_eq!(dump(&read(&store, later)), dump(&model.series(later)));
 }
