@@ -72,11 +72,13 @@ impl Error {
     }
 }
 
-/// Not of a file that is gone or is not understood, nor of what the process may do
-/// or has left.
+/// Not of what is gone, no file or not understood, nor of what the process may do or
+/// has left.
 fn is_of_disk(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, NotFound, OutOfMemory, PermissionDenied, Unsupported};
-    let is_other =
-        matches!(error.kind(), Interrupted | NotFound | OutOfMemory | PermissionDenied | Unsupported);
+    use io::ErrorKind::{Interrupted, IsADirectory, NotFound, OutOfMemory, PermissionDenied, Unsupported};
+    let is_other = matches!(
+        error.kind(),
+        Interrupted | IsADirectory | NotFound | OutOfMemory | PermissionDenied | Unsupported
+    );
     !is_other && !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
