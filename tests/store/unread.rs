@@ -9,7 +9,7 @@ use crate::world::{
 use statsdeck::model::batch::GaugeValue;
 use statsdeck::model::{FlushBatch, Labels, MetricType, Points, SeriesId, SeriesKey, TimeRange};
 use statsdeck::store::memory::Fault;
-use statsdeck::store::{Backend, Maintained, MemoryBackend};
+use statsdeck::store::{Backend, Maintained, MemoryBackend, Options};
 use std::path::{Path, PathBuf};
 
 /// The upkeep, counted from 1, that writes a block without what it cannot read.
@@ -317,4 +317,107 @@ fn a_start_that_meets_it_says_what_to_do_and_that_helps() {
     let (store, _) = open(&backend);
     let later = TimeRange { start_ms: START_MS + SPAN_MS + 1, end_ms: i64::MAX };
     assert_eq!(dump(&read(&store, later)), dump(&model.series(later)));
+}
+
+#[test]
+fn a_power_cut_while_it_is_given_up_costs_no_more_than_the_place() {
+    let mut at = 0;
+    let mut is_met = true;
+    while is_met {
+        for seed in 0..6 {
+            let backend = MemoryBackend::new();
+            let (store, _) = open(&backend);
+            let (mut world, mut model) = (World::new(5, 12), Model::default());
+            for _ in 0..2 * SPAN_MS / WINDOW_MS + 1 {
+                let window = world.window(0);
+                store.append(&window).unwrap();
+                model.apply(&window);
+            }
+            let (path, log) = logs(&backend).remove(0);
+            let case = format!("power cut at operation {at}, seed {seed}");
+            backend.fail_reads_within(&path, log.len() - 1..log.len());
+            (0..GIVEN_UP_AT - 1).for_each(|_| drop(store.maintain(world.end_ms)));
+            let before = backend.operations();
+            backend.fail_at(before + at, Fault::Fail, true);
+            drop(store.maintain(world.end_ms));
+            is_met = backend.operations() > before + at;
+            let backend = backend.crashed(seed);
+            drop(store);
+            // Its directory, read at the start, is in that place.
+            let bad = log.len() - 1..log.len();
+            if logs(&backend).iter().any(|(left, _)| *left == path) {
+                backend.fail_reads_within(&path, bad);
+                let refused = TestStore::open(options(), backend.clone(), START_MS);
+                assert!(refused.is_err(), "{case}");
+                backend.heal();
+            }
+            let (store, _) = open(&backend);
+            let found = read(&store, ALL);
+            check_true(&found, &model.series(ALL), &case);
+            let is_given_up = store.stats().blocks > 0;
+            if !is_given_up {
+                assert_eq!(dump(&found), dump(&model.series(ALL)), "{case}");
+            }
+            for _ in 0..3 {
+                store.maintain(world.end_ms).unwrap();
+            }
+            assert_eq!((store.stats().blocks, store.stats().wal_segments), (2, 1), "{case}");
+            assert_eq!(dump(&read(&store, ALL)), dump(&found), "{case}");
+            for (kept_as, bytes) in damaged(&backend) {
+                assert!(bytes == log, "{case}: {}", kept_as.display());
+            }
+            let later = TimeRange { start_ms: START_MS + SPAN_MS + 1, end_ms: i64::MAX };
+            assert_eq!(dump(&read(&store, later)), dump(&model.series(later)), "{case}");
+        }
+        at += 1;
+    }
+    assert!(at > 8, "{at} operations");
+}
+
+/// As after a start with shorter blocks.
+#[test]
+fn a_segment_of_two_spans_is_put_aside_when_both_are_in_blocks() {
+    for is_in_first in [true, false] {
+        let backend = MemoryBackend::new();
+        let long = Options { block_span_ms: 2 * SPAN_MS, ..options() };
+        let (store, _) = TestStore::open(long, backend.clone(), START_MS).unwrap();
+        let mut model = Model::default();
+        let mut ends = Vec::new();
+        for at in 0..2 * SPAN_MS / WINDOW_MS {
+            store.append(&wide(at)).unwrap();
+            model.apply(&wide(at));
+            ends.push(logs(&backend)[0].1.len());
+        }
+        drop(store);
+        let (store, _) = open(&backend);
+        for at in 2 * SPAN_MS / WINDOW_MS..WINDOWS {
+            store.append(&wide(at)).unwrap();
+            model.apply(&wide(at));
+        }
+        let (path, log) = logs(&backend).remove(0);
+        let at = if is_in_first { 3 } else { ends.len() - 3 };
+        let bad = (ends[at - 1] + ends[at]) / 2;
+        backend.fail_reads_within(&path, bad..bad + 10);
+        let first_ms = START_MS + SPAN_MS;
+        for upkeep in 1..=GIVEN_UP_AT {
+            store.maintain(START_MS + WINDOWS * WINDOW_MS).unwrap();
+            let blocks = store.stats().blocks;
+            let expected = match upkeep {
+                GIVEN_UP_AT => 3,
+                _ if is_in_first => 0,
+                _ => 1,
+            };
+            assert_eq!(blocks, expected, "upkeep {upkeep}");
+            assert_eq!(damaged(&backend).len(), usize::from(blocks == 3), "upkeep {upkeep}");
+        }
+        assert!(damaged(&backend)[0].1 == log);
+        assert_eq!(store.stats().frames_lost, 1);
+        check_true(&read(&store, ALL), &model.series(ALL), "two spans");
+        let good = if is_in_first {
+            TimeRange { start_ms: first_ms + 1, end_ms: i64::MAX }
+        } else {
+            TimeRange { start_ms: 0, end_ms: first_ms }
+        };
+        assert_eq!(dump(&read(&store, good)), dump(&model.series(good)));
+    }
 }
