@@ -12,8 +12,9 @@ pub enum Error {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// At a start, which needs the whole log and the outlines of blocks.
     #[error(
-        "cannot {action} {}: {source}: the disk fails there. To start all the same, put a copy of it there, as long and \
-         with zeros where it cannot be read, or move it elsewhere, which goes without what is in it: see docs/storage.md",
+        "cannot {action} {}: {source}: the disk fails there. To start all the same, put a copy of it there, as \
+         long and with zeros where it cannot be read, or move it elsewhere, which goes without what is in it: see \
+         docs/storage.md",
         path.display()
     )]
     Unread { action: &'static str, path: PathBuf, source: io::Error },
