@@ -338,3 +338,25 @@ fn a_folder_where_a_block_should_be_is_told_and_all_else_is_read() {
     check(&["repair"], &["1 file is repaired", &format!("{block}: kept as data/damaged/{block}")]);
     check(&["verify"], &["2 files cannot be read in data"]);
 }
+
+/// Nothing takes what is in it away, so that one must hear of it.
+#[test]
+fn what_was_put_aside_is_told_with_its_size() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), DAY_MS / 4, 60_000, Vec::new());
+    let aside = dir.path().join("data/damaged");
+    for command in ["stats", "verify"] {
+        assert!(!ok(dir.path(), &["--data-dir", "data", "store", command]).contains("damaged"));
+    }
+    std::fs::create_dir(&aside).unwrap();
+    std::fs::write(aside.join("wal-0000000003.log"), [0; 1000]).unwrap();
+    std::fs::write(aside.join("block-0-001700006400000.sd"), [0; 500]).unwrap();
+    for command in ["stats", "verify"] {
+        let said = ok(dir.path(), &["--data-dir", "data", "store", command]);
+        assert!(said.contains("damaged/: 2 files, 1500 bytes"), "{command}: {said}");
+        assert!(
+            said.contains("counted in no limit; delete them when nobody needs them"),
+            "{command}: {said}"
+        );
+    }
+}

@@ -3,8 +3,10 @@
 
 use crate::model::TimeRange;
 use crate::store::FsBackend;
-use crate::store::inspect::{Damage, Depth, FileKind, FileReport, Inspection, Progress, Stage, inspect};
-use crate::store::repair::{Left, Outcome, repair};
+use crate::store::inspect::{
+    Aside, Damage, Depth, FileKind, FileReport, Inspection, Progress, Stage, inspect,
+};
+use crate::store::repair::{DAMAGED_DIR, Left, Outcome, repair};
 use clap::Subcommand;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -161,6 +163,7 @@ fn stats_text(found: &Inspection) -> String {
         );
     }
     text.push_str(&unread_text(found));
+    text.push_str(&aside_text(found));
     if found.is_running {
         text.push_str("a daemon has the directory open: its log grows\n");
     }
@@ -182,6 +185,7 @@ fn verify_text(found: &Inspection) -> String {
         );
     }
     text.push_str(&unread_text(found));
+    text.push_str(&aside_text(found));
     if found.damages() == 0 && found.unread() == 0 {
         let samples: u64 = found.files.iter().map(|file| file.samples).sum();
         let bytes: u64 = found.files.iter().map(|file| file.bytes).sum();
@@ -194,6 +198,18 @@ fn verify_text(found: &Inspection) -> String {
 fn unread_text(found: &Inspection) -> String {
     let unread = found.files.iter().filter_map(|file| Some((&file.name, file.unread.as_ref()?)));
     unread.map(|(name, reason)| format!("{name}: not read to its end: {reason}\n")).collect()
+}
+
+fn aside_text(found: &Inspection) -> String {
+    let Aside { files, bytes } = found.aside;
+    if files == 0 {
+        return String::new();
+    }
+    let files = counted(files, "file", "files");
+    format!(
+        "{DAMAGED_DIR}/: {files}, {bytes} bytes, kept as they were when they were damaged; they are read by nobody and \
+         counted in no limit; delete them when nobody needs them\n"
+    )
 }
 
 fn repair_text(outcome: &Outcome) -> String {

@@ -12,7 +12,6 @@ use super::reject_log::RejectLog;
 use super::secret_file;
 use super::self_metrics::SelfMetrics;
 use crate::aggregate::{Quotas, Registry, SampleTable, Table, Windows};
-
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;

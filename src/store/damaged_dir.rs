@@ -1,5 +1,6 @@
 //! The folder for what was damaged: files as they were, each under a name that
-//! nothing there had. Nothing in it is ever changed or deleted.
+//! nothing there had. Nothing in it is ever changed or deleted, nor counted in a
+//! limit: how much it is, is told by who looks at the directory.
 
 use super::backend::Backend;
 use super::error::Error;
@@ -8,6 +9,33 @@ use std::path::{Path, PathBuf};
 
 /// Name of the folder, in the data directory.
 pub const DAMAGED_DIR: &str = "damaged";
+
+/// What is in the folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Aside {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// How much is there.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be listed.
+pub(super) fn measured(backend: &dyn Backend, dir: &Path) -> Result<Aside, Error> {
+    let aside = dir.join(DAMAGED_DIR);
+    let names = names(backend, &aside)?;
+    // What the disk does not open or measure is a file all the same.
+    let size = |name| backend.open(&aside.join(name)).and_then(|file| file.size()).unwrap_or_default();
+    Ok(Aside { files: names.len() as u64, bytes: names.iter().map(size).sum() })
+}
+
+/// Names in the folder, none where it is not there.
+fn names(backend: &dyn Backend, aside: &Path) -> Result<Vec<String>, Error> {
+    match backend.list(aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(Error::io("list", aside)),
+    }
+}
 
 /// Its path; from now on it is there.
 pub(super) fn made(backend: &dyn Backend, dir: &Path) -> Result<PathBuf, Error> {
@@ -47,11 +75,7 @@ pub(super) fn free_place(
     name: &str,
     serves: impl Fn(&str) -> Result<bool, Error>,
 ) -> Result<(PathBuf, bool), Error> {
-    let taken = match backend.list(aside) {
-        Ok(names) => names,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Error::io("list", aside)(error)),
-    };
+    let taken = names(backend, aside)?;
     let mut place = name.to_owned();
     for number in 1u32.. {
         if !taken.contains(&place) {

@@ -10,6 +10,14 @@ pub enum Error {
     Locked { dir: PathBuf },
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// At a start, which needs the whole log and the outlines of blocks.
+    #[error(
+        "cannot {action} {}: {source}: the disk fails there. To start all the same, put a copy of it there, as \
+         long and with zeros where it cannot be read, or move it elsewhere, which goes without what is in it: see \
+         docs/storage.md",
+        path.display()
+    )]
+    Unread { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{} has format version {found}, this statsdeck reads up to {known}: use a newer one", path.display())]
     Version { path: PathBuf, found: u32, known: u32 },
     /// The window, or a later one, was written before. Nothing was written.
@@ -43,7 +51,35 @@ impl Error {
         }
     }
 
+    /// Whether it tells of a disk that fails.
+    pub(super) fn is_of_disk(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if is_of_disk(source))
+    }
+
+    /// As a start tells it.
+    pub(super) fn at_start(self) -> Error {
+        match self {
+            Error::Io { action: action @ ("open" | "read" | "measure"), path, source }
+                if is_of_disk(&source) =>
+            {
+                Error::Unread { action, path, source }
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, path: path.into(), source }
     }
+}
+
+/// Not of what is gone, no file or not understood, nor of what the process may do or
+/// has left.
+fn is_of_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, IsADirectory, NotFound, OutOfMemory, PermissionDenied, Unsupported};
+    let is_other = matches!(
+        error.kind(),
+        Interrupted | IsADirectory | NotFound | OutOfMemory | PermissionDenied | Unsupported
+    );
+    !is_other && !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

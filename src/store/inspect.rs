@@ -8,6 +8,8 @@
 
 use super::backend::{Backend, File};
 use super::block::{Block, HEADER_BYTES, MAGIC, Unreadable, VERSION, is_block_name};
+use super::damaged_dir;
+pub use super::damaged_dir::Aside;
 use super::error::Error;
 use super::frame::FrameReader;
 use super::log_pieces::{LogEnd, Piece, frame_damage, header_damage, pieces};
@@ -61,6 +63,8 @@ pub struct Inspection {
     pub files: Vec<FileReport>,
     /// Whether a daemon has the directory open.
     pub is_running: bool,
+    /// What was damaged and is kept as it was; nothing of it is read.
+    pub aside: Aside,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +176,8 @@ pub fn inspect(
     progress: impl FnMut(Progress),
 ) -> Result<Inspection, Error> {
     let is_running = is_running(backend, dir)?;
-    inspect_as(backend, dir, depth, is_running, progress)
+    let aside = damaged_dir::measured(backend, dir)?;
+    Ok(Inspection { aside, ..inspect_as(backend, dir, depth, is_running, progress)? })
 }
 
 /// Whether a daemon has `dir` open, as of now.
@@ -214,7 +219,7 @@ pub(super) fn inspect_as(
     }
     let mut told =
         Progress { stage: Stage::Reading, files_read: 0, files: files.len(), bytes_read: 0, bytes };
-    let mut inspection = Inspection { files: Vec::new(), is_running };
+    let mut inspection = Inspection { is_running, ..Inspection::default() };
     for (name, kind) in files {
         let mut report = FileReport::new(name, kind);
         let before = told.bytes_read;

@@ -46,6 +46,8 @@ struct Disk {
     removed: Vec<(PathBuf, Vec<u8>)>,
     /// Files that cannot be removed.
     kept: BTreeSet<PathBuf>,
+    /// Files that cannot be opened, and the system's number of why.
+    shut: BTreeMap<PathBuf, i32>,
     room_bytes: Option<usize>,
 }
 
@@ -106,6 +108,11 @@ impl MemoryBackend {
         }
     }
 
+    /// Lets every opening of one file fail with this error of the system.
+    pub fn fail_opens_of(&self, path: &Path, number: i32) {
+        self.disk().shut.insert(path.into(), number);
+    }
+
     /// Lets every removal of one file fail.
     pub fn fail_removal_of(&self, path: &Path) {
         self.disk().kept.insert(path.into());
@@ -119,6 +126,7 @@ impl MemoryBackend {
         disk.read_fault = None;
         disk.room_bytes = None;
         disk.kept.clear();
+        disk.shut.clear();
     }
 
     /// Sets how many bytes all files together may take.
@@ -304,6 +312,9 @@ impl Backend for MemoryBackend {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         self.step_of_reading()?;
+        if let Some(number) = self.disk().shut.get(path) {
+            return Err(io::Error::from_raw_os_error(*number));
+        }
         Ok(Box::new(self.opened(path)?))
     }
 

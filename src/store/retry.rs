@@ -5,10 +5,10 @@
 //! place of the disk that cannot be read must not be read for ever, nor keep
 //! others from being built. Counted in upkeeps, since clocks are set.
 
-/// Most upkeeps that a build waits for: about an hour.
+/// Most upkeeps that a build waits for: about an hour, where they come each minute.
 const WAIT_MAX: u64 = 64;
-/// So many tries that failed, within an hour, say that what cannot be read never
-/// will be.
+/// So many tries that failed, within 30 upkeeps, say that what cannot be read never
+/// will be; the next one is 32 upkeeps later.
 const HOPELESS_TRIES: u32 = 5;
 /// Most coarser blocks that wait. With so many the disk fails as a whole, and nothing
 /// else is tried.

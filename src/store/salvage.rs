@@ -1,10 +1,12 @@
-//! What can be read of the log where places of it never can be again: those read
-//! as zeros, so that checksums tell what they cost, as with any other damage.
+//! What can be read of the log where places of it never can be again, or whole
+//! files: those read as zeros, so that checksums tell what they cost, as with any
+//! other damage.
 //!
 //! For one try of one block. What turned out to be unreadable is not asked of the
 //! disk again meanwhile: it may take its time to fail.
 
 use super::backend::File;
+use super::error::Error;
 use super::segment::Segment;
 use crate::lock::lock;
 use std::collections::BTreeSet;
@@ -22,26 +24,44 @@ pub(super) struct Salvage {
 
 /// A file whose reads do not fail.
 pub(super) struct Salvaged {
-    file: Arc<dyn File>,
+    /// `None` where it cannot be opened.
+    file: Option<Arc<dyn File>>,
     /// Numbers of the pages that cannot be read.
     bad: Mutex<BTreeSet<u64>>,
 }
 
 impl Salvage {
-    /// The file of a segment, the same each time.
-    pub(super) fn file(&self, segment: &Arc<Segment>, file: Arc<dyn File>) -> Arc<dyn File> {
+    /// The file of a segment, opened once.
+    ///
+    /// # Errors
+    /// Those of `open` that are not the disk's: it may be opened another time.
+    pub(super) fn file(
+        &self,
+        segment: &Arc<Segment>,
+        open: impl FnOnce() -> Result<Arc<dyn File>, Error>,
+    ) -> Result<Arc<dyn File>, Error> {
         let mut files = lock(&self.files);
         if let Some((_, file)) = files.iter().find(|(known, _)| Arc::ptr_eq(known, segment)) {
-            return file.clone();
+            return Ok(file.clone());
         }
+        let file = match open() {
+            Err(error) if error.is_of_disk() => None,
+            opened => Some(opened?),
+        };
         let file = Arc::new(Salvaged { file, bad: Mutex::default() });
         files.push((segment.clone(), file.clone()));
-        file
+        Ok(file)
     }
 
     /// Tells what could not be read, once; the files that it is in are to be kept.
     pub(super) fn report(&self) {
         for (segment, file) in &*lock(&self.files) {
+            if file.file.is_none() {
+                segment.note_unreadable();
+                let path = segment.path().display();
+                tracing::error!(%path, "a file of the log cannot be opened; the block is written without it");
+                continue;
+            }
             let bad = lock(&file.bad);
             let Some(first) = bad.first() else { continue };
             segment.note_unreadable();
@@ -57,14 +77,18 @@ impl Salvage {
 
 impl File for Salvaged {
     fn size(&self) -> io::Result<u64> {
-        self.file.size()
+        self.file.as_ref().map_or_else(not_there, |file| file.size())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            buffer.fill(0);
+            return Ok(());
+        };
         let mut bad = lock(&self.bad);
         let end = offset.saturating_add(buffer.len() as u64);
         let is_known = bad.range(offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES)).next().is_some();
-        if !is_known && self.file.read_at(buffer, offset).is_ok() {
+        if !is_known && file.read_at(buffer, offset).is_ok() {
             return Ok(());
         }
         let (mut at, mut rest) = (offset, buffer);
@@ -72,7 +96,7 @@ impl File for Salvaged {
             let page = at / PAGE_BYTES;
             let in_page = (PAGE_BYTES - at % PAGE_BYTES) as usize;
             let (part, behind) = rest.split_at_mut(in_page.min(rest.len()));
-            if bad.contains(&page) || self.file.read_at(part, at).is_err() {
+            if bad.contains(&page) || file.read_at(part, at).is_err() {
                 bad.insert(page);
                 part.fill(0);
             }
@@ -82,15 +106,20 @@ impl File for Salvaged {
         Ok(())
     }
 
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        not_there()
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync()
+        not_there()
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.truncate(length)
+    fn truncate(&self, _length: u64) -> io::Result<()> {
+        not_there()
     }
+}
+
+/// It is there to be read.
+fn not_there<T>() -> io::Result<T> {
+    Err(io::ErrorKind::Unsupported.into())
 }

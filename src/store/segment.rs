@@ -89,8 +89,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Files whose reads do not fail, when there is a salvage. One that cannot be
-    /// opened may be another time: that remains an error.
+    /// Files whose reads do not fail, when there is a salvage.
     pub(super) fn new(salvage: Option<Arc<Salvage>>) -> Self {
         Files { salvage, ..Files::default() }
     }
@@ -107,7 +106,11 @@ impl Files {
         if self.segment.as_ref().is_some_and(|last| Arc::ptr_eq(last, segment)) {
             return Ok(self.file.clone());
         }
-        self.file = match segment.file(backend) {
+        let opened = match &self.salvage {
+            Some(salvage) => salvage.file(segment, || segment.file(backend)),
+            None => segment.file(backend),
+        };
+        self.file = match opened {
             Ok(file) => Some(file),
             Err(Error::Io { source, path, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 if backend.is_read_only() {
@@ -117,9 +120,6 @@ impl Files {
             }
             Err(error) => return Err(error),
         };
-        if let Some(salvage) = &self.salvage {
-            self.file = self.file.take().map(|file| salvage.file(segment, file));
-        }
         self.segment = Some(segment.clone());
         Ok(self.file.clone())
     }

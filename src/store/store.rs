@@ -134,15 +134,24 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has it open, [`Error::Version`]
-    /// when a newer statsdeck wrote it, [`Error::Io`].
+    /// when a newer statsdeck wrote it, [`Error::Unread`] when the disk does not
+    /// give back what is needed, [`Error::Io`].
     pub fn open(
         options: Options,
         backend: impl Backend + 'static,
         catalogue: Arc<Catalogue>,
         now_ms: i64,
     ) -> Result<(Store, Recovered), Error> {
+        Store::open_on(options, Arc::new(backend), catalogue, now_ms).map_err(Error::at_start)
+    }
+
+    fn open_on(
+        options: Options,
+        backend: Arc<dyn Backend>,
+        catalogue: Arc<Catalogue>,
+        now_ms: i64,
+    ) -> Result<(Store, Recovered), Error> {
         options.check()?;
-        let backend: Arc<dyn Backend> = Arc::new(backend);
         let dir = options.dir.clone();
         backend.create_dir(&dir).map_err(Error::io("create", &dir))?;
         if let Some(parent) = dir.parent() {

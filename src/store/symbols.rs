@@ -61,14 +61,14 @@ impl Symbols {
             return None;
         }
         let primary = &meta.per_latent_var.primary;
-        self.take_bins(&primary.bins)?;
+        let most = self.take_bins(&primary.bins)?;
         self.make_states(primary.ans_size_log)?;
         self.bytes.clear();
         self.bytes.extend_from_slice(page);
         // So that a word can be read at each bit.
         self.bytes.extend_from_slice(&[0; 2 * WORD]);
         let before = out.len();
-        let end = self.read_all(primary.ans_size_log as usize, (count, base), out);
+        let end = self.read_all(primary.ans_size_log as usize, (count, base, most), out);
         if end.is_none_or(|bit| bit.div_ceil(8) != page.len()) {
             out.truncate(before);
             return None;
@@ -76,22 +76,25 @@ impl Symbols {
         Some(())
     }
 
-    fn take_bins(&mut self, bins: &DynBins) -> Option<()> {
+    /// Returns the most that their type holds.
+    fn take_bins(&mut self, bins: &DynBins) -> Option<u32> {
         let bin = |weight, least, rest: u32| Bin { weight, least, rest: rest as u8 };
         self.bins.clear();
         match bins {
             DynBins::U8(bins) => {
                 self.bins.extend(bins.iter().map(|b| bin(b.weight, u32::from(b.lower), b.offset_bits)));
+                Some(u32::from(u8::MAX))
             }
             DynBins::U16(bins) => {
                 self.bins.extend(bins.iter().map(|b| bin(b.weight, u32::from(b.lower), b.offset_bits)));
+                Some(u32::from(u16::MAX))
             }
             DynBins::U32(bins) => {
-                self.bins.extend(bins.iter().map(|b| bin(b.weight, b.lower, b.offset_bits)))
+                self.bins.extend(bins.iter().map(|b| bin(b.weight, b.lower, b.offset_bits)));
+                Some(u32::MAX)
             }
-            _ => return None,
+            _ => None,
         }
-        Some(())
     }
 
     /// A bin has as many states as it weighs, spread as pco has it.
@@ -120,7 +123,12 @@ impl Symbols {
     }
 
     /// The bit behind the last number.
-    fn read_all(&self, size_log: usize, (count, base): (usize, u32), out: &mut Vec<u32>) -> Option<usize> {
+    fn read_all(
+        &self,
+        size_log: usize,
+        (count, base, most): (usize, u32, u32),
+        out: &mut Vec<u32>,
+    ) -> Option<usize> {
         let (states, bytes) = (&*self.states, &self.bytes[..]);
         let mut turns = [0usize; 4];
         let mut bit = 0;
@@ -169,7 +177,9 @@ impl Symbols {
             for (place, rest) in rests.get(..rested)? {
                 let more = lowest(word_at(bytes, bit)?, usize::from(*rest)) as u32;
                 if let Some(slot) = batch.get_mut(usize::from(*place)) {
-                    *slot = slot.wrapping_add(more);
+                    // What goes beyond the type begins anew, as with pco: it was not written so.
+                    let number = slot.wrapping_sub(base).wrapping_add(more) & most;
+                    *slot = base.wrapping_add(number);
                 }
                 bit += usize::from(*rest);
             }
@@ -189,4 +199,101 @@ fn word_at(bytes: &[u8], bit: usize) -> Option<u64> {
 #[inline]
 fn lowest(word: u64, bits: usize) -> usize {
     (word & ((1 << (bits % 64)) - 1)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pco::data_types::Number;
+    use pco::wrapped::{FileCompressor, FileDecompressor};
+    use pco::{ChunkConfig, DeltaSpec, ModeSpec, PagingSpec};
+    use proptest::prelude::*;
+
+    /// What pco writes of numbers: its metadata, and a page behind it.
+    fn packed<T: Number>(numbers: &[T], level: usize) -> (Vec<u8>, usize) {
+        let config = ChunkConfig::default()
+            .with_compression_level(level)
+            .with_enable_8_bit(true)
+            .with_mode_spec(ModeSpec::Classic)
+            .with_delta_spec(DeltaSpec::NoOp)
+            .with_paging_spec(PagingSpec::Exact(vec![numbers.len()]));
+        let mut chunk = FileCompressor::default().chunk_compressor(numbers, &config).unwrap();
+        let meta = chunk.write_meta(Vec::new()).unwrap();
+        let meta_bytes = meta.len();
+        (chunk.write_page(0, meta).unwrap(), meta_bytes)
+    }
+
+    /// What pco reads of the bytes, and what is read here: `None` where that is none,
+    /// or not done.
+    fn both<T: Number + Default + Into<u32>>(bytes: &[u8], count: usize) -> [Option<Vec<u32>>; 2] {
+        let (pco, _) = FileDecompressor::new(&[4, 1][..]).unwrap();
+        let Ok((mut chunk, page)) = pco.chunk_decompressor::<T, _>(bytes) else { return [None, None] };
+        let mut own = vec![9; 3];
+        let read = Symbols::default().read(chunk.meta(), page, (count, 0), &mut own);
+        assert!(own.len() == 3 + if read.is_some() { count } else { 0 } && own.starts_with(&[9; 3]));
+        let own = read.map(|()| own.split_off(3));
+        let mut numbers = vec![T::default(); count.next_multiple_of(256)];
+        let theirs = chunk.page_decompressor(page, count).and_then(|mut page| {
+            let progress = page.read(&mut numbers)?;
+            Ok((progress.finished && progress.n_processed == count, page.into_src()))
+        });
+        let is_all = theirs.is_ok_and(|(is_finished, rest)| is_finished && rest.is_empty());
+        numbers.truncate(count);
+        [is_all.then(|| numbers.into_iter().map(T::into).collect()), own]
+    }
+
+    /// pco looks at bits that are never read, too.
+    fn check_same([theirs, own]: [Option<Vec<u32>>; 2]) {
+        if let (Some(theirs), Some(own)) = (theirs, own) {
+            assert_eq!(theirs, own);
+        }
+    }
+
+    fn check<T: Number + Default + Into<u32>>(numbers: &[T], level: usize, hits: &[(usize, u8)]) {
+        let (mut bytes, meta_bytes) = packed(numbers, level);
+        let expected: Vec<u32> = numbers.iter().map(|number| (*number).into()).collect();
+        let [theirs, own] = both::<T>(&bytes, numbers.len());
+        assert_eq!(theirs.as_ref(), Some(&expected));
+        assert!(own.is_none_or(|own| own == expected));
+        // Of another number than there are, and of fewer bytes.
+        for count in [0, 1, numbers.len().saturating_sub(1), numbers.len() + 1, numbers.len() + 257] {
+            check_same(both::<T>(&bytes, count));
+        }
+        for cut in [meta_bytes, bytes.len() - 1] {
+            assert_eq!(
+                both::<T>(&bytes[..cut], numbers.len())[1].as_ref().filter(|own| **own != expected),
+                None
+            );
+        }
+        for (place, bit) in hits {
+            let place = place % bytes.len();
+            bytes[place] ^= 1 << bit;
+        }
+        check_same(both::<T>(&bytes, numbers.len()));
+    }
+
+    fn numbers(count: usize, bits: u32, sharp: i32, seed: u64) -> impl Iterator<Item = u64> {
+        let mut dice = seed | 1;
+        (0..count).map(move |_| {
+            dice = (dice ^ (dice >> 27)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            dice ^= dice >> 31;
+            let part = (dice >> 11) as f64 / (1u64 << 53) as f64;
+            (part.powi(1 + sharp) * f64::from(bits).exp2()) as u64
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_what_pco_reads(
+            count in prop_oneof![prop::sample::select(vec![1usize, 2, 255, 256, 257, 511, 512, 513]), 1usize..3000],
+            (bits, sharp, seed) in (0u32..=32, 0i32..9, any::<u64>()),
+            level in 0usize..=12,
+            hits in prop::collection::vec((any::<usize>(), 0u8..8), 0..4),
+        ) {
+            let drawn: Vec<u64> = numbers(count, bits, sharp, seed).collect();
+            check(&drawn.iter().map(|number| *number as u8).collect::<Vec<_>>(), level, &hits);
+            check(&drawn.iter().map(|number| *number as u16).collect::<Vec<_>>(), level, &hits);
+            check(&drawn.iter().map(|number| *number as u32).collect::<Vec<_>>(), level, &hits);
+        }
+    }
 }

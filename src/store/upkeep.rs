@@ -73,7 +73,7 @@ impl Store {
 
     /// The log that blocks have goes before the next one is written: on a full disk
     /// that is the room for it. Behind a block that cannot be written, because the
-    /// log cannot be read, the others wait, for an hour at most: it stands for all
+    /// log cannot be read, the others wait, for 62 upkeeps at most: it stands for all
     /// that is before its end.
     fn write_blocks(
         &self,
