@@ -171,3 +171,26 @@ fn every_kind_answers() {
         assert!(series.iter().all(|series| series.points.len() > 30));
     }
 }
+
+#[test]
+fn a_sum_of_all_is_the_same_wherever_its_time_is_cut() {
+    let engine = &ENGINES[0];
+    for (hours, range_s, step_s) in [(3, 60, 60), (4, 90, 210), (3, 1_800, 420), (4, 30, 300), (2, 3_600, 30)]
+    {
+        for begun in 0..6 {
+            let start_ms = END_MS - hours * HOUR_MS - begun * 10 * WINDOW_MS;
+            let points = |text: &str| {
+                let answer = engine.range(text, start_ms, END_MS - begun * 20 * WINDOW_MS, step_s * 1000);
+                let Value::Matrix(series) = answer.unwrap().value else { panic!("a matrix") };
+                series.iter().flat_map(|series| series.points.iter().collect::<Vec<_>>()).collect::<Vec<_>>()
+            };
+            let call = format!("increase(took[{range_s}s])");
+            let (packed, whole) = (format!("sum({call})"), format!("sum({call} or none)"));
+            let (found, expected) = (points(&packed), points(&whole));
+            assert!(found.len() == expected.len() && !found.is_empty(), "{packed}");
+            for ((at, found), (expected_at, expected)) in found.iter().zip(&expected) {
+                assert!(at == expected_at && is_same(found, expected, false), "{packed} at {at}");
+            }
+        }
+    }
+}
