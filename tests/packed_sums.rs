@@ -73,6 +73,8 @@ fn engine(kind: Kind) -> Engine {
     };
     let ids: Vec<SeriesId> = (0..SERIES).map(register).collect();
     let options = store::Options { retention_ms: 5 * HOUR_MS, ..store::Options::new("data") };
+    // Blocks are small, so that the time of a sum can mostly be cut between them.
+    let options = options.with_block_span(HOUR_MS / 2);
     let tier = |resolution_ms| Tier { resolution_ms, retention_ms: 1_000 * HOUR_MS };
     let options = options.with_tiers(vec![tier(60_000), tier(600_000)]);
     let (store, _) = Store::open(options, MemoryBackend::new(), catalogue.clone(), START_MS).unwrap();
@@ -109,12 +111,12 @@ fn is_same(found: &Number, expected: &Number, is_signed: bool) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn sums_of_packed_timers_are_those_of_their_rates(
         kind in 0..KINDS.len(),
         function in prop::sample::select(vec!["rate", "increase"]),
-        by in prop::sample::select(vec!["", "by (group)", "by (a)", "without (a)"]),
+        by in prop::sample::select(vec!["", "", "by (group)", "by (a)", "without (a)"]),
         // Most of them are whole ranks, at which a bucket may end.
         quantile in prop::option::of(prop_oneof![
             prop::sample::select(vec![0.1, 0.2, 0.25, 0.5, 0.75, 0.9]),
@@ -170,5 +172,28 @@ fn every_kind_answers() {
         let Value::Matrix(series) = answer.value else { panic!("a matrix") };
         assert_eq!(series.len(), 3);
         assert!(series.iter().all(|series| series.points.len() > 30));
+    }
+}
+
+#[test]
+fn a_sum_of_all_is_the_same_wherever_its_time_is_cut() {
+    let engine = &ENGINES[0];
+    for (hours, range_s, step_s) in [(3, 60, 60), (4, 90, 210), (3, 1_800, 420), (4, 30, 300), (2, 3_600, 30)]
+    {
+        for begun in 0..6 {
+            let start_ms = END_MS - hours * HOUR_MS - begun * 10 * WINDOW_MS;
+            let points = |text: &str| {
+                let answer = engine.range(text, start_ms, END_MS - begun * 20 * WINDOW_MS, step_s * 1000);
+                let Value::Matrix(series) = answer.unwrap().value else { panic!("a matrix") };
+                series.iter().flat_map(|series| series.points.iter().collect::<Vec<_>>()).collect::<Vec<_>>()
+            };
+            let call = format!("increase(took[{range_s}s])");
+            let (packed, whole) = (format!("sum({call})"), format!("sum({call} or none)"));
+            let (found, expected) = (points(&packed), points(&whole));
+            assert!(found.len() == expected.len() && !found.is_empty(), "{packed}");
+            for ((at, found), (expected_at, expected)) in found.iter().zip(&expected) {
+                assert!(at == expected_at && is_same(found, expected, false), "{packed} at {at}");
+            }
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Sums of timers' rates, group by group, of a store that hands windows on as
 //! they are packed: no series is held, and of a group only its sums.
 //!
-//! A group is added up by one thread, or by several where it is large; what its
-//! ranges come to is worked out before the next one. The outcome is that of
+//! A group is added up by one thread, or by several where it is large: each takes a
+//! part of the time, or of the series where that is not even. What its ranges come
+//! to is worked out before the next one. The outcome is that of
 //! `summed.rs`, which does what cannot be done here; but what is no whole number is
 //! added up in another order, which its last digits may tell.
 
@@ -17,7 +18,7 @@ use super::summed::{Ends, Sums, Windows};
 use super::tally::Read;
 use super::track::Track;
 use crate::model::{Labels, MetricType};
-use crate::store::{self, Scratch};
+use crate::store::{self, Scratch, Span};
 use crate::workers;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,44 +39,45 @@ pub(super) fn rows(
     read: Option<Read<'_>>,
 ) -> Result<Option<Vec<(bool, Row)>>, Error> {
     let Some((reading, packed)) = packed(&ranged.series) else { return Ok(None) };
-    let groups = grouped(reading, group_of);
+    let mut groups = grouped(reading, group_of);
     eval.check_size(groups.len(), ends.ends_ms().len())?;
+    let (whole, held, made) = (packed.whole(), AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = Work { eval, reading, packed, whole, ends, read, held, made };
+    let mut rows = work.rows_by_time(&mut groups)?;
     let parts = parts(&groups);
-    let (held, made) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let work = Work { eval, reading, packed, ends, read, held, made };
-    let mut rows = Vec::with_capacity(groups.len());
     let mut before = None;
     let make = |number: usize| match parts.get(number) {
         Some(Part::Groups(groups)) => {
             let mut scratch = work.scratch();
-            let row = |group: &Group| work.row(&group.labels, work.sum(&group.places, &mut scratch)?);
+            let row = |group: &Group| work.row(group, work.sum(&group.places, &mut scratch)?);
             groups.iter().map(row).collect::<Result<_, Error>>().map(Made::Rows)
         }
         Some(Part::Slice { group, places, is_last }) => {
             let sum = work.sum(places, &mut work.scratch())?;
-            Ok(Made::Slice(&group.labels, sum, *is_last))
+            Ok(Made::Slice(group, sum, *is_last))
         }
         None => Ok(Made::Rows(Vec::new())),
     };
     workers::in_order(parts.len(), make, |made| {
         match made {
             Made::Rows(some) => rows.extend(some),
-            Made::Slice(labels, sum, is_last) => {
+            Made::Slice(group, sum, is_last) => {
                 let sum = match before.take() {
                     Some(before) => work.merged(before, sum)?,
                     None => sum,
                 };
                 match is_last {
-                    true => rows.push(work.row(labels, sum)?),
+                    true => rows.push(work.row(group, sum)?),
                     false => before = Some(sum),
                 }
             }
         }
         Ok(())
     })?;
+    rows.sort_unstable_by_key(|(first, _)| *first);
     let is_read = read.is_some();
-    let any = rows.into_iter().filter(|row: &Row| row.cells.iter().any(Cell::is_some));
-    Ok(Some(any.map(|row| (is_read, row)).collect()))
+    let any = rows.into_iter().filter(|(_, row)| row.cells.iter().any(Cell::is_some));
+    Ok(Some(any.map(|(_, row)| (is_read, row)).collect()))
 }
 
 /// Where all series are timers, each of labels of its own.
@@ -93,6 +95,12 @@ struct Group {
     labels: Labels,
     /// Of its series, ascending.
     places: Vec<usize>,
+}
+
+impl Group {
+    fn first(&self) -> usize {
+        self.places.first().copied().unwrap_or_default()
+    }
 }
 
 /// In the order of the first of each.
@@ -114,10 +122,18 @@ enum Part<'g> {
     Slice { group: &'g Group, places: &'g [usize], is_last: bool },
 }
 
+/// Most series of a group that is left whole.
+fn most_whole(groups: &[Group]) -> usize {
+    groups.iter().map(|group| group.places.len()).sum::<usize>().div_ceil(slices()).max(1)
+}
+
+fn slices() -> usize {
+    SLICES.min(workers::most())
+}
+
 fn parts(groups: &[Group]) -> Vec<Part<'_>> {
     let total: usize = groups.iter().map(|group| group.places.len()).sum();
-    let slices = SLICES.min(workers::most());
-    let (most, slice) = (total.div_ceil(PARTS).max(1), total.div_ceil(slices).max(1));
+    let (most, slice) = (total.div_ceil(PARTS).max(1), most_whole(groups));
     let (mut parts, mut rest) = (Vec::new(), groups);
     while let Some(first) = rest.first() {
         if first.places.len() > slice {
@@ -145,9 +161,12 @@ fn parts(groups: &[Group]) -> Vec<Part<'_>> {
 }
 
 enum Made<'g> {
-    Rows(Vec<Row>),
-    Slice(&'g Labels, Summed, bool),
+    Rows(Vec<Numbered>),
+    Slice(&'g Group, Summed, bool),
 }
+
+/// The row of a group, with the place of its first series.
+type Numbered = (usize, Row);
 
 /// The windows of some series, added up.
 enum Summed {
@@ -176,6 +195,7 @@ struct Work<'w, 'e> {
     eval: &'w Evaluator<'e>,
     reading: &'w dyn Reading,
     packed: &'w store::Reading,
+    whole: Span,
     ends: &'w Ends,
     read: Option<Read<'w>>,
     /// Weight of the sums that are held, and of what was made of them.
@@ -189,29 +209,61 @@ impl Work<'_, '_> {
         if self.read.is_some() { Scratch::without_sums() } else { Scratch::default() }
     }
 
+    /// The rows of large groups, which it takes out of `groups`, where the time can be
+    /// cut and they pile up.
+    fn rows_by_time(&self, groups: &mut Vec<Group>) -> Result<Vec<Numbered>, Error> {
+        let most = most_whole(groups);
+        let mut rows = Vec::with_capacity(groups.len());
+        let mut done = Vec::new();
+        for group in groups.iter().filter(|group| group.places.len() > most) {
+            let Some(spans) = self.packed.spans(slices()) else { break };
+            if let Some(pile) = self.piled_by_time(&group.places, &spans)? {
+                self.eval.count_samples(pile.count());
+                self.hold(pile.weight())?;
+                rows.push(self.row(group, Summed::Pile(pile))?);
+                done.push(group.first());
+            }
+        }
+        groups.retain(|group| !done.contains(&group.first()));
+        Ok(rows)
+    }
+
+    fn piled_by_time(&self, places: &[usize], spans: &[Span]) -> Result<Option<Pile>, Error> {
+        let pile = |number: usize| match spans.get(number) {
+            Some(span) => self.piled((places, span), &mut self.scratch()),
+            None => Ok(None),
+        };
+        let mut sum = Pile::new(self.ends);
+        workers::in_order(spans.len(), pile, |pile| {
+            // Those of the series at a time are in one of them.
+            sum = sum.take().zip(pile).and_then(|(sum, pile)| sum.followed_by(pile));
+            Ok(())
+        })?;
+        self.eval.check()?;
+        Ok(sum)
+    }
+
     fn sum(&self, places: &[usize], scratch: &mut Scratch) -> Result<Summed, Error> {
-        let piled = self.piled(places, scratch)?;
+        let piled = self.piled((places, &self.whole), scratch)?;
         self.eval.check()?;
         let sum = match piled {
-            Some(pile) => Summed::Pile(pile),
+            Some(pile) => {
+                self.eval.count_samples(pile.count());
+                Summed::Pile(pile)
+            }
             None => Summed::Windows(self.one_by_one(places)?),
         };
         self.hold(sum.weight())?;
         Ok(sum)
     }
 
-    fn piled(&self, places: &[usize], scratch: &mut Scratch) -> Result<Option<Pile>, Error> {
+    fn piled(&self, of: (&[usize], &Span), scratch: &mut Scratch) -> Result<Option<Pile>, Error> {
         let Some(mut pile) = Pile::new(self.ends) else { return Ok(None) };
-        let mut samples = 0;
-        let is_all = self.packed.visit(places, scratch, &mut |windows| {
-            samples += windows.len();
+        let is_all = self.packed.visit(of, scratch, &mut |windows| {
             let is_small = pile.weight() <= self.eval.points_left();
             is_small && self.eval.check().is_ok() && pile.add(self.ends, windows)
         });
         let is_all = is_all.map_err(SourceError::from)?;
-        if is_all {
-            self.eval.count_samples(samples);
-        }
         Ok(Some(pile).filter(|_| is_all))
     }
 
@@ -233,7 +285,7 @@ impl Work<'_, '_> {
         let before = left.weight() + right.weight();
         let sum = match (left, right) {
             (Summed::Pile(mut left), Summed::Pile(right)) if left.fits(&right) => {
-                left.merge(&right);
+                left.merge(right);
                 Summed::Pile(left)
             }
             (left, right) => {
@@ -251,7 +303,8 @@ impl Work<'_, '_> {
         self.eval.check_size(1, held + weight + self.made.load(Ordering::Relaxed))
     }
 
-    fn row(&self, labels: &Labels, sum: Summed) -> Result<Row, Error> {
+    fn row(&self, group: &Group, sum: Summed) -> Result<Numbered, Error> {
+        let labels = &group.labels;
         let mut cells = Vec::with_capacity(self.ends.ends_ms().len());
         match &sum {
             Summed::Pile(pile) => pile.each_range(self.ends, |range| {
@@ -268,7 +321,7 @@ impl Work<'_, '_> {
         }
         self.held.fetch_sub(sum.weight(), Ordering::Relaxed);
         // Rates have no name.
-        Ok(Row { labels: labels.clone(), drops_name: true, cells })
+        Ok((group.first(), Row { labels: labels.clone(), drops_name: true, cells }))
     }
 
     /// The one that is asked for at a step, if that is what is read.

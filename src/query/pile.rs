@@ -27,6 +27,11 @@ const WEIGHTS_OF_SAMPLE: usize = 4;
 /// See the module's head. A sum for each edge.
 pub(super) struct Pile {
     sums: Vec<WindowSum>,
+    /// Times of the first window that was added and of the last one.
+    first_ms: i64,
+    last_ms: i64,
+    /// How many there were.
+    count: usize,
     /// For weights there is so much room, and so many were added.
     places: usize,
     added: usize,
@@ -69,12 +74,24 @@ impl Pile {
         let none =
             WindowSum { is_any: false, whole: Numbers::NONE, total: 0, lowest: 0, weights: Vec::new() };
         let edges = Some(ends.edges_ms().len()).filter(|edges| *edges <= MOST_EDGES)?;
-        Some(Pile { sums: vec![none; edges], places: 0, added: 0 })
+        Some(Pile {
+            sums: vec![none; edges],
+            first_ms: i64::MAX,
+            last_ms: i64::MIN,
+            count: 0,
+            places: 0,
+            added: 0,
+        })
     }
 
     /// Adds windows; false where they cannot be added here.
     pub fn add(&mut self, ends: &Ends, windows: &Distributions) -> bool {
         let edges_ms = ends.edges_ms();
+        self.count += windows.len();
+        if let Some((first_ms, last_ms)) = windows.ends_ms() {
+            self.first_ms = self.first_ms.min(first_ms);
+            self.last_ms = self.last_ms.max(last_ms);
+        }
         let mut place = 0;
         for window in windows.windows() {
             let at_ms = window.numbers.at_ms;
@@ -99,11 +116,23 @@ impl Pile {
     }
 
     /// Adds another one that fits.
-    pub fn merge(&mut self, other: &Pile) {
-        for (sum, other) in self.sums.iter_mut().zip(&other.sums) {
+    pub fn merge(&mut self, other: Pile) {
+        for (sum, other) in self.sums.iter_mut().zip(other.sums) {
             self.places += sum.merge(other);
         }
+        self.first_ms = self.first_ms.min(other.first_ms);
+        self.last_ms = self.last_ms.max(other.last_ms);
+        self.count += other.count;
         self.added += other.added;
+    }
+
+    /// Adds another one of the same series, where all of its windows are later and it fits.
+    pub fn followed_by(mut self, later: Pile) -> Option<Pile> {
+        let fits = self.last_ms < later.first_ms && self.fits(&later);
+        fits.then(|| {
+            self.merge(later);
+            self
+        })
     }
 
     fn is_worth_it(&self) -> bool {
@@ -113,6 +142,11 @@ impl Pile {
     /// How many plain samples would take its memory.
     pub fn weight(&self) -> usize {
         self.places / WEIGHTS_OF_SAMPLE + self.sums.len() * size_of::<WindowSum>() / 16
+    }
+
+    /// How many windows were added.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The same, one by one.
@@ -235,10 +269,14 @@ impl WindowSum {
     }
 
     /// How many places were made for it.
-    fn merge(&mut self, other: &WindowSum) -> usize {
+    fn merge(&mut self, other: WindowSum) -> usize {
         self.is_any |= other.is_any;
         self.whole.add(other.whole);
         self.total += other.total;
+        if self.weights.is_empty() {
+            (self.lowest, self.weights) = (other.lowest, other.weights);
+            return self.weights.len();
+        }
         if other.weights.is_empty() {
             return 0;
         }

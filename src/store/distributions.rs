@@ -122,7 +122,7 @@ impl Distributions {
     }
 
     /// Time of the first window and of the last one.
-    pub(super) fn ends_ms(&self) -> Option<(i64, i64)> {
+    pub fn ends_ms(&self) -> Option<(i64, i64)> {
         Some((self.windows.first()?.at_ms, self.windows.last()?.at_ms))
     }
 

@@ -74,4 +74,4 @@ pub use recovery::{Recovered, RecoveredSeries};
 pub use store::{Present, Stats, Store};
 pub use tier::Tier;
 pub use upkeep::Maintained;
-pub use visiting::Scratch;
+pub use visiting::{Scratch, Span};

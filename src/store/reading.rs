@@ -62,6 +62,10 @@ pub(super) struct ChunkAt {
 }
 
 impl ChunkAt {
+    pub(super) fn bytes(&self) -> u64 {
+        u64::from(self.length)
+    }
+
     fn end(&self) -> u64 {
         self.offset + u64::from(self.length)
     }
