@@ -166,7 +166,26 @@ impl<'a> Packed<'a> {
     }
 
     fn each<T: Narrow>(&self, count: usize, mut each: impl FnMut(i64)) -> Option<()> {
+        let (chunk, page) = DECOMPRESSOR.as_ref()?.chunk_decompressor::<T, _>(self.bytes).ok()?;
         let (mut value, mut before) = (self.base, T::default());
+        let is_read = SYMBOLS.with_borrow_mut(|symbols| {
+            let steps = symbols.steps(chunk.meta(), page, (count, size_of::<T>()))?;
+            let steps = steps.iter().map(|step| T::narrow(u64::from(*step)));
+            match self.wraps {
+                true => steps.for_each(|step| {
+                    value = value.wrapping_add(step.step_from(T::default()));
+                    each(value);
+                }),
+                false => steps.for_each(|step| {
+                    before = T::narrow(before.widen().wrapping_add(step.widen()));
+                    each(self.base.wrapping_add(before.widen() as i64));
+                }),
+            }
+            Some(())
+        });
+        if is_read.is_some() {
+            return is_read;
+        }
         self.unpack(count, |narrow: &[T]| match self.wraps {
             true => narrow.iter().for_each(|narrow| {
                 value = value.wrapping_add(narrow.step_from(before));
