@@ -37,14 +37,14 @@ impl Kind {
 
 /// What the window's samples gained.
 pub(crate) fn extrapolated(told: &Told<'_>, window: &Window<'_>, kind: Kind) -> Cell {
-    let range_s = (window.end_ms - window.start_ms) as f64 / 1000.0;
+    let unit = unit(kind, window.end_ms - window.start_ms);
     let times = (window.start_ms, window.end_ms);
     match (window.floats, window.histograms) {
         (floats, []) => {
             let resets = kind != Kind::Delta && !window.never_resets;
             let lost = || if resets { lost_by_resets(floats) } else { NOTHING };
             let factor =
-                |ends, samples, first_value, gain| Reach::of(ends, samples).factor(first_value, gain);
+                |ends, samples, first_value, gain| Reach::of(ends, samples, unit).factor(first_value, gain);
             floats_gain(times, floats, kind, lost, factor).map_or(Cell::None, Cell::Float)
         }
         ([], histograms) if window.windowed => {
@@ -53,11 +53,10 @@ pub(crate) fn extrapolated(told: &Told<'_>, window: &Window<'_>, kind: Kind) -> 
             }
             let windows = histograms.iter().filter_map(|(_, h)| h.as_log_linear());
             let merged = log_linear::merge_all(windows);
-            let factor = if kind == Kind::Rate { 1.0 / range_s } else { 1.0 };
-            Cell::histogram(merged.scaled(factor))
+            Cell::histogram(merged.scaled(1.0 / unit))
         }
         ([], histograms) => {
-            histograms_gain(told, window, histograms, kind, range_s).map_or(Cell::None, Cell::histogram)
+            histograms_gain(told, window, histograms, kind, unit).map_or(Cell::None, Cell::histogram)
         }
         // A series that changed from one to the other within the window.
         _ => {
@@ -75,6 +74,7 @@ pub(crate) struct Gains<'a> {
     falls: Vec<usize>,
     kind: Kind,
     range_ms: i64,
+    unit: f64,
     from: Passed,
     to: Passed,
     /// Of the window before, as most are alike.
@@ -94,8 +94,9 @@ impl<'a> Gains<'a> {
         };
         let (from, to) = (Passed::default(), Passed::default());
         // Of no window, as none has no sample.
-        let reach = (Ends::default(), 0, Reach::of(Ends::default(), 2));
-        Some(Gains { floats, falls, kind, range_ms, from, to, reach })
+        let unit = unit(kind, range_ms);
+        let reach = (Ends::default(), 0, Reach::of(Ends::default(), 2, unit));
+        Some(Gains { floats, falls, kind, range_ms, unit, from, to, reach })
     }
 
     /// As [`extrapolated`] of the window that ends at `end_ms`.
@@ -115,7 +116,7 @@ impl<'a> Gains<'a> {
         };
         let factor = |ends, samples, first_value, gain| {
             if (self.reach.0, self.reach.1) != (ends, samples) {
-                self.reach = (ends, samples, Reach::of(ends, samples));
+                self.reach = (ends, samples, Reach::of(ends, samples, self.unit));
             }
             self.reach.2.factor(first_value, gain)
         };
@@ -207,14 +208,13 @@ fn floats_gain(
     }
     let gain = last.value - first.value + lost();
     let zero_at = (kind != Kind::Delta && first.value >= 0.0).then_some(first.value);
-    let factor = factor(
-        Ends::of((start_ms, end_ms), first.timestamp_ms, last.timestamp_ms),
-        floats.len(),
-        zero_at,
-        gain,
-    );
-    let range_s = (end_ms - start_ms) as f64 / 1000.0;
-    Some(gain * if kind == Kind::Rate { factor / range_s } else { factor })
+    let ends = Ends::of((start_ms, end_ms), first.timestamp_ms, last.timestamp_ms);
+    Some(gain * factor(ends, floats.len(), zero_at, gain))
+}
+
+/// What a gain is divided by: the seconds of its range, or nothing.
+fn unit(kind: Kind, range_ms: i64) -> f64 {
+    if kind == Kind::Rate { range_ms as f64 / 1000.0 } else { 1.0 }
 }
 
 fn histograms_gain(
@@ -222,7 +222,7 @@ fn histograms_gain(
     window: &Window<'_>,
     histograms: &[(i64, Distribution)],
     kind: Kind,
-    range_s: f64,
+    unit: f64,
 ) -> Option<Distribution> {
     let ((first_ms, first), (last_ms, last)) = (histograms.first()?, histograms.last()?);
     let is_counter = kind != Kind::Delta;
@@ -267,8 +267,7 @@ fn histograms_gain(
     }
     let zero_at = is_counter.then_some(first.count());
     let ends = Ends::of((window.start_ms, window.end_ms), *first_ms, *last_ms);
-    let factor = Reach::of(ends, histograms.len()).factor(zero_at, gain.count());
-    let factor = if kind == Kind::Rate { factor / range_s } else { factor };
+    let factor = Reach::of(ends, histograms.len(), unit).factor(zero_at, gain.count());
     Some(gain.scaled(factor).into_gauge())
 }
 
@@ -291,15 +290,17 @@ impl Ends {
 /// usual gap when not, and never before the time at which a counter that had
 /// its first value must have been 0.
 struct Reach {
+    /// What the stretched gain is divided by.
+    unit: f64,
     covered_s: f64,
     to_start_s: f64,
     to_end_s: f64,
-    /// Where the counter was not 0 within reach.
+    /// The factor where the counter was not 0 within reach.
     whole: f64,
 }
 
 impl Reach {
-    fn of(ends: Ends, samples: usize) -> Self {
+    fn of(ends: Ends, samples: usize, unit: f64) -> Self {
         let covered_s = ends.covered_ms as f64 / 1000.0;
         let gap_s = covered_s / (samples - 1) as f64;
         let threshold_s = gap_s * 1.1;
@@ -308,7 +309,8 @@ impl Reach {
             if away_s >= threshold_s { gap_s / 2.0 } else { away_s }
         };
         let (to_start_s, to_end_s) = (within(ends.start_ms), within(ends.end_ms));
-        Reach { covered_s, to_start_s, to_end_s, whole: (covered_s + to_start_s + to_end_s) / covered_s }
+        let whole = (covered_s + to_start_s + to_end_s) / covered_s / unit;
+        Reach { unit, covered_s, to_start_s, to_end_s, whole }
     }
 
     #[inline]
@@ -320,7 +322,7 @@ impl Reach {
         }
         let zero_s = self.covered_s * (first_value / gain);
         if zero_s < self.to_start_s {
-            return (self.covered_s + zero_s + self.to_end_s) / self.covered_s;
+            return (self.covered_s + zero_s + self.to_end_s) / self.covered_s / self.unit;
         }
         self.whole
     }

@@ -166,7 +166,26 @@ impl<'a> Packed<'a> {
     }
 
     fn each<T: Narrow>(&self, count: usize, mut each: impl FnMut(i64)) -> Option<()> {
+        let (chunk, page) = DECOMPRESSOR.as_ref()?.chunk_decompressor::<T, _>(self.bytes).ok()?;
         let (mut value, mut before) = (self.base, T::default());
+        let is_read = SYMBOLS.with_borrow_mut(|symbols| {
+            let steps = symbols.steps(chunk.meta(), page, (count, size_of::<T>()))?;
+            let steps = steps.iter().map(|step| T::narrow(u64::from(*step)));
+            match self.wraps {
+                true => steps.for_each(|step| {
+                    value = value.wrapping_add(step.step_from(T::default()));
+                    each(value);
+                }),
+                false => steps.for_each(|step| {
+                    before = T::narrow(before.widen().wrapping_add(step.widen()));
+                    each(self.base.wrapping_add(before.widen() as i64));
+                }),
+            }
+            Some(())
+        });
+        if is_read.is_some() {
+            return is_read;
+        }
         self.unpack(count, |narrow: &[T]| match self.wraps {
             true => narrow.iter().for_each(|narrow| {
                 value = value.wrapping_add(narrow.step_from(before));
@@ -268,6 +287,38 @@ mod tests {
     }
 
     #[test]
+    fn totals_need_no_more_than_steps() {
+        for (bits, count) in [(6, 720), (7, 50_001), (13, 5_003), (20, 720)] {
+            let mut total = 1i64 << 40;
+            let gains = drawn(count as u64, (bits, 1), 0, count).into_iter();
+            let values: Vec<i64> = gains
+                .map(|gain| {
+                    total += gain;
+                    total
+                })
+                .collect();
+            let mut out = Vec::new();
+            assert!(put_packed(&mut out, &values));
+            let packed = Packed::read(&mut Reader::new(&out)).unwrap();
+            let pco = DECOMPRESSOR.as_ref().unwrap();
+            let mut symbols = Symbols::default();
+            macro_rules! is_read {
+                ($narrow:ty) => {{
+                    let (chunk, page) = pco.chunk_decompressor::<$narrow, _>(packed.bytes).unwrap();
+                    symbols.steps(chunk.meta(), page, (count, size_of::<$narrow>())).is_some()
+                }};
+            }
+            let is_read = match packed.width {
+                0 => is_read!(u8),
+                1 => is_read!(u16),
+                _ => is_read!(u32),
+            };
+            assert!(is_read, "{bits} {count}");
+            check(&values);
+        }
+    }
+
+    #[test]
     fn the_narrowest_type_is_taken_for_values_or_their_steps() {
         let width = |values: &[i64]| {
             let mut out = Vec::new();
@@ -324,6 +375,12 @@ mod tests {
             let hit = hit.index(out.len());
             out[hit] ^= 1 << bit;
             let _ = read_packed_whole(&mut Reader::new(&out), values.len(), &mut Vec::new());
+            let totals: Vec<i64> = values.iter().scan(0, |total, gain| { *total += gain; Some(*total) }).collect();
+            out.clear();
+            prop_assert!(put_packed(&mut out, &totals));
+            let hit = hit % out.len();
+            out[hit] ^= 1 << bit;
+            let _ = read_packed(&mut Reader::new(&out), totals.len(), |_| {});
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A page of pco whose numbers are told one by one (its mode is classic, without
-//! deltas), as buckets and weights of timers are, in two thirds of pco's own time.
+//! deltas), as buckets and weights of timers are, or by their steps, as totals of
+//! counters are, in two thirds of pco's own time.
 //!
 //! Of a number its bin comes first: four states take turns, each of which tells a
 //! bin and how many bits the next one takes. What a number is beyond the least of
@@ -38,12 +39,13 @@ pub(super) struct Symbols {
     states: Box<[State; MOST_STATES]>,
     bins: Vec<Bin>,
     bytes: Vec<u8>,
+    steps: Vec<u32>,
 }
 
 impl Default for Symbols {
     fn default() -> Self {
         let states = Box::new([State::default(); MOST_STATES]);
-        Symbols { states, bins: Vec::new(), bytes: Vec::new() }
+        Symbols { states, bins: Vec::new(), bytes: Vec::new(), steps: Vec::new() }
     }
 }
 
@@ -60,6 +62,41 @@ impl Symbols {
         if !matches!((&meta.mode, &meta.delta_encoding), (Mode::Classic, DeltaEncoding::NoOp)) {
             return None;
         }
+        self.read_page(meta, page, (count, base), out)
+    }
+
+    /// Steps to `count` numbers of so many bytes, each from the one before and the first
+    /// from 0; of all only these bytes count. `None` where that is not what the page
+    /// tells, or not done here.
+    pub(super) fn steps(
+        &mut self,
+        meta: &ChunkMeta,
+        page: &[u8],
+        (count, bytes): (usize, usize),
+    ) -> Option<&[u32]> {
+        let DeltaEncoding::Consecutive { order: 1, .. } = meta.delta_encoding else { return None };
+        if !matches!(meta.mode, Mode::Classic) {
+            return None;
+        }
+        let (first, page) = page.split_at_checked(bytes)?;
+        // pco adds it, so that small steps are close together whatever their sign.
+        let middle = 1u32.checked_shl(8 * bytes as u32 - 1)?;
+        let first = first.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.clear();
+        steps.push(first);
+        let is_read = self.read_page(meta, page, (count.checked_sub(1)?, middle), &mut steps);
+        self.steps = steps;
+        is_read.map(|()| &self.steps[..])
+    }
+
+    fn read_page(
+        &mut self,
+        meta: &ChunkMeta,
+        page: &[u8],
+        (count, base): (usize, u32),
+        out: &mut Vec<u32>,
+    ) -> Option<()> {
         let primary = &meta.per_latent_var.primary;
         let most = self.take_bins(&primary.bins)?;
         self.make_states(primary.ans_size_log)?;
