@@ -136,6 +136,10 @@ async fn a_post_takes_its_parameters_from_the_form_and_the_url() {
     let posted = Request::post("/api/v1/query?query=2&time=3").body(Body::from("no form")).unwrap();
     let (_, body) = answered(&state, posted).await;
     assert!(body.contains(r#"[3,"2"]"#), "as vmalert asks: {body}");
+    let (status, body) =
+        send(&state, "POST", "/api/v1/query", &format!("query=1{}", "%2B1".repeat(20_000))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.contains("the form has more than the 65536 bytes that are allowed"), "{body}");
     let form = "match%5B%5D=load&match%5B%5D=bad";
     let (_, body) = send(&state, "POST", "/api/v1/series", form).await;
     assert_eq!(body, r#"{"status":"success","data":[{"__name__":"bad"},{"__name__":"load"}]}"#);

@@ -5,7 +5,7 @@
 use super::answer::Failure;
 use crate::model::duration;
 use axum::extract::{Form, FromRequest, Query, Request};
-use axum::http::{Method, header};
+use axum::http::{Method, StatusCode, header};
 
 /// Longest body of a POST, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 64 << 10;
@@ -26,9 +26,15 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         });
         let mut pairs = Vec::new();
         if request.method() == Method::POST && is_form {
-            Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, state)
-                .await
-                .map_err(|error| Failure::bad_data(format!("cannot read the form: {error}")))?;
+            Form(pairs) =
+                Form::<Vec<(String, String)>>::from_request(request, state).await.map_err(|error| {
+                    Failure::bad_data(match error.status() {
+                        StatusCode::PAYLOAD_TOO_LARGE => {
+                            format!("the form has more than the {MAX_BODY_BYTES} bytes that are allowed")
+                        }
+                        _ => format!("cannot read the form: {error}"),
+                    })
+                })?;
         }
         // What is in both counts as in the form.
         pairs.extend(of_url);
