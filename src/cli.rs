@@ -95,7 +95,7 @@ enum Command {
         #[arg(short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         number: u16,
     },
-    /// Write what is stored as CSV, JSON lines or an HDR histogram log.
+    /// Write what is stored as CSV, JSON lines, OpenMetrics text, Parquet or an HDR histogram log.
     Export(exchange::ExportArgs),
     /// Fill the past from OpenMetrics or Prometheus text, or from Whisper files. Stop the daemon first.
     Import(import::ImportArgs),
@@ -331,6 +331,9 @@ fn show_top(args: &RunArgs, url: Option<String>, by: top::By, number: u16) -> an
 }
 
 fn token_new(name: &str) -> anyhow::Result<()> {
+    if name.is_empty() || name.contains('|') {
+        anyhow::bail!("a key's name is not empty and has no '|'");
+    }
     let mut out = io::stdout().lock();
     let key = auth::new_key()?;
     writeln!(out, "API key (shown once, give it to the sender):\n  {key}\n")?;

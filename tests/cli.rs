@@ -51,6 +51,14 @@ fn misuse_has_a_code_of_its_own() {
 }
 
 #[test]
+fn a_key_gets_no_name_that_the_config_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["", "a|b"] {
+        assert_eq!(run(dir.path(), &["token", "new", "--name", name]).status.code(), Some(1), "{name:?}");
+    }
+}
+
+#[test]
 fn a_reader_that_has_read_enough_is_no_failure() {
     let dir = tempfile::tempdir().unwrap();
     for arguments in [&["check"][..], &["token", "new"]] {

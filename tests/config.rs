@@ -208,6 +208,31 @@ fn problems_name_line_key_and_what_to_write() {
     );
     check("[[receiver]]\nname = \"a\"", &["receiver[0]", "[receiver.slack]"]);
     check("a = 1\na = 2", &["statsdeck.toml:2", "duplicate key"]);
+    check("data_dir = \"\"", &["statsdeck.toml:1: data_dir", "name a folder"]);
+    let token = format!("[[http.token]]\nname = \"a\"\nhash = \"sha256:{}\"\nscopes = []", "0".repeat(64));
+    check(&token, &["statsdeck.toml:4: http.token[0].scopes", "opens nothing"]);
+    check("[[view]]\nid = \"a\"\nrange = \"0s\"", &["statsdeck.toml:3: view[0].range"]);
+    let files = "[mapping]\nfiles = [\n  \"/nowhere/a.yml\",\n  \"/nowhere/b.yml\",\n]";
+    check(
+        files,
+        &[
+            "statsdeck.toml:3: mapping.files[0]: cannot read /nowhere/a.yml",
+            "statsdeck.toml:4: mapping.files[1]",
+        ],
+    );
+}
+
+#[test]
+fn two_ports_cannot_have_one_address() {
+    let listen = "[[listen]]\naddress = \"tcp://127.0.0.1:9000\"\n";
+    let admin = "[admin]\naddress = \"127.0.0.1:9000\"\n";
+    let http = "[http]\naddress = \"127.0.0.1:9000\"\n";
+    check(&format!("{listen}{http}"), &["statsdeck.toml:4: http.address", "listen[0]"]);
+    check(&format!("{admin}{http}"), &["statsdeck.toml:4: http.address", "admin.address"]);
+    check(&format!("{listen}{admin}"), &["statsdeck.toml:4: admin.address", "listen[0]"]);
+    let free = "[[listen]]\naddress = \"tcp://127.0.0.1:0\"\n[http]\naddress = \"127.0.0.1:0\"\n";
+    parse(free).unwrap();
+    parse("[[listen]]\naddress = \"udp://127.0.0.1:9000\"\n[http]\naddress = \"127.0.0.1:9000\"\n").unwrap();
 }
 
 #[test]

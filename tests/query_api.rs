@@ -141,6 +141,10 @@ async fn a_post_takes_its_parameters_from_the_form_and_the_url() {
         let (_, body) = answered(&state, posted.body(Body::from("query=1+%2B+4&time=3")).unwrap()).await;
         assert!(body.contains(r#"[3,"5"]"#), "{kind}: {body}");
     }
+    let (status, body) =
+        send(&state, "POST", "/api/v1/query", &format!("query=1{}", "%2B1".repeat(20_000))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.contains("the form has more than the 65536 bytes that are allowed"), "{body}");
     let form = "match%5B%5D=load&match%5B%5D=bad";
     let (_, body) = send(&state, "POST", "/api/v1/series", form).await;
     assert_eq!(body, r#"{"status":"success","data":[{"__name__":"bad"},{"__name__":"load"}]}"#);

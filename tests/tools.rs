@@ -360,3 +360,30 @@ fn what_was_put_aside_is_told_with_its_size() {
         );
     }
 }
+#[test]
+fn a_link_to_a_block_that_is_not_there_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), DAY_MS, 600_000, Vec::new());
+    let data = dir.path().join("data");
+    let block = names(&data).into_iter().find(|name| name.starts_with("block-")).unwrap();
+    std::fs::remove_file(data.join(&block)).unwrap();
+    std::os::unix::fs::symlink("/nowhere/block", data.join(&block)).unwrap();
+    for command in ["verify", "repair"] {
+        let (code, said) = says(dir.path(), &["store", command, "--data-dir", "data"]);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains(&block) && said.contains("No such file"), "{said}");
+    }
+}
+
+#[test]
+fn a_segment_that_has_the_last_number_of_all_is_none_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), 0, 10_000, Vec::new());
+    let stray = dir.path().join("data").join(format!("wal-{}.log", u64::MAX));
+    std::fs::write(&stray, b"").unwrap();
+    let options = Options::new(dir.path().join("data"));
+    let (store, recovered) = Store::open(options, FsBackend, Arc::new(Catalogue::new(10)), now_ms()).unwrap();
+    assert_eq!(recovered.series.len(), 1);
+    drop(store);
+    assert!(stray.exists());
+}

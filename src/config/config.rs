@@ -125,7 +125,7 @@ impl Config {
     fn parse_in(folder: &Path, path: &Path, text: &str, env: &[(String, String)]) -> Result<Self, Error> {
         let file = File::parse(path, text)?;
         let mut problems = Vec::new();
-        let mapping = file.mapping.load(folder);
+        let mapping = file.mapping.load(folder, &mut problems);
         let mut config = build(file, folder, env, &mut problems);
         let invalid = || Error::invalid(&path.display().to_string(), text, &problems);
         match mapping {
@@ -168,12 +168,15 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         spellings_max: series_max.saturating_mul(SPELLINGS_PER_SERIES).saturating_add(SPELLINGS_SPARE),
     };
     let http = http(&file.http, problems);
+    let listeners = listen::listeners(file.listen.as_deref(), table.line_bytes_max, problems);
+    let admin = limits::admin(&file.admin, problems);
+    refuse_shared_ports(&file, &http, &listeners, admin.as_ref(), problems);
     let rule_names: Vec<&str> = rules.iter().map(|rule| &*rule.name).collect();
     let views = taken(view::views(&file.view, &http.calendar, &rule_names), problems);
     Config {
-        data_dir: data_dir(&file, env),
-        listeners: listen::listeners(file.listen.as_deref(), table.line_bytes_max, problems),
-        admin: limits::admin(&file.admin, problems),
+        data_dir: data_dir(&file, env, problems),
+        listeners,
+        admin,
         http,
         windows,
         lateness_ms,
@@ -190,6 +193,36 @@ fn build(file: File, folder: &Path, env: &[(String, String)], problems: &mut Vec
         rules,
         receivers,
         views,
+    }
+}
+
+/// One TCP port is one section's; the second would find it taken.
+fn refuse_shared_ports(
+    file: &File,
+    http: &Http,
+    listeners: &[Listener],
+    admin: Option<&Admin>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    for (at, listener) in listeners.iter().enumerate() {
+        if let ingest::Address::Tcp(address) = listener.socket.address {
+            taken.push((address, format!("listen[{at}].address")));
+        }
+    }
+    let span = |written: &Option<Spanned<String>>| written.as_ref().map(Spanned::span);
+    let asked = [
+        ("admin.address", admin.map(|admin| admin.address), span(&file.admin.address)),
+        ("http.address", Some(http.address), span(&file.http.address)),
+    ];
+    for (key, address, span) in asked {
+        let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+        match taken.iter().find(|(other, _)| *other == address) {
+            Some((_, holder)) => {
+                problems.push(Problem::new(span, key, format!("{holder} is the same; choose another port")));
+            }
+            None => taken.push((address, key.to_owned())),
+        }
     }
 }
 
@@ -211,10 +244,18 @@ fn taken<T>(section: Result<Vec<T>, Vec<Problem>>, problems: &mut Vec<Problem>) 
     })
 }
 
-fn data_dir(file: &File, env: &[(String, String)]) -> PathBuf {
+fn data_dir(file: &File, env: &[(String, String)], problems: &mut Vec<Problem>) -> PathBuf {
+    if let Some(empty) = file.data_dir.as_ref().filter(|path| path.as_ref().as_os_str().is_empty()) {
+        let message = "is empty; name a folder, or leave the key out";
+        problems.push(Problem::new(empty.span(), "data_dir", message));
+    }
     let state_directory =
         || env.iter().find(|(name, _)| name == "STATE_DIRECTORY").map(|(_, dir)| dir.into());
-    file.data_dir.clone().or_else(state_directory).unwrap_or_else(|| "statsdeck-data".into())
+    file.data_dir
+        .as_ref()
+        .map(|path| path.as_ref().clone())
+        .or_else(state_directory)
+        .unwrap_or_else(|| "statsdeck-data".into())
 }
 
 fn interval(window: &file::Window, problems: &mut Vec<Problem>) -> i64 {
@@ -318,6 +359,10 @@ fn tokens(written: &[file::Token], problems: &mut Vec<Problem>) -> Vec<auth::Tok
             ));
         }
         let mut scopes = Vec::new();
+        if token.scopes.as_ref().is_empty() {
+            let message = "a key without a scope opens nothing; known are \"read\", \"write\", \"admin\"";
+            problems.push(Problem::new(token.scopes.span(), key("scopes"), message));
+        }
         for scope in token.scopes.as_ref() {
             match auth::Scope::parse(scope) {
                 Some(scope) => scopes.push(scope),

@@ -16,7 +16,7 @@ pub const ENV_PREFIX: &str = "STATSDECK__";
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
-    pub data_dir: Option<std::path::PathBuf>,
+    pub data_dir: Option<Spanned<std::path::PathBuf>>,
     pub listen: Option<Vec<Listen>>,
     pub admin: Admin,
     pub http: Http,

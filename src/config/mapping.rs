@@ -42,10 +42,21 @@ pub struct Mapping {
 
 impl MappingSection {
     /// Reads the files; a relative path begins at `folder`, that of the config.
-    /// What is wrong is in the error, rendered, for all files at once.
-    pub fn load(&self, folder: &Path) -> Result<Mapping, Error> {
-        let paths: Vec<PathBuf> = self.files.iter().map(|path| folder.join(path.get_ref())).collect();
-        Mapping::load(&paths)
+    /// Files that cannot be read are among `problems`; what is wrong in those
+    /// that can is in the error, rendered, for all files at once.
+    pub fn load(&self, folder: &Path, problems: &mut Vec<Problem>) -> Result<Mapping, Error> {
+        let mut files = Vec::new();
+        for (at, written) in self.files.iter().enumerate() {
+            let path = folder.join(written.get_ref());
+            match read(&path) {
+                Ok(text) => files.push((path.display().to_string(), text)),
+                Err(error) => {
+                    let message = format!("cannot read {}: {error}", path.display());
+                    problems.push(Problem::new(written.span(), format!("mapping.files[{at}]"), message));
+                }
+            }
+        }
+        Mapping::parse(&files)
     }
 }
 

@@ -116,6 +116,7 @@ fn view(
     let mut range = Range::last(86_400_000);
     if let Some(text) = &section.range {
         match duration::parse_ms(text.get_ref()) {
+            Ok(0) => problems.add(text.span(), format!("{key}.range"), "must be 1m at least"),
             Ok(span) => range = Range::last(i64::try_from(span).unwrap_or(i64::MAX)),
             Err(error) => problems.add(text.span(), format!("{key}.range"), error),
         }

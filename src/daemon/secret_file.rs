@@ -14,8 +14,8 @@ pub fn read_or_create(path: &Path) -> io::Result<Vec<u8>> {
         Ok(file) => {
             let mut key = Vec::new();
             file.take(KEY_BYTES as u64 + 1).read_to_end(&mut key)?;
-            // A shorter one was torn by a crash while it was made.
-            if key.len() == KEY_BYTES {
+            // A shorter one, or one of zeros, was torn by a crash while it was made.
+            if key.len() == KEY_BYTES && key.iter().any(|byte| *byte != 0) {
                 return Ok(key);
             }
         }
@@ -45,7 +45,11 @@ mod tests {
         let key = read_or_create(&path).unwrap();
         assert_eq!(read_or_create(&path).unwrap(), key);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        std::fs::write(&path, b"torn").unwrap();
-        assert_ne!(read_or_create(&path).unwrap(), key);
+        // A shorter one was torn by a crash; one of zeros was never on the disk.
+        for torn in [b"torn".to_vec(), vec![0; KEY_BYTES]] {
+            std::fs::write(&path, &torn).unwrap();
+            let made = read_or_create(&path).unwrap();
+            assert!(made.len() == KEY_BYTES && made != key && made != torn);
+        }
     }
 }

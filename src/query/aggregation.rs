@@ -12,7 +12,7 @@ use super::expr::{Aggregate, AggregateOp};
 use super::function::by_value;
 use super::histogram_function::check_quantiles;
 use super::label_function::{check_label, with_label};
-use super::number::format_plain;
+use super::number::{format_plain, format_value};
 use super::sum;
 use super::tally;
 use super::told;
@@ -271,10 +271,10 @@ fn counts(params: &[f64]) -> Result<Vec<usize>, Error> {
         .map(|param| match param.is_nan() {
             true => Err(Error::execution("Parameter value is NaN")),
             false if *param >= i64::MAX as f64 => {
-                Err(Error::Execution(format!("Scalar value {param} overflows int64")))
+                Err(Error::Execution(format!("Scalar value {} overflows int64", format_value(*param))))
             }
             false if *param <= i64::MIN as f64 => {
-                Err(Error::Execution(format!("Scalar value {param} underflows int64")))
+                Err(Error::Execution(format!("Scalar value {} underflows int64", format_value(*param))))
             }
             false => Ok(param.max(0.0) as usize),
         })

@@ -240,8 +240,14 @@ pub(super) fn inspect_as(
         progress(told);
         match read {
             Ok(()) => {}
-            // What goes away while we look had its time, or is in a block by now.
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+            // What goes away while we look had its time, or is in a block by now;
+            // a link that leads nowhere stays.
+            Err(Error::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound
+                    && !backend.list(dir).map_err(Error::io("list", dir))?.contains(name) =>
+            {
+                continue;
+            }
             Err(error) => report.unread = Some(error.to_string()),
         }
         inspection.files.push(report);

@@ -66,7 +66,9 @@ pub(super) fn segment_name(number: u64) -> String {
 
 /// Number of the segment with this name.
 pub(super) fn segment_number(name: &str) -> Option<u64> {
-    name.strip_prefix("wal-")?.strip_suffix(".log")?.parse().ok()
+    let number = name.strip_prefix("wal-")?.strip_suffix(".log")?.parse().ok()?;
+    // Behind every segment there is room for a further one.
+    (number < u64::MAX).then_some(number)
 }
 
 /// First bytes of a new segment.

@@ -6,7 +6,7 @@ use super::answer::Failure;
 use crate::model::duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, Request};
-use axum::http::{Method, header};
+use axum::http::{Method, StatusCode, header};
 
 /// Longest body of a POST, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 64 << 10;
@@ -33,9 +33,14 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         });
         let mut pairs = Vec::new();
         if request.method() == Method::POST && is_form {
-            let form = Bytes::from_request(request, state)
-                .await
-                .map_err(|error| Failure::bad_data(format!("cannot read the form: {error}")))?;
+            let form = Bytes::from_request(request, state).await.map_err(|error| {
+                Failure::bad_data(match error.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => {
+                        format!("the form has more than the {MAX_BODY_BYTES} bytes that are allowed")
+                    }
+                    _ => format!("cannot read the form: {error}"),
+                })
+            })?;
             pairs.extend(form_urlencoded::parse(&form).into_owned());
         }
         // What is in both counts as in the form.
