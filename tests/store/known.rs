@@ -207,6 +207,21 @@ impl Model {
         self.points.iter().filter(|(_, points)| has(points)).map(|(id, _)| *id).collect()
     }
 
+    /// The counters and gauges that have a value after a time, not their end alone.
+    pub fn valued(&self, after_ms: i64) -> BTreeSet<SeriesId> {
+        let is_value = |value: &Value| matches!(value, Value::Float(value) if !value.is_nan());
+        let has =
+            |points: &BTreeMap<i64, Value>| points.range(after_ms + 1..).any(|(_, value)| is_value(value));
+        self.points.iter().filter(|(_, points)| has(points)).map(|(id, _)| *id).collect()
+    }
+
+    /// A counter goes on from the total that is known of it, as what it had since was
+    /// lost with what ends at `lost_ms`.
+    pub fn go_on_from(&mut self, id: SeriesId, total: f64, lost_ms: i64) {
+        let Some(before) = self.totals.insert(id, total).filter(|before| *before != total) else { return };
+        *self.increments.entry(id).or_default().entry(lost_ms).or_default() += total - before;
+    }
+
     /// Last float of each counter and gauge that has one, and whether it ended.
     pub fn last(&self) -> BTreeMap<SeriesId, (f64, bool)> {
         let float = |value: &Value| match value {

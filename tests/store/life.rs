@@ -34,6 +34,8 @@ pub struct Run {
     /// Places of the log were lost: how far a series had come may be told from
     /// before.
     has_lost: bool,
+    /// The power was cut, which may bring dropped blocks back, and not the last.
+    was_cut: bool,
 }
 
 impl Run {
@@ -52,6 +54,7 @@ impl Run {
             possible: vec![Model::default()],
             known: Known { windows_ms: i64::MIN, steps_ms: i64::MIN },
             has_lost: false,
+            was_cut: false,
             dice,
         }
     }
@@ -68,6 +71,7 @@ impl Run {
             self.backend.heal();
             // Killed, or without power.
             if self.dice.roll(2) == 0 {
+                self.was_cut = true;
                 self.backend = self.backend.crashed(self.dice.roll(1 << 40));
             }
         }
@@ -99,6 +103,10 @@ impl Run {
         model.sealed_ms = Files::of(&self.backend).sealed_ms();
         self.world.sealed_ms = model.sealed_ms;
         self.check_recovered(store, recovered, &model);
+        if self.has_lost {
+            let counters = recovered.series.iter().filter_map(|series| Some((series.id, series.last?)));
+            counters.for_each(|(id, total)| model.go_on_from(id, total, self.known.windows_ms));
+        }
         self.world.resume(recovered, &store.catalogue);
         model
     }
@@ -121,12 +129,13 @@ impl Run {
         let case = &self.case;
         assert_eq!(recovered.last_end_ms, model.last_end_ms, "{case}");
         let last = model.last();
-        let present = model.present(self.known.steps_ms);
+        let (present, valued) = (model.present(self.known.steps_ms), model.valued(self.known.steps_ms));
         for series in &recovered.series {
             let key = store.catalogue.series(series.id);
             assert_eq!(key.as_ref(), model.keys.get(&series.id), "{case}: {:?}", series.id);
             let Some(value) = series.last else { continue };
-            if self.has_lost && !present.contains(&series.id) {
+            // Of what is over or was lost an older value may be known.
+            if (self.has_lost || self.was_cut) && !valued.contains(&series.id) {
                 continue;
             }
             let (expected, ended) = last[&series.id];
@@ -156,6 +165,7 @@ impl Run {
             counts = if may_fail { (self.backend.operations(), self.backend.reads()) } else { counts };
             self.backend.heal();
             if may_fail {
+                self.was_cut = true;
                 self.backend = self.backend.crashed(self.seed);
             }
         }
