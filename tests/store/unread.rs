@@ -43,6 +43,17 @@ pub fn damaged(backend: &MemoryBackend) -> Vec<(PathBuf, Vec<u8>)> {
     backend.files().into_iter().filter(|(path, _)| path.starts_with(DAMAGED)).collect()
 }
 
+/// A store with two full spans of a world and a window, and the time then.
+fn two_spans(backend: &MemoryBackend, mut world: World) -> (TestStore, Model, i64) {
+    let ((store, _), mut model) = (open(backend), Model::default());
+    while world.end_ms < START_MS + 2 * SPAN_MS + WINDOW_MS {
+        let window = world.window(0);
+        store.append(&window).unwrap();
+        model.apply(&window);
+    }
+    (store, model, world.end_ms)
+}
+
 /// A store with three full spans and a window, and where window 4 lies in the
 /// first segment.
 fn filled(backend: &MemoryBackend) -> (TestStore, Model, std::ops::Range<usize>) {
@@ -195,13 +206,7 @@ fn a_bad_place_anywhere_costs_no_more_than_its_page_and_never_the_next_span() {
     let mut at = 0;
     loop {
         let backend = MemoryBackend::new();
-        let (store, _) = open(&backend);
-        let (mut world, mut model) = (World::new(5, 12).with_late(3 * WINDOW_MS), Model::default());
-        while world.end_ms < START_MS + 2 * SPAN_MS + WINDOW_MS {
-            let window = world.window(0);
-            store.append(&window).unwrap();
-            model.apply(&window);
-        }
+        let (store, model, now_ms) = two_spans(&backend, World::new(5, 12).with_late(3 * WINDOW_MS));
         let (path, log) = logs(&backend).remove(0);
         if at >= log.len() {
             break;
@@ -209,7 +214,7 @@ fn a_bad_place_anywhere_costs_no_more_than_its_page_and_never_the_next_span() {
         let case = format!("at {at} of {}", log.len());
         backend.fail_reads_within(&path, at..at + 1);
         for _ in 0..GIVEN_UP_AT {
-            store.maintain(world.end_ms).unwrap_or_else(|error| panic!("{case}: {error}"));
+            store.maintain(now_ms).unwrap_or_else(|error| panic!("{case}: {error}"));
         }
         assert_eq!(store.stats().blocks, 2, "{case}");
         let later = TimeRange { start_ms: START_MS + SPAN_MS + WINDOW_MS, end_ms: i64::MAX };
@@ -231,17 +236,11 @@ fn a_fault_while_it_is_given_up_loses_neither_the_rest_nor_the_file() {
     while is_met {
         for fault in Fault::ALL {
             let backend = MemoryBackend::new();
-            let (store, _) = open(&backend);
-            let (mut world, mut model) = (World::new(5, 12), Model::default());
-            for _ in 0..2 * SPAN_MS / WINDOW_MS + 1 {
-                let window = world.window(0);
-                store.append(&window).unwrap();
-                model.apply(&window);
-            }
+            let (store, model, now_ms) = two_spans(&backend, World::new(5, 12));
             let (path, log) = logs(&backend).remove(0);
             let case = format!("{fault:?} of operation {at}");
             backend.fail_reads_within(&path, log.len() - 1..log.len());
-            let keep = |upkeeps| (0..upkeeps).for_each(|_| drop(store.maintain(world.end_ms)));
+            let keep = |upkeeps| (0..upkeeps).for_each(|_| drop(store.maintain(now_ms)));
             keep(GIVEN_UP_AT - 1);
             let before = backend.operations();
             backend.fail_at(before + at, fault, false);
@@ -326,20 +325,14 @@ fn a_power_cut_while_it_is_given_up_costs_no_more_than_the_place() {
     while is_met {
         for seed in 0..6 {
             let backend = MemoryBackend::new();
-            let (store, _) = open(&backend);
-            let (mut world, mut model) = (World::new(5, 12), Model::default());
-            for _ in 0..2 * SPAN_MS / WINDOW_MS + 1 {
-                let window = world.window(0);
-                store.append(&window).unwrap();
-                model.apply(&window);
-            }
+            let (store, model, now_ms) = two_spans(&backend, World::new(5, 12));
             let (path, log) = logs(&backend).remove(0);
             let case = format!("power cut at operation {at}, seed {seed}");
             backend.fail_reads_within(&path, log.len() - 1..log.len());
-            (0..GIVEN_UP_AT - 1).for_each(|_| drop(store.maintain(world.end_ms)));
+            (0..GIVEN_UP_AT - 1).for_each(|_| drop(store.maintain(now_ms)));
             let before = backend.operations();
             backend.fail_at(before + at, Fault::Fail, true);
-            drop(store.maintain(world.end_ms));
+            drop(store.maintain(now_ms));
             is_met = backend.operations() > before + at;
             let backend = backend.crashed(seed);
             drop(store);
@@ -359,7 +352,7 @@ fn a_power_cut_while_it_is_given_up_costs_no_more_than_the_place() {
                 assert_eq!(dump(&found), dump(&model.series(ALL)), "{case}");
             }
             for _ in 0..3 {
-                store.maintain(world.end_ms).unwrap();
+                store.maintain(now_ms).unwrap();
             }
             assert_eq!((store.stats().blocks, store.stats().wal_segments), (2, 1), "{case}");
             assert_eq!(dump(&read(&store, ALL)), dump(&found), "{case}");
