@@ -43,6 +43,12 @@ impl BucketKey {
         let far = f64::from_bits(key << SHIFT).min(f64::MAX);
         if self.0 > 0 { (near, far) } else { (-far, -near) }
     }
+
+    /// The value below which this share of the bucket lies, evenly spread.
+    pub fn value_at(self, share: f64) -> f64 {
+        let (low, high) = self.bounds();
+        low + (high - low) * share.min(1.0)
+    }
 }
 
 /// A distribution of weighted values. See the module's head.
@@ -181,9 +187,7 @@ impl Histogram {
         let mut below = 0.0;
         for (key, weight) in &self.buckets {
             if *weight > 0.0 && below + weight >= reached {
-                let (low, high) = key.bounds();
-                let value = low + (high - low) * ((rank - below) / weight).min(1.0);
-                return value.max(self.min).min(self.max);
+                return key.value_at((rank - below) / weight).max(self.min).min(self.max);
             }
             below += weight;
         }

@@ -229,8 +229,7 @@ impl RangeSum {
             for (at, weight) in block.iter().enumerate().filter(|(_, weight)| **weight > 0) {
                 if (below + weight) as f64 >= reached {
                     let key = self.lowest.wrapping_add((number * BLOCK + at) as i32);
-                    let (low, high) = BucketKey(key).bounds();
-                    let value = low + (high - low) * ((rank - below as f64) / *weight as f64).min(1.0);
+                    let value = BucketKey(key).value_at((rank - below as f64) / *weight as f64);
                     return value.max(self.whole.min).min(self.whole.max);
                 }
                 below += weight;
