@@ -7,7 +7,7 @@
 use super::error::Error;
 use crate::model::TimeRange;
 use crate::store::{self, Stats, Store};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// A file may go away while the store is read, and others the next time.
 const TRIES: usize = 5;
@@ -19,7 +19,7 @@ pub struct LiveStore<'a> {
     open: Open<'a>,
     store: RefCell<Store>,
     /// Whether one that was open before had damage.
-    was_damaged: RefCell<bool>,
+    was_damaged: Cell<bool>,
 }
 
 impl<'a> LiveStore<'a> {
@@ -29,7 +29,7 @@ impl<'a> LiveStore<'a> {
     /// Those of `open`.
     pub fn new(open: impl Fn() -> Result<Store, store::Error> + 'a) -> Result<Self, store::Error> {
         let store = RefCell::new(open_anew(&open)?);
-        Ok(LiveStore { open: Box::new(open), store, was_damaged: RefCell::new(false) })
+        Ok(LiveStore { open: Box::new(open), store, was_damaged: Cell::new(false) })
     }
 
     /// Reads of `range`, and again of the store as it is then when a file went
@@ -61,12 +61,11 @@ impl<'a> LiveStore<'a> {
     /// Whether some of what was read is damaged.
     pub fn is_damaged(&self) -> bool {
         let Stats { blocks_lost, chunks_lost, frames_lost, .. } = self.look(Store::stats);
-        *self.was_damaged.borrow() || blocks_lost + chunks_lost + frames_lost > 0
+        self.was_damaged.get() || blocks_lost + chunks_lost + frames_lost > 0
     }
 
     fn reopen(&self, range: TimeRange) -> Result<(), Error> {
-        let is_damaged = self.is_damaged();
-        self.was_damaged.replace(is_damaged);
+        self.was_damaged.set(self.is_damaged());
         let starts_after = |store: &Store| store.starts_after_ms().unwrap_or(i64::MAX);
         let before_ms = self.look(starts_after).max(range.start_ms.saturating_sub(1));
         let store = open_anew(&self.open)?;

@@ -249,7 +249,8 @@ fn matched(
             let one_to_one = node.matching.group == Group::OneToOne;
             // Of one to one it counts whatever a comparison then leaves out.
             let both = |(ours, theirs): (&Cell, &Cell)| ours.is_some() && theirs.is_some();
-            let mut met: Vec<bool> = row.cells.iter().zip(&other.cells).map(both).collect();
+            let both_met: Option<Vec<bool>> =
+                one_to_one.then(|| row.cells.iter().zip(&other.cells).map(both).collect());
             let is_last = number + 1 == others.len();
             let mut cells = if is_last { std::mem::take(&mut row.cells) } else { row.cells.clone() };
             for (ours, theirs) in cells.iter_mut().zip(&other.cells) {
@@ -259,12 +260,10 @@ fn matched(
                 };
                 *ours = eval.made(cell, &mut made)?;
             }
-            if !one_to_one {
-                met = cells.iter().map(Cell::is_some).collect();
-                // Pairs that never meet are many more than answers may be: nothing is kept of them.
-                if !met.contains(&true) {
-                    continue;
-                }
+            let met = both_met.unwrap_or_else(|| cells.iter().map(Cell::is_some).collect());
+            // Pairs that never meet are many more than answers may be: nothing is kept of them.
+            if !one_to_one && !met.contains(&true) {
+                continue;
             }
             let labels = result_labels(node, &row.labels, &other.labels);
             label_weight += labels.own_weight();

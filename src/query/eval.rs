@@ -377,10 +377,8 @@ impl<'a> Evaluator<'a> {
         let limit = self.engine.options.max_points;
         let held = self.held.load(Ordering::Relaxed);
         let all = rows.max(1).checked_mul(steps).map(|cells| cells.saturating_add(held));
-        match all.filter(|all| *all <= limit) {
-            Some(all) => self.peak.note(all),
-            None => return Err(Error::Limit { what: "computed values", limit }),
-        }
+        let all = all.filter(|all| *all <= limit).ok_or(Error::Limit { what: "computed values", limit })?;
+        self.peak.note(all);
         Ok(())
     }
 
